@@ -1,0 +1,96 @@
+"""The perturbation ball: its projection, its unit directions, and the pixel range."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Norm = Literal["l2", "linf"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far one player may move one input: a ball of radius ε, and the valid pixel range.
+
+    An input `x` moved by a perturbation `p` becomes `clamp(x + Proj(p), low, high)`: first the
+    projection onto the ball, then the clamp (paper eq. 1–2, footnotes 3 and 10). The clamp moves
+    every pixel towards `x`, which lies in the range, so the ball still holds after it.
+
+    Attributes:
+        epsilon: the radius ε ≥ 0, in pixel units: L2 over all pixels of one example, or L∞.
+        norm: `"l2"` (the paper's game) or `"linf"`.
+        low: smallest valid pixel value.
+        high: largest valid pixel value.
+
+    >>> import torch
+    >>> budget = Budget(epsilon=1.0)
+    >>> x = torch.full((1, 2, 2), 0.5)
+    >>> (budget.perturb(x, torch.full((1, 2, 2), 9.0)) - x).norm().item()
+    1.0
+    """
+
+    epsilon: float
+    norm: Norm = "l2"
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epsilon < float("inf"):
+            raise ValueError(f"epsilon must be finite and at least 0, not {self.epsilon}")
+        if self.norm not in ("l2", "linf"):
+            raise ValueError(f"norm must be 'l2' or 'linf', not {self.norm!r}")
+        if not self.low < self.high:
+            raise ValueError(f"the pixel range [{self.low}, {self.high}] is empty")
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return the point of the unit ball furthest along `gradient`, one per example.
+
+        `e(u) = u / ‖u‖₂` in the L2 game, `sign(u)` in the L∞ game (paper footnote 3). A zero
+        gradient has no direction: `e(0) = 0`.
+
+        Args:
+            gradient: `(batch, *input)`; its scale does not matter, however small it is.
+        """
+        return gradient.sign() if self.norm == "linf" else _unit(gradient)
+
+    def project(self, perturbation: Tensor) -> Tensor:
+        """Return the nearest perturbation inside the ball of radius ε, one per example.
+
+        `Proj(p) = e(p)·min(‖p‖₂, ε)`, or a clamp to `[-ε, ε]` in the L∞ game.
+
+        Args:
+            perturbation: `(batch, *input)`, in pixel units.
+        """
+        if self.norm == "linf":
+            return perturbation.clamp(-self.epsilon, self.epsilon)
+        norm = perturbation.flatten(1).norm(dim=1)
+        factor = (self.epsilon / norm).where(norm > self.epsilon, 1.0)
+        return perturbation * per_example(factor, perturbation)
+
+    def perturb(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
+        """Return `clamp(x + Proj(p), low, high)`, the perturbed inputs.
+
+        Args:
+            inputs: `(batch, *input)`, within the pixel range.
+            perturbation: the same shape, in pixel units; it need not fit the ball yet.
+        """
+        return (inputs + self.project(perturbation)).clamp(self.low, self.high)
+
+    def size(self, perturbation: Tensor) -> Tensor:
+        """Return the norm of each example's perturbation, `(batch,)`, in pixel units."""
+        flat = perturbation.flatten(1)
+        return flat.norm(dim=1) if self.norm == "l2" else flat.abs().amax(dim=1)
+
+
+def per_example(values: Tensor, like: Tensor) -> Tensor:
+    """Reshape `(batch,)` values so that they broadcast over `(batch, *input)`."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _unit(u: Tensor) -> Tensor:
+    # A well-trained model's gradients are so small that their squares underflow; divided by their
+    # largest entry first, they keep their direction. A NaN stays one, for the host to refuse.
+    largest = u.flatten(1).abs().amax(dim=1)
+    scaled = u / per_example(largest.where(largest != 0, 1.0), u)
+    norm = scaled.flatten(1).norm(dim=1)
+    return scaled / per_example(norm.where(norm != 0, 1.0), u)

@@ -1,0 +1,266 @@
+"""Data sets by name, and their split into what is streamed, what is public and what is held back.
+
+A data set is loaded by a function `(source: Source) -> Dataset`; any function of that form can be named as
+`package.module:function`.
+"""
+
+import gzip
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from midstream import plugins
+from midstream.pixels import pixels
+from midstream.seeds import permutation
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from.
+
+    Attributes:
+        root: a torchvision root, or None where the user named none.
+        download: whether absent data may be fetched from its authors.
+        image_size: side length that a folder's images are scaled and cropped to.
+    """
+
+    root: Path | None = None
+    download: bool = False
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images and their classes.
+
+    Attributes:
+        inputs: `(examples, channels, height, width)`, uint8, or float32 in [0, 1].
+        labels: class indices, `(examples,)`, int64.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, which: Tensor) -> "Examples":
+        return Examples(self.inputs[which], self.labels[which])
+
+    def pixels(self) -> Tensor:
+        """Return the inputs as float32 in [0, 1]."""
+        return pixels(self.inputs)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set: what may be trained on, what is held back for the test, and the names of its classes."""
+
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set as one run uses it: the streamed, the public and the secret part."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    classes: tuple[str, ...]
+
+
+class MissingDataError(FileNotFoundError):
+    """A data set that is not there: what is missing, where it was looked for, and how to get it."""
+
+
+def load(name: str, source: Source, *, allowed: Collection[str] | None = None) -> Dataset:
+    """Return a data set by name, such as `mnist`, `folder:PATH` or `package.module:function`.
+
+    Args:
+        name: an installed name, `folder:PATH`, or a dotted path.
+        source: where to look, and whether to download.
+        allowed: the paths that may be opened, where the name came over a network; None allows all.
+
+    Raises:
+        MissingDataError: the data are not where they were looked for.
+        midstream.plugins.PluginError: there is no such data set, or it is not allowed.
+    """
+    if name.startswith("folder:"):
+        if allowed is not None and name not in allowed:
+            raise plugins.PluginError(
+                f"{name!r} is a folder that this process was not told to read; start it with --allow {name}"
+            )
+        return folder(Path(name.removeprefix("folder:")), source)
+    dataset: Dataset = plugins.find("datasets", name, allowed=allowed)(source)
+    return dataset
+
+
+def split(dataset: Dataset, *, validation_size: int, train_size: int | None, seed: int) -> Split:
+    """Hold a validation set out of the training data, at random by seed (paper section 6).
+
+    The first `validation_size` examples of a random order are public, the next `train_size` (None: all
+    that are left) are streamed. The test set stays whole.
+
+    Raises:
+        ValueError: the data set has fewer training examples than asked for.
+    """
+    available = len(dataset.train)
+    wanted = validation_size + (train_size or 1)
+    if wanted > available:
+        raise ValueError(
+            f"validation_size {validation_size} and train_size {train_size or 'at least 1'} need {wanted} training "
+            f"examples; the data set has {available}"
+        )
+    order = torch.from_numpy(permutation(available, seed, "split"))
+    end = available if train_size is None else validation_size + train_size
+    return Split(
+        train=dataset.train[order[validation_size:end]],
+        validation=dataset.train[order[:validation_size]],
+        test=dataset.test,
+        classes=dataset.classes,
+    )
+
+
+def digits(source: Source) -> Dataset:  # noqa: ARG001
+    """Return scikit-learn's 1,797 digits of 8×8 pixels, 1,400 to train on and 397 for the test."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = permutation(len(bunch.target), 0, "digits")
+    inputs = torch.from_numpy((bunch.images[order, None] / 16).astype(np.float32))
+    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
+    return Dataset(
+        Examples(inputs[:1400], labels[:1400]), Examples(inputs[1400:], labels[1400:]), _digit_names()
+    )
+
+
+def mnist(source: Source) -> Dataset:
+    """Return MNIST, 60,000 and 10,000 digits of 28×28 pixels, by torchvision."""
+    from torchvision.datasets import MNIST
+
+    return _torchvision(MNIST, source, "MNIST", "MNIST/raw/train-images-idx3-ubyte")
+
+
+def fashion_mnist(source: Source) -> Dataset:
+    """Return Fashion-MNIST, 60,000 and 10,000 garments of 28×28 pixels.
+
+    Read by torchvision, or from the compressed files that Debian's package dataset-fashion-mnist puts
+    under /usr/share/datasets.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    debian = (source.root or Path("/usr/share/datasets")) / "fashion-mnist"
+    if (debian / "train-images-idx3-ubyte.gz").is_file():
+        return Dataset(_idx(debian, "train"), _idx(debian, "t10k"), tuple(FashionMNIST.classes))
+    return _torchvision(FashionMNIST, source, "Fashion-MNIST", "FashionMNIST/raw/train-images-idx3-ubyte")
+
+
+def cifar10(source: Source) -> Dataset:
+    """Return CIFAR-10, 50,000 and 10,000 colour images of 32×32 pixels, by torchvision."""
+    from torchvision.datasets import CIFAR10
+
+    return _torchvision(CIFAR10, source, "CIFAR-10", "cifar-10-batches-py/data_batch_1")
+
+
+def cifar100(source: Source) -> Dataset:
+    """Return CIFAR-100, 50,000 and 10,000 colour images of 32×32 pixels, by torchvision."""
+    from torchvision.datasets import CIFAR100
+
+    return _torchvision(CIFAR100, source, "CIFAR-100", "cifar-100-python/train")
+
+
+def folder(path: Path, source: Source) -> Dataset:
+    """Return the images below `path`, one folder a class, in RGB.
+
+    With folders `train` and `test` below `path`, each holds the class folders; otherwise a random fifth of
+    the images, the same for ever, is the test set.
+
+    Raises:
+        MissingDataError: there are no such folders.
+        ValueError: the images differ in size and `source.image_size` does not say which to scale to.
+    """
+    from torchvision.datasets import ImageFolder
+
+    parts = [path / "train", path / "test"] if (path / "train").is_dir() else [path]
+    try:
+        folders = [ImageFolder(str(part)) for part in parts]
+    except FileNotFoundError as error:
+        raise MissingDataError(
+            f"no images by class in {path.absolute()}: expected {path}/CLASS/IMAGE.png, or "
+            f"{path}/train/CLASS/IMAGE.png and {path}/test/CLASS/IMAGE.png ({error})"
+        ) from error
+    names = tuple(folders[0].classes)
+    if folders[-1].classes != folders[0].classes:
+        raise ValueError(
+            f"{path}/train and {path}/test hold different classes: {names} and {folders[-1].classes}"
+        )
+    examples = [_images(found.samples, source.image_size) for found in folders]
+    if len(examples) == 2:
+        return Dataset(*examples, names)
+    order = torch.from_numpy(permutation(len(examples[0]), 0, "folder"))
+    held_back = max(1, len(order) // 5)
+    return Dataset(examples[0][order[held_back:]], examples[0][order[:held_back]], names)
+
+
+def _images(samples: list[tuple[str, int]], size: int | None) -> Examples:
+    from PIL import Image, ImageOps
+
+    arrays: list[NDArray[np.uint8]] = []
+    for path, _ in samples:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+            arrays.append(
+                np.asarray(rgb if size is None else ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC))
+            )
+        if arrays[-1].shape != arrays[0].shape:
+            (height, width, _), first = arrays[-1].shape, arrays[0].shape
+            raise ValueError(
+                f"{path} is {width}×{height} pixels, the first image {first[1]}×{first[0]}; "
+                f"name one size for all with --image-size"
+            )
+    inputs = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+    return Examples(inputs, torch.tensor([label for _, label in samples]))
+
+
+def _torchvision(cls: Callable[..., Any], source: Source, name: str, first_file: str) -> Dataset:
+    root = source.root
+    if root is None and not source.download:
+        raise MissingDataError(
+            f"{name} needs a place on disk: name a torchvision root that holds it with --data-root DIR, or add --download to fetch it into ~/.cache/midstream"
+        )
+    root = root or Path.home() / ".cache" / "midstream"
+    try:
+        parts = [cls(str(root), train=train, download=source.download) for train in (True, False)]
+    except RuntimeError as error:
+        raise MissingDataError(
+            f"{name} is not in {root.absolute()} (looked for {root.absolute() / first_file}). Either name the "
+            f"torchvision root that holds it with --data-root DIR, or add --download to fetch it there. ({error})"
+        ) from error
+    return Dataset(*(_stored(part) for part in parts), tuple(parts[0].classes))
+
+
+def _stored(part: Any) -> Examples:
+    data = torch.as_tensor(part.data)
+    inputs = data[:, None] if data.dim() == 3 else data.permute(0, 3, 1, 2)
+    return Examples(inputs.contiguous(), torch.as_tensor(part.targets, dtype=torch.int64))
+
+
+def _idx(where: Path, part: str) -> Examples:
+    images = gzip.decompress((where / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((where / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    inputs = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28).copy()
+    return Examples(
+        torch.from_numpy(inputs), torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64))
+    )
+
+
+def _digit_names() -> tuple[str, ...]:
+    return tuple(str(digit) for digit in range(10))

@@ -1,0 +1,188 @@
+"""The two derivatives that every strategy is made of: `v` and `B_x v`.
+
+Both are functions of the parameters as they are: neither changes the model, its mode, or the
+`.grad` of a parameter.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from midstream.loss import Loss, cross_entropy
+
+Gradient = Mapping[str, Tensor]
+"""A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
+
+CHUNK = 250
+"""Examples differentiated at a time. Memory follows this number, not the size of the set."""
+
+
+def validation_gradient(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> Gradient:
+    """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)`, the validation gradient (paper eq. 7): a sum.
+
+    The set is walked in chunks whose gradients are added up, so the memory needed does not
+    depend on how many examples there are.
+
+    Args:
+        model: any module; `v` is taken over its parameters that require a gradient.
+        inputs: the validation inputs, `(examples, *input)`.
+        labels: their targets, `(examples,)`.
+        loss: a loss that sums over its batch.
+        chunk_size: examples at a time; another value gives other low bits.
+
+    Raises:
+        ValueError: the model has batch norm in training mode, which couples the examples.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> v = validation_gradient(model, torch.eye(2), torch.tensor([0, 1]))
+    >>> v["weight"].shape
+    torch.Size([2, 2])
+    """
+    return loss_and_gradient(model, inputs, labels, loss=loss, chunk_size=chunk_size)[1]
+
+
+def loss_and_gradient(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> tuple[Tensor, Gradient]:
+    """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
+    refuse_coupled_examples(model)
+    parameters = trainable(model)
+    leaves = list(parameters.values())
+    total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
+    gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    for part_inputs, part_labels in chunks(inputs, labels, chunk_size):
+        with torch.enable_grad():
+            value = loss(functional_call(model, parameters, (part_inputs,)), part_labels)
+            part = torch.autograd.grad(value, leaves, allow_unused=True)
+        total += value.detach()
+        for accumulated, term in zip(gradient.values(), part, strict=True):
+            if term is not None:
+                accumulated += term
+    return total, gradient
+
+
+def mixed_derivative(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    vector: Gradient,
+    *,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> Tensor:
+    """Return `B_x v = ∇x ⟨∇θ L_θ(x), v⟩`, one per example (paper eq. 7 and B.4).
+
+    Forward over reverse: `∇x L_θ(x)` is differentiated forwards along `v` in parameter space,
+    exactly. (Finite differences along `v` are not `B_x v`: they step across ReLU and pooling
+    kinks.) To first order in the step size η, `∇x U_t = -η B_x v`.
+
+    Args:
+        model: any module.
+        inputs: `(batch, *input)`.
+        labels: their targets, `(batch,)`.
+        vector: `v`, from `validation_gradient`; a constant, it is not differentiated.
+        loss: a loss that sums over its batch.
+        chunk_size: examples at a time.
+
+    Returns:
+        A tensor shaped like `inputs`.
+
+    Raises:
+        ValueError: the model has batch norm in training mode, which couples the examples.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> x, y = torch.eye(2), torch.tensor([0, 1])
+    >>> mixed_derivative(model, x, y, validation_gradient(model, x, y)).shape
+    torch.Size([2, 2])
+    """
+    refuse_coupled_examples(model)
+    _load_forward_mode()
+    parameters = {name: value.detach() for name, value in trainable(model).items()}
+    # Laid out like the parameters, wherever they came from, so that the same kernels run on the same bits.
+    tangents = {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
+
+    def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
+        def input_gradient(at: dict[str, Tensor]) -> Tensor:
+            return grad(lambda z: loss(functional_call(model, at, (z,)), y))(x)
+
+        return jvp(input_gradient, (parameters,), (tangents,))[1]
+
+    return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+
+
+def mixed_derivative_by_double_backward(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    vector: Gradient,
+    *,
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Return the same as `mixed_derivative`, by differentiating `⟨∇θ L_θ(x), v⟩` backwards.
+
+    Slower and with the memory of both graphs; kept as the reference that the other is tested
+    against, and for layers without a forward-mode derivative.
+    """
+    refuse_coupled_examples(model)
+    parameters = trainable(model)
+    x = inputs.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = loss(functional_call(model, parameters, (x,)), labels)
+        gradient = torch.autograd.grad(value, list(parameters.values()), create_graph=True)
+        products = [(g * vector[n].detach()).sum() for n, g in zip(parameters, gradient, strict=True)]
+        return torch.autograd.grad(torch.stack(products).sum(), x)[0]
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    """Return fresh leaves that share memory with the model's trainable parameters, by name.
+
+    Raises:
+        ValueError: the model has no parameter that requires a gradient.
+    """
+    found = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no trainable parameter: there is nothing to attack")
+    return found
+
+
+def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Walk a set in chunks of `size` examples."""
+    if len(inputs) != len(labels) or len(inputs) == 0:
+        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
+    return zip(inputs.split(size), labels.split(size), strict=True)
+
+
+def refuse_coupled_examples(model: nn.Module) -> None:
+    """Raise ValueError where one example's loss depends on the others in its batch."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            raise ValueError(
+                f"layer {name!r} is batch norm in training mode: it couples the examples of a batch, so "
+                f"an input has no derivative of its own. Call .eval() on that layer, or use group norm."
+            )
+
+
+@cache
+def _load_forward_mode() -> None:
+    # At its first use torch compiles its forward-mode rules, by a call that torch itself deprecates.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        jvp(torch.neg, (torch.zeros(1),), (torch.zeros(1),))

@@ -1,0 +1,66 @@
+"""The level-1 defender for a training loop of your own."""
+
+from torch import Tensor, nn
+
+from midstream.budget import Budget, Norm
+from midstream.gradients import CHUNK, validation_gradient
+from midstream.loss import Loss, cross_entropy
+from midstream.strategies import level_1_defense
+
+
+class Defender:
+    """Corrects each minibatch so that the step it causes lowers the loss on data you trust.
+
+    `x'' = clamp(x' + ε e(B_x' v))`, the level-1 defence (paper Theorem 1), at the model's parameters at the
+    time of the call. A call costs about three forward passes over the validation set and four over the
+    batch, and leaves the model, its mode and its gradients as they were.
+
+    Args:
+        model: the model being trained.
+        validation_inputs: clean inputs that you trust, `(examples, *input)`, on the model's device.
+        validation_labels: their labels, `(examples,)`.
+        epsilon: how far an example may be moved, in pixel units; about the attacker's budget.
+        norm: `"l2"` or `"linf"`.
+        pixel_range: smallest and largest valid pixel value.
+        loss: a loss that sums over its batch.
+        chunk_size: validation examples at a time; memory follows it.
+
+    >>> import torch
+    >>> model = nn.Linear(4, 2)
+    >>> defender = Defender(model, torch.rand(20, 4), torch.randint(2, (20,)), epsilon=0.5)
+    >>> defender(torch.rand(8, 4), torch.randint(2, (8,))).shape
+    torch.Size([8, 4])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        validation_inputs: Tensor,
+        validation_labels: Tensor,
+        *,
+        epsilon: float,
+        norm: Norm = "l2",
+        pixel_range: tuple[float, float] = (0.0, 1.0),
+        loss: Loss = cross_entropy,
+        chunk_size: int = CHUNK,
+    ) -> None:
+        self.model = model
+        self.validation_inputs = validation_inputs
+        self.validation_labels = validation_labels
+        self.budget = Budget(epsilon, norm, *pixel_range)
+        self.loss = loss
+        self.chunk_size = chunk_size
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the corrected inputs, to train on in place of `inputs`."""
+        v = validation_gradient(
+            self.model,
+            self.validation_inputs,
+            self.validation_labels,
+            loss=self.loss,
+            chunk_size=self.chunk_size,
+        )
+        correction = level_1_defense(
+            self.model, inputs, labels, validation_gradient=v, budget=self.budget, loss=self.loss
+        )
+        return self.budget.perturb(inputs, correction)

@@ -1,0 +1,80 @@
+"""The paper's three networks (A.1.2), and a small one for 8×8 digits.
+
+Each is a function `(input_shape, classes) -> nn.Module`; any other function of that form can be named as
+`package.module:function`. Pooling stands before the ReLU: the two commute exactly, and so the ReLU works
+on a quarter of the values.
+"""
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+def digits_cnn(input_shape: Shape, classes: int) -> nn.Module:
+    """Return a network for 8×8 images: conv 16 and 32 (3×3), fc 64; 13,706 parameters."""
+    convolutions = [*_stage(input_shape[0], 16, kernel=3), *_stage(16, 32, kernel=3, pool=True)]
+    return _classifier(convolutions, input_shape, hidden=64, classes=classes)
+
+
+def mnist_cnn(input_shape: Shape, classes: int) -> nn.Module:
+    """Return the paper's MNIST network: conv 16 and 64 (5×5), fc 64; 92,330 parameters."""
+    convolutions = [
+        *_stage(input_shape[0], 16, kernel=5, pool=True),
+        *_stage(16, 64, kernel=5, pool=True),
+    ]
+    return _classifier(convolutions, input_shape, hidden=64, classes=classes)
+
+
+def cifar_cnn(input_shape: Shape, classes: int) -> nn.Module:
+    """Return the paper's CIFAR network: conv 128, 128, 512, average pool 3×3, fc 256.
+
+    The paper leaves the kernels open; 3×3 without padding and with two 2×2 poolings give
+    875,402 parameters for ten classes, its "around 1M".
+    """
+    convolutions = [
+        *_stage(input_shape[0], 128, kernel=3, pool=True),
+        *_stage(128, 128, kernel=3, pool=True),
+        *_stage(128, 512, kernel=3),
+        nn.AvgPool2d(3),
+    ]
+    return _classifier(convolutions, input_shape, hidden=256, classes=classes)
+
+
+def photo_cnn(input_shape: Shape, classes: int) -> nn.Module:
+    """Return the paper's network for 256×256 photos: conv 64, 64, 64, 512, average pool 7×7, fc 128.
+
+    Strides are 4, 3, 2, 1; kernels, open in the paper, are 5×5: 1,095,426 parameters for two classes.
+    """
+    convolutions = [
+        *_stage(input_shape[0], 64, kernel=5, stride=4),
+        *_stage(64, 64, kernel=5, stride=3),
+        *_stage(64, 64, kernel=5, stride=2),
+        *_stage(64, 512, kernel=5, padding=2),
+        nn.AvgPool2d(7),
+    ]
+    return _classifier(convolutions, input_shape, hidden=128, classes=classes)
+
+
+def _stage(
+    inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0, pool: bool = False
+) -> list[nn.Module]:
+    pooling: list[nn.Module] = [nn.MaxPool2d(2)] if pool else []
+    return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *pooling, nn.ReLU()]
+
+
+def _classifier(convolutions: list[nn.Module], input_shape: Shape, *, hidden: int, classes: int) -> nn.Module:
+    features = _features(nn.Sequential(*convolutions), input_shape)
+    return nn.Sequential(
+        *convolutions, nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes)
+    )
+
+
+def _features(convolutions: nn.Module, input_shape: Shape) -> int:
+    image = torch.zeros(1, *input_shape)
+    try:
+        with torch.no_grad():
+            output: Tensor = convolutions(image)
+    except RuntimeError as error:
+        raise ValueError(f"images of shape {input_shape} are too small for this network: {error}") from error
+    return output.numel()

@@ -1,0 +1,13 @@
+"""Stored pixels to the numbers a network reads."""
+
+import torch
+from torch import Tensor
+
+
+def pixels(stored: Tensor) -> Tensor:
+    """Return float32 pixels: uint8 is divided by 255, float32 is returned as it is.
+
+    >>> pixels(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return stored.float() / 255 if stored.dtype == torch.uint8 else stored

@@ -1,0 +1,118 @@
+"""What a plug-in implements, what it sees, and how its host holds it to the rules.
+
+An attacker and a defender are the same shape: an object with `perturb(batch, view)`. The attacker's host
+is the proxy, the defender's the training server.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from midstream.budget import Budget
+from midstream.gradients import Gradient
+from midstream.loss import Loss
+from midstream.seeds import generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch.
+
+    Attributes:
+        seq: its place in the run, counted from 0; batch `seq` makes the step from θ_seq.
+        inputs: `(batch, *input)`, float32 within the pixel range.
+        labels: class indices, `(batch,)`, int64.
+    """
+
+    seq: int
+    inputs: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """What a player sees when it makes its move.
+
+    Attributes:
+        model: the model at the live parameters. A copy is given to the attacker, the model itself to the
+            defender; neither may change it.
+        parameters_version: which θ these are: the number of steps taken so far.
+        loss: the loss, summed over a batch.
+        learning_rate: η of the training optimizer.
+        validation_inputs: the inputs of the public Dval, `(examples, *input)`.
+        validation_labels: its labels, `(examples,)`.
+        budget: the ball that the host will project the move onto, and the pixel range.
+        seed: the run's seed.
+        role: `"attacker"` or `"defender"`.
+    """
+
+    model: nn.Module
+    parameters_version: int
+    loss: Loss
+    learning_rate: float
+    validation_inputs: Tensor
+    validation_labels: Tensor
+    budget: Budget
+    seed: int
+    role: str
+    gradient_source: Callable[[], Gradient]
+
+    def validation_gradient(self) -> Gradient:
+        """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.
+
+        Computed at most once for each version, by whoever computes it first; see
+        `midstream.validation_gradient`.
+        """
+        return self.gradient_source()
+
+    def generator(self, seq: int) -> torch.Generator:
+        """Return the random numbers that belong to this player at batch `seq`, on the CPU."""
+        return generator(self.seed, seq, self.role)
+
+
+@runtime_checkable
+class Player(Protocol):
+    """An attacker or a defender.
+
+    A player with memory also has `state_dict() -> dict[str, Tensor]` and `load_state_dict(state)`, so that
+    it survives a restart.
+    """
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the perturbation to add to `batch.inputs`: same shape, in pixel units.
+
+        The host projects it onto `view.budget`, adds it and clamps to the pixel range, so a player cannot
+        exceed its budget. Whatever is raised here, a wrong shape, a NaN or an infinity stops the batch
+        with an error that names the player: nothing unattacked or undefended slips through.
+        """
+
+
+class PlayerError(RuntimeError):
+    """A player broke the rules of `Player.perturb`; the message names it and says how."""
+
+
+def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+    """Let a player make its move, and return the inputs after it, checked.
+
+    Raises:
+        PlayerError: the player raised, or returned something other than finite numbers of the right shape.
+    """
+    try:
+        perturbation = player.perturb(batch, view)
+    except Exception as error:
+        raise PlayerError(f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}") from error
+    if not isinstance(perturbation, Tensor):
+        kind = type(perturbation).__name__
+        raise PlayerError(f"{view.role} {name!r} returned a {kind} at batch {batch.seq}, not a tensor")
+    if perturbation.shape != batch.inputs.shape:
+        raise PlayerError(
+            f"{view.role} {name!r} returned shape {tuple(perturbation.shape)} at batch {batch.seq}, "
+            f"not {tuple(batch.inputs.shape)}"
+        )
+    perturbation = perturbation.detach().to(batch.inputs)
+    if not perturbation.isfinite().all():
+        raise PlayerError(f"{view.role} {name!r} returned a NaN or an infinity at batch {batch.seq}")
+    return view.budget.perturb(batch.inputs, perturbation)

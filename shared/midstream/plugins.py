@@ -1,0 +1,171 @@
+"""Finding attackers, defenders, models and data sets by name.
+
+A name is an entry point (`level-1`), a dotted path (`package.module:Name`) or a file
+(`path/file.py:Name`), with options behind it: `level-1,beta=0.9`.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_type_hints
+
+Kind = Literal["attackers", "defenders", "models", "datasets"]
+
+_SINGULAR: dict[str, str] = {
+    "attackers": "attacker",
+    "defenders": "defender",
+    "models": "model",
+    "datasets": "data set",
+}
+
+
+class PluginError(ValueError):
+    """A name or an option that leads nowhere; the message says what was meant to be there."""
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the installed names of one kind.
+
+    >>> "mnist-cnn" in names("models")
+    True
+    """
+    return sorted({entry.name for entry in entry_points(group=f"midstream.{kind}")})
+
+
+def parse(text: str) -> tuple[str, dict[str, str]]:
+    """Split `name,option=value,…`.
+
+    >>> parse("level-1,beta=0.9")
+    ('level-1', {'beta': '0.9'})
+    """
+    name, *parts = text.split(",")
+    options = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise PluginError(f"{part!r} in {text!r} is not an option; write it as option=value")
+        options[key.strip()] = value.strip()
+    return name.strip(), options
+
+
+def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Callable[..., Any]:
+    """Return what a name stands for.
+
+    Args:
+        kind: what is looked for.
+        name: an entry point's name, `package.module:Name` or `path/file.py:Name`, without options.
+        allowed: the paths that may be imported, where the name came over a network; None allows all.
+            Entry points are always allowed: whoever installed the package chose them.
+
+    Raises:
+        PluginError: there is no such name, module or attribute, or it is not allowed.
+    """
+    for entry in entry_points(group=f"midstream.{kind}", name=name):
+        return _load(lambda entry=entry: entry.load(), name, entry.module)  # type: ignore[misc]
+    if ":" not in name:
+        raise PluginError(
+            _unknown(_SINGULAR[kind], name, names(kind), "package.module:Name or path/file.py:Name")
+        )
+    if allowed is not None and name not in allowed:
+        raise PluginError(
+            f"{_SINGULAR[kind]} {name!r} is code that this process was not told to load; start it with --allow {name}"
+        )
+    where, _, attribute = name.rpartition(":")
+    module = _load(
+        (lambda: _file_module(where)) if where.endswith(".py") else (lambda: importlib.import_module(where)),
+        name,
+        where,
+    )
+    found = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [key for key in vars(found) if not key.startswith("_")]
+            raise PluginError(_unknown(f"name in {where}", part, public))
+        found = getattr(found, part)
+    if not callable(found):
+        raise PluginError(f"{name!r} is a {type(found).__name__}, which cannot be called")
+    return found  # type: ignore[no-any-return]
+
+
+def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> Any:
+    """Return the player that `name,option=value,…` describes, its options converted by its annotations.
+
+    >>> make("attackers", "level-1,beta=0.9").history.beta
+    0.9
+    """
+    name, options = parse(text)
+    factory = find(kind, name, allowed=allowed)
+    known = inspect.signature(factory).parameters
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    values = {}
+    for key, value in options.items():
+        if key not in known:
+            raise PluginError(_unknown(f"option of {_SINGULAR[kind]} {name!r}", key, list(known)))
+        values[key] = _convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
+    try:
+        return factory(**values)
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{_SINGULAR[kind]} {text!r}: {error}") from error
+
+
+def _convert(value: str, kind: Any, what: str) -> Any:
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise PluginError(f"{what} is {value!r}, not true or false")
+        return value == "true"
+    if kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError as error:
+            raise PluginError(f"{what} is {value!r}, not {'a whole ' * (kind is int)}number") from error
+    return value
+
+
+def _load(importer: Callable[[], Any], name: str, module: str) -> Any:
+    try:
+        return importer()
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+            raise PluginError(
+                f"{name!r}: there is no module {error.name!r}; is it installed, or its folder on PYTHONPATH?"
+            ) from error
+        raise PluginError(
+            f"{name!r}: importing {module!r} failed, since it needs {error.name!r}, which is not installed"
+        ) from error
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{name!r}: importing {module!r} failed: {error!r}") from error
+
+
+@cache
+def _file_module(path: str) -> ModuleType:
+    if not Path(path).is_file():
+        raise PluginError(
+            f"there is no file {path!r}; its folder should be {str(Path(path).absolute().parent)!r}"
+        )
+    name = f"midstream_plugin_{sha256(str(Path(path).resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _unknown(what: str, name: str, known: Collection[str], otherwise: str = "") -> str:
+    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    listing = f" Known: {', '.join(sorted(known))}." if known else " There are none."
+    return f"there is no {what} called {name!r}{hint}{listing}" + (
+        f" Or write {otherwise}." if otherwise else ""
+    )
