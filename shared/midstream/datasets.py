@@ -116,8 +116,8 @@ def split(dataset: Dataset, *, validation_size: int, train_size: int | None, see
     wanted = validation_size + (train_size or 1)
     if wanted > available:
         raise ValueError(
-            f"validation_size {validation_size} and train_size {train_size or 'at least 1'} need {wanted} training "
-            f"examples; the data set has {available}"
+            f"validation_size {validation_size} and train_size {train_size or 'at least 1'} need {wanted} "
+            f"training examples; the data set has {available}"
         )
     order = torch.from_numpy(permutation(available, seed, "split"))
     end = available if train_size is None else validation_size + train_size
@@ -204,7 +204,7 @@ def folder(path: Path, source: Source) -> Dataset:
         )
     examples = [_images(found.samples, source.image_size) for found in folders]
     if len(examples) == 2:
-        return Dataset(*examples, names)
+        return Dataset(examples[0], examples[1], names)
     order = torch.from_numpy(permutation(len(examples[0]), 0, "folder"))
     held_back = max(1, len(order) // 5)
     return Dataset(examples[0][order[held_back:]], examples[0][order[:held_back]], names)
@@ -234,17 +234,18 @@ def _torchvision(cls: Callable[..., Any], source: Source, name: str, first_file:
     root = source.root
     if root is None and not source.download:
         raise MissingDataError(
-            f"{name} needs a place on disk: name a torchvision root that holds it with --data-root DIR, or add --download to fetch it into ~/.cache/midstream"
+            f"{name} needs a place on disk: name a torchvision root that holds it with --data-root DIR, or "
+            f"add --download to fetch it into ~/.cache/midstream"
         )
     root = root or Path.home() / ".cache" / "midstream"
     try:
-        parts = [cls(str(root), train=train, download=source.download) for train in (True, False)]
+        train, test = (cls(str(root), train=train, download=source.download) for train in (True, False))
     except RuntimeError as error:
         raise MissingDataError(
-            f"{name} is not in {root.absolute()} (looked for {root.absolute() / first_file}). Either name the "
-            f"torchvision root that holds it with --data-root DIR, or add --download to fetch it there. ({error})"
+            f"{name} is not in {root.absolute()} (looked for {root.absolute() / first_file}). Either name "
+            f"the torchvision root that holds it with --data-root DIR, or add --download to fetch it there."
         ) from error
-    return Dataset(*(_stored(part) for part in parts), tuple(parts[0].classes))
+    return Dataset(_stored(train), _stored(test), tuple(train.classes))
 
 
 def _stored(part: Any) -> Examples:

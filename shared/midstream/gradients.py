@@ -120,9 +120,11 @@ def mixed_derivative(
 
     def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
         def input_gradient(at: dict[str, Tensor]) -> Tensor:
-            return grad(lambda z: loss(functional_call(model, at, (z,)), y))(x)
+            gradient: Tensor = grad(lambda z: loss(functional_call(model, at, (z,)), y))(x)
+            return gradient
 
-        return jvp(input_gradient, (parameters,), (tangents,))[1]
+        derivative: Tensor = jvp(input_gradient, (parameters,), (tangents,))[1]
+        return derivative
 
     return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
 
@@ -166,7 +168,7 @@ def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, 
     """Walk a set in chunks of `size` examples."""
     if len(inputs) != len(labels) or len(inputs) == 0:
         raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
-    return zip(inputs.split(size), labels.split(size), strict=True)
+    return zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 
 
 def refuse_coupled_examples(model: nn.Module) -> None:

@@ -69,14 +69,16 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
         PluginError: there is no such name, module or attribute, or it is not allowed.
     """
     for entry in entry_points(group=f"midstream.{kind}", name=name):
-        return _load(lambda entry=entry: entry.load(), name, entry.module)  # type: ignore[misc]
+        loaded: Callable[..., Any] = _load(entry.load, name, entry.module)
+        return loaded
     if ":" not in name:
         raise PluginError(
             _unknown(_SINGULAR[kind], name, names(kind), "package.module:Name or path/file.py:Name")
         )
     if allowed is not None and name not in allowed:
         raise PluginError(
-            f"{_SINGULAR[kind]} {name!r} is code that this process was not told to load; start it with --allow {name}"
+            f"{_SINGULAR[kind]} {name!r} is code that this process was not told to load; "
+            f"start it with --allow {name}"
         )
     where, _, attribute = name.rpartition(":")
     module = _load(

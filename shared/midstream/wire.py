@@ -5,7 +5,7 @@ Nothing here reads pickle. `docs/protocol.md` describes both formats for other l
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -85,7 +85,7 @@ def _encode_tensor(packer: msgpack.Packer, tensor: Tensor) -> Iterator[Buffer]:
     head = packer.pack_map_header(3) + packer.pack("dtype") + packer.pack(name)
     head += packer.pack("shape") + packer.pack(list(array.shape)) + packer.pack("data")
     yield head + b"\xc6" + struct.pack(">I", array.nbytes)  # a bin of 32-bit length
-    yield memoryview(array.reshape(-1)).cast("B")
+    yield array.reshape(-1).data.cast("B")
 
 
 def decode_batch(body: bytes) -> WireBatch:
@@ -130,7 +130,7 @@ def _decode_tensor(value: Any, name: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(fields["data"], layout).reshape(shape).copy())
 
 
-def _map(value: Any, keys: set[str], name: str, *, optional: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+def _map(value: Any, keys: set[str], name: str, *, optional: Set[str] = frozenset()) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WireError(f"{name} is not a map")
     missing, unknown = keys - optional - value.keys(), value.keys() - keys
