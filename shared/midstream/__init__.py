@@ -13,6 +13,7 @@ from midstream.gradients import (
 from midstream.loop import Defender
 from midstream.loss import Loss, cross_entropy
 from midstream.momentum import MomentumHistory
+from midstream.pixels import pixels
 from midstream.players import Batch, Player, View
 from midstream.strategies import level_0, level_1_attack, level_1_defense
 from midstream.utility import utility
@@ -32,6 +33,7 @@ __all__ = [
     "level_1_defense",
     "mixed_derivative",
     "mixed_derivative_by_double_backward",
+    "pixels",
     "utility",
     "validation_gradient",
 ]

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from midstream.loss import Loss, cross_entropy
+from midstream.pixels import pixels
 
 Gradient = Mapping[str, Tensor]
 """A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
@@ -37,7 +38,7 @@ def validation_gradient(
 
     Args:
         model: any module; `v` is taken over its parameters that require a gradient.
-        inputs: the validation inputs, `(examples, *input)`.
+        inputs: the validation inputs, `(examples, *input)`; uint8 is read as pixels of x/255, chunk by chunk.
         labels: their targets, `(examples,)`.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time; another value gives other low bits.
@@ -165,10 +166,11 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
 
 
 def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Walk a set in chunks of `size` examples."""
+    """Walk a set in chunks of `size` examples, uint8 inputs turned into float32 pixels."""
     if len(inputs) != len(labels) or len(inputs) == 0:
         raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
-    return zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+    parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+    return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)
 
 
 def refuse_coupled_examples(model: nn.Module) -> None:

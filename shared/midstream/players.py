@@ -42,7 +42,8 @@ class View:
         parameters_version: which θ these are: the number of steps taken so far.
         loss: the loss, summed over a batch.
         learning_rate: η of the training optimizer.
-        validation_inputs: the inputs of the public Dval, `(examples, *input)`.
+        validation_inputs: the inputs of the public Dval, `(examples, *input)`, as stored: float32, or uint8
+            that `midstream.pixels` turns into float32.
         validation_labels: its labels, `(examples,)`.
         budget: the ball that the host will project the move onto, and the pixel range.
         seed: the run's seed.

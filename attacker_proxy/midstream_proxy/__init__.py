@@ -1,0 +1,1 @@
+"""The man in the middle and its attackers."""

@@ -1,0 +1,130 @@
+"""The attacker's side of one run: a copy of the model, kept at the live parameters, and the move."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from midstream import plugins
+from midstream.budget import Budget, Norm
+from midstream.gradients import Gradient, validation_gradient
+from midstream.loss import cross_entropy
+from midstream.models import build_model
+from midstream.pixels import pixels
+from midstream.players import Batch, Player, View, move
+from midstream.specification import Specification, defaults
+from midstream.wire import WireBatch
+
+
+class Game(Protocol):
+    """What an attacker can read of a run."""
+
+    def specification(self) -> Specification:
+        """Return what is trained."""
+
+    def model(self) -> dict[str, Any]:
+        """Return the architecture and the loss."""
+
+    def validation(self) -> dict[str, Tensor]:
+        """Return the public Dval: `inputs` and `labels`."""
+
+    def parameters(self, version: int) -> dict[str, Tensor]:
+        """Return θ at a version."""
+
+    def validation_gradient(self, version: int) -> Gradient:
+        """Return v at a version."""
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """What the attacker decided.
+
+    Attributes:
+        attacker: its name and options.
+        epsilon: its budget; None takes the data set's.
+        norm: the ball's norm; None takes the run's.
+        gradient: who computes the validation gradient: `server` reads the one it publishes, `own` computes
+            it here, to the same bits.
+        device: where to compute.
+        allowed: the dotted paths and files that the run's model may name.
+    """
+
+    attacker: str
+    epsilon: float | None = None
+    norm: Norm | None = None
+    gradient: Literal["server", "own"] = "server"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    allowed: Collection[str] | None = frozenset()
+
+
+class AttackedRun:
+    """An attacker at work on one run; used by one thread.
+
+    Args:
+        game: what can be read of the run.
+        settings: what the attacker decided.
+
+    Raises:
+        midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
+    """
+
+    def __init__(self, game: Game, settings: AttackSettings) -> None:
+        self.settings = settings
+        self.player: Player = plugins.make("attackers", settings.attacker)
+        self._game = game
+        specification, described = game.specification(), game.model()
+        self._learning_rate: float = described["learning_rate"]
+        self._seed = specification.seed
+        epsilon = defaults(specification.dataset)["epsilon"] if settings.epsilon is None else settings.epsilon
+        self.budget = Budget(epsilon, settings.norm or specification.norm)
+        shape, classes = tuple(described["input_shape"]), len(described["classes"])
+        self._model = build_model(described["model"], shape, classes, allowed=settings.allowed)
+        self._model.to(settings.device)
+        dval = game.validation()
+        self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
+        self._version: int | None = None
+        self._gradient: Gradient | None = None
+
+    def attack(self, batch: WireBatch) -> WireBatch:
+        """Return the batch that goes on in place of `batch`: float32, computed against θ_seq.
+
+        Raises:
+            midstream.players.PlayerError: the attacker broke its rules.
+        """
+        self._follow(batch.seq)
+        device = self.settings.device
+        seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
+        attacked = move(self.settings.attacker, self.player, seen, self._view())
+        return WireBatch(batch.seq, batch.seq, attacked.cpu(), batch.labels)
+
+    def _follow(self, version: int) -> None:
+        if version != self._version:
+            self._model.load_state_dict(self._game.parameters(version))
+            self._version, self._gradient = version, None
+
+    def _view(self) -> View:
+        assert self._version is not None
+        return View(
+            model=self._model,
+            parameters_version=self._version,
+            loss=cross_entropy,
+            learning_rate=self._learning_rate,
+            validation_inputs=self._validation[0],
+            validation_labels=self._validation[1],
+            budget=self.budget,
+            seed=self._seed,
+            role="attacker",
+            gradient_source=self._validation_gradient,
+        )
+
+    def _validation_gradient(self) -> Gradient:
+        if self._gradient is None:
+            assert self._version is not None
+            if self.settings.gradient == "server":
+                found = self._game.validation_gradient(self._version)
+                self._gradient = {name: value.to(self.settings.device) for name, value in found.items()}
+            else:
+                self._gradient = validation_gradient(self._model, *self._validation)
+        return self._gradient

@@ -1,0 +1,73 @@
+"""`midstream attack`: the man in the middle."""
+
+from typing import Literal
+
+import click
+
+from midstream import options, plugins
+from midstream.budget import Norm
+from midstream.environment import configure
+from midstream.hosting import listen, serve, url_of
+from midstream_proxy.app import Proxy, make_app
+from midstream_proxy.attack import AttackSettings
+
+
+@click.command("attack")
+@options.listen_options(8001)
+@options.option("--server", default="http://127.0.0.1:8000", show_default=True, help="The training server.")
+@options.option(
+    "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, file.py:Class, …"
+)
+@options.option(
+    "--epsilon", type=float, help="Perturbation budget, in pixel units; the data set's by default."
+)
+@options.option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; the run's by default.")
+@options.option("--run", help="Attack only this run; all by default.")
+@options.option(
+    "--gradient",
+    type=click.Choice(["server", "own"]),
+    default="server",
+    show_default=True,
+    help="Read the validation gradient from the server, or compute it here.",
+)
+@options.option("--allow", multiple=True, help="A module:function that the run may name as its model.")
+@options.process_options
+@options.show_config
+def command(
+    host: str,
+    port: int,
+    insecure: bool,
+    fd: int | None,
+    server: str,
+    attacker: str,
+    epsilon: float | None,
+    norm: Norm | None,
+    run: str | None,
+    gradient: Literal["server", "own"],
+    allow: tuple[str, ...],
+    device: str,
+    threads: int | None,
+) -> None:
+    """Stand between a data provider and a training server, and perturb each minibatch.
+
+    Everything else passes untouched, so the provider cannot tell this proxy from the server.
+
+    \b
+    Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
+    """
+    options.refuse_open_address(host, insecure=insecure or fd is not None)
+    plugins.make("attackers", attacker)
+    settings = AttackSettings(
+        attacker, epsilon, norm, gradient, configure(threads=threads, device=device), frozenset(allow)
+    )
+    listener = listen(host, port, fd)
+    with listener:
+        say(f"listening on {url_of(listener)}, passing on to {server}, attacker {attacker}")
+        proxy = Proxy(server, settings, run=run, say=say)
+        serve(make_app(proxy), listener, wake=lambda: None)
+    say("stopped")
+
+
+def say(text: str) -> None:
+    """Tell the operator something."""
+    click.echo(f"proxy: {text}", err=True)

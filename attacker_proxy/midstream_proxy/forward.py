@@ -1,0 +1,90 @@
+"""Everything that is not attacked, passed on byte for byte in both directions as it comes."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from midstream.problem import Problem
+
+# Headers of one connection, not of the message (RFC 9110, 7.6.1).
+_HOP_BY_HOP = {
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+}
+
+
+class Forwarder:
+    """Passes requests on to one server.
+
+    Args:
+        upstream: the server's base URL.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = httpx.URL(upstream)
+        # A long poll or an event stream is silent for as long as its server likes.
+        timeout = httpx.Timeout(None, connect=5.0)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+
+    async def forward(self, request: Request) -> Response:
+        """Return the server's answer to a request, streaming both bodies.
+
+        Raises:
+            Problem: 502, the server cannot be reached.
+        """
+        target = request.scope["raw_path"]
+        if request.scope["query_string"]:
+            target += b"?" + request.scope["query_string"]
+        headers = [(b"host", self.upstream.netloc), *_end_to_end(request.headers.raw, without=b"host")]
+        has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
+        outgoing = httpx.Request(
+            request.method,
+            self.upstream.copy_with(raw_path=target),
+            headers=headers,
+            content=request.stream() if has_body else None,
+        )
+        try:
+            answer = await self._http.send(outgoing, stream=True)
+        except httpx.TransportError as error:
+            raise unreachable(str(self.upstream), error) from error
+        response = StreamingResponse(_stream(answer), answer.status_code)
+        response.raw_headers = _end_to_end(answer.headers.raw)
+        return response
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+def unreachable(upstream: str, error: Exception) -> Problem:
+    """Return the problem that the provider is told when the server behind the proxy is not there."""
+    reason = str(error) or type(error).__name__
+    return Problem(
+        502,
+        "The training server does not answer",
+        f"the training server behind this proxy, {upstream}: {reason}",
+    )
+
+
+def _end_to_end(headers: list[tuple[bytes, bytes]], without: bytes = b"") -> list[tuple[bytes, bytes]]:
+    named = b",".join(value for name, value in headers if name.lower() == b"connection")
+    dropped = _HOP_BY_HOP | {name.strip().lower() for name in named.split(b",")} | {without}
+    return [(name.lower(), value) for name, value in headers if name.lower() not in dropped]
+
+
+async def _stream(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answer.aiter_raw():
+            yield piece
+    finally:
+        await answer.aclose()

@@ -1,0 +1,66 @@
+"""`midstream provide`: the data provider."""
+
+import signal
+from pathlib import Path
+
+import click
+
+from midstream import options
+from midstream.client import Client
+from midstream.datasets import Source
+from midstream.progress import Progress
+from midstream_provider.push import find_run, load_source, push
+
+
+@click.command("provide")
+@options.option(
+    "--server", default="http://127.0.0.1:8001", show_default=True, help="The server, or a proxy before it."
+)
+@options.option("--run", "name", help="The run to feed; the only open one by default.")
+@options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
+@options.data_options
+@options.show_config
+def command(
+    server: str,
+    name: str | None,
+    give_up_after: float | None,
+    data_root: Path | None,
+    download: bool,
+    allow: tuple[str, ...],
+) -> None:
+    """Send a run its minibatches, and wait for each acknowledgement.
+
+    The run's specification says which data set, which seed and how many; the data are read on this machine.
+
+    \b
+    Example: midstream provide --server http://127.0.0.1:8001
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    client = Client(server, say=say, give_up_after=give_up_after)
+    step = 0
+    try:
+        status = find_run(client, name, say)
+        batches = load_source(status, Source(data_root, download), allowed=allow)
+        say(
+            f"feeding run {status['name']!r} at {server}, "
+            f"from batch {status['step']} of {status['total_steps']}"
+        )
+        with Progress(status["total_steps"], done=status["step"]) as progress:
+
+            def acknowledged(answer: dict[str, float]) -> None:
+                nonlocal step
+                step = int(answer["next_seq"])
+                progress.update(step, f"loss {answer['loss']:.3f}")
+
+            push(client, status, batches, acknowledged)
+    except KeyboardInterrupt:
+        say(f"stopped before batch {step}; the same command goes on from there")
+    else:
+        say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
+    finally:
+        client.close()
+
+
+def say(text: str) -> None:
+    """Tell the operator something."""
+    click.echo(f"provider: {text}", err=True)

@@ -1,0 +1,104 @@
+"""Sending a run its minibatches, one acknowledgement at a time."""
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from midstream import datasets
+from midstream.client import Client
+from midstream.problem import Problem
+from midstream.specification import Specification
+from midstream.wire import encode_batch
+from midstream_provider.batches import BatchSource
+
+Say = Callable[[str], None]
+
+
+class RunEndedError(RuntimeError):
+    """The run ended before its last batch; the message says why."""
+
+
+def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
+    """Return the status of the run to feed, waiting until there is one.
+
+    Args:
+        client: the server, or a proxy in front of it.
+        name: the run's name; None takes the only one that is not over.
+        say: told what is waited for.
+
+    Raises:
+        RunEndedError: several runs want batches, and no name says which.
+    """
+    told = False
+    while True:
+        runs = [run for run in client.runs() if name in (None, run["name"])]
+        if name is None:
+            runs = [run for run in runs if run["state"] in ("waiting", "running", "paused")]
+        if len(runs) == 1:
+            return runs[0]
+        if runs:
+            names = ", ".join(run["name"] for run in runs)
+            raise RunEndedError(
+                f"{client.url} has several runs that want batches: {names}; choose with --run"
+            )
+        if not told:
+            which = "a run" if name is None else f"run {name!r}"
+            say(f"waiting for {which} to be started at {client.url}")
+            told = True
+        time.sleep(0.5)
+
+
+def load_source(status: dict[str, Any], source: datasets.Source, *, allowed: Collection[str]) -> BatchSource:
+    """Return the minibatches of the run that a status describes.
+
+    Raises:
+        midstream.datasets.MissingDataError: the data are not on this machine.
+        midstream.plugins.PluginError: the run names a folder or code that was not allowed here.
+        RunEndedError: the data on this machine are not the server's.
+    """
+    specification = Specification.model_validate(status["specification"])
+    source = datasets.Source(source.root, source.download, specification.image_size)
+    split = datasets.split(
+        datasets.load(specification.dataset, source, allowed=allowed),
+        validation_size=specification.validation_size,
+        train_size=specification.train_size,
+        seed=specification.seed,
+    )
+    if len(split.train) != status["train_size"]:
+        raise RunEndedError(
+            f"the server's run trains on {status['train_size']} examples, this machine's "
+            f"{specification.dataset!r} holds {len(split.train)}; both must have the same data"
+        )
+    return BatchSource(specification, split.train)
+
+
+def push(
+    client: Client,
+    status: dict[str, Any],
+    batches: BatchSource,
+    acknowledged: Callable[[dict[str, Any]], None],
+) -> None:
+    """Send every batch that the run still wants, waiting for each answer.
+
+    Args:
+        client: the server, or a proxy in front of it.
+        status: the run's status; its `step` is where to go on.
+        batches: the run's minibatches.
+        acknowledged: called with each acknowledgement.
+
+    Raises:
+        RunEndedError: the run was stopped, failed, or refused a batch.
+        midstream.client.ServerGoneError: nobody answered for as long as the client waits.
+    """
+    name, seq = status["name"], status["step"]
+    while seq < status["total_steps"]:
+        try:
+            answer = client.put_batch(name, seq, encode_batch(batches.batch(seq)))
+        except Problem as problem:
+            next_seq = problem.more.get("next_seq")
+            if problem.status == 409 and isinstance(next_seq, int) and next_seq > seq:
+                seq = next_seq  # taken already: an answer was lost on the way
+                continue
+            raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem
+        acknowledged(answer)
+        seq = answer["next_seq"]

@@ -1,0 +1,49 @@
+"""The training server as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from midstream_server import problems, routes_game, routes_history, routes_runs
+from midstream_server.registry import Registry
+
+_DESCRIPTION = """
+A training server whose data arrive in minibatches over the network, possibly attacked on the way. The
+protocol is described in the project's `docs/protocol.md`; errors are `application/problem+json`.
+"""
+
+
+def make_app(registry: Registry) -> FastAPI:
+    """Return the application that serves a registry's runs.
+
+    Args:
+        registry: the runs; its settings decide what a request may ask for.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for run in registry.runs.values():
+            await run.close()
+
+    app = FastAPI(
+        title="midstream training server",
+        version=version("midstream"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.registry = registry
+    problems.install(app)
+    for router in (routes_runs.router, routes_game.router, routes_history.router):
+        app.include_router(router)
+    return app
+
+
+def wake(registry: Registry) -> None:
+    """Let every long poll and event stream end, and take no more batches."""
+    for run in registry.runs.values():
+        run.closing = True
+        run.changed.notify()

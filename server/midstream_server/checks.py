@@ -1,0 +1,58 @@
+"""Every field of a batch, held against its run before it touches the model."""
+
+import torch
+
+from midstream.pixels import pixels
+from midstream.players import Batch
+from midstream.problem import Problem
+from midstream.wire import WireBatch
+
+
+def check_batch(
+    batch: WireBatch, *, seq: int, length: int, input_shape: tuple[int, ...], classes: int
+) -> Batch:
+    """Return the batch as the game sees it, inputs as float32 pixels.
+
+    Args:
+        batch: what arrived.
+        seq: the sequence number in the request's path.
+        length: how many examples this batch of the run holds.
+        input_shape: shape of one input.
+        classes: how many classes there are.
+
+    Raises:
+        Problem: 422, naming the field and its value.
+    """
+    if batch.seq != seq:
+        raise _wrong("seq", f"the body says batch {batch.seq}, the path {seq}; they must agree")
+    if batch.parameters_version is not None and batch.parameters_version > seq:
+        raise _wrong(
+            "parameters_version",
+            f"batch {seq} was computed against parameters {batch.parameters_version}, which come after it",
+        )
+    expected = (length, *input_shape)
+    if tuple(batch.inputs.shape) != expected:
+        raise _wrong(
+            "inputs", f"shape is {tuple(batch.inputs.shape)}; batch {seq} of this run has {expected}"
+        )
+    if tuple(batch.labels.shape) != (length,):
+        raise _wrong(
+            "labels", f"shape is {tuple(batch.labels.shape)}; batch {seq} of this run has {(length,)}"
+        )
+    if batch.inputs.dtype not in (torch.uint8, torch.float32):
+        raise _wrong("inputs", f"dtype is {batch.inputs.dtype}; inputs are uint8 or float32")
+    if batch.labels.dtype != torch.int64:
+        raise _wrong("labels", f"dtype is {batch.labels.dtype}; labels are int64")
+    inputs = pixels(batch.inputs)
+    lowest, highest = (value.item() for value in inputs.aminmax())
+    if not (lowest >= 0 and highest <= 1):  # also where either is NaN
+        what = "hold a NaN" if lowest != lowest else f"range from {lowest} to {highest}"
+        raise _wrong("inputs", f"the pixels {what}; they must lie in [0, 1]")
+    first, last = (int(value) for value in batch.labels.aminmax())
+    if not (first >= 0 and last < classes):
+        raise _wrong("labels", f"they range from {first} to {last}; this run has classes 0 to {classes - 1}")
+    return Batch(seq, inputs, batch.labels)
+
+
+def _wrong(field: str, detail: str) -> Problem:
+    return Problem(422, f"The batch's {field} do not fit this run", detail, field=field)

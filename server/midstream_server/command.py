@@ -1,0 +1,75 @@
+"""`midstream serve`: the training server."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from midstream import options
+from midstream.datasets import Source
+from midstream.environment import configure
+from midstream.hosting import listen, serve, url_of
+from midstream_server.app import make_app, wake
+from midstream_server.registry import Registry, Settings
+
+
+@click.command("serve")
+@options.listen_options(8000)
+@options.option("--run", "name", help="Name of the run to start with.")
+@options.specification_options
+@options.option("--defender", help="none, level-1, or module:Class; none by default.")
+@options.option("--black-box", is_flag=True, help="Show no one the model, its parameters or its gradient.")
+@options.data_options
+@options.option(
+    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
+)
+@options.process_options
+@options.show_config
+def command(
+    host: str,
+    port: int,
+    insecure: bool,
+    fd: int | None,
+    data_root: Path | None,
+    download: bool,
+    allow: tuple[str, ...],
+    out: Path,
+    device: str,
+    threads: int | None,
+    black_box: bool,
+    **settings: Any,
+) -> None:
+    """Train on the minibatches that arrive, corrected by a defender.
+
+    With --dataset a run is started at once; otherwise one is started by POST /v1/runs.
+
+    \b
+    Example: midstream serve --dataset digits --defender level-1
+    """
+    options.refuse_open_address(host, insecure=insecure or fd is not None)
+    named = [settings[key] for key in ("dataset", "model", "defender") if settings[key] is not None]
+    registry = Registry(
+        Settings(
+            out=out,
+            device=configure(threads=threads, device=device),
+            source=Source(data_root, download),
+            allowed=frozenset((*allow, *(text.partition(",")[0] for text in named))),
+        ),
+        say,
+    )
+    listener = listen(host, port, fd)
+    with listener:
+        if settings["dataset"] is not None:
+            access = "black-box" if black_box else "white-box"
+            run = registry.create(options.specification(settings, access=access))
+            say(f"run {run.name!r} waits for {run.waiting_for()}; its folder is {run.recorded.folder.path}")
+        else:
+            say(f"waiting for {registry.waiting_for()}")
+        say(f"listening on {url_of(listener)}, its documentation is {url_of(listener)}/docs")
+        serve(make_app(registry), listener, wake=lambda: wake(registry))
+    say("stopped")
+
+
+def say(text: str) -> None:
+    """Tell the operator something."""
+    click.echo(f"server: {text}", err=True)

@@ -1,0 +1,67 @@
+"""Every error leaves the server as `application/problem+json`."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from midstream.problem import PROBLEM_TYPE, Problem
+from midstream_server.messages import ProblemBody
+
+_MEANING = {
+    400: "The body is not what this resource takes",
+    403: "The run is black-box",
+    404: "There is no such run or version",
+    409: "The run's state does not allow it",
+    410: "That version is no longer kept",
+    413: "The body is too large",
+    415: "The body's content type is not the one this resource takes",
+    422: "A value does not fit",
+    500: "The defender failed, or the server has a fault",
+    503: "The run is paused or the server is closing; try again",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that can end in these problems."""
+    return {
+        status: {
+            "description": _MEANING[status],
+            "model": ProblemBody,
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem."""
+
+    def respond(problem: Problem) -> JSONResponse:
+        return JSONResponse(
+            problem.body(), problem.status, headers=problem.headers(), media_type=PROBLEM_TYPE
+        )
+
+    @app.exception_handler(Problem)
+    async def _problem(_: Request, error: Problem) -> JSONResponse:
+        return respond(error)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        title = "No such resource" if error.status_code == 404 else str(error.detail)
+        detail = f"{request.method} {request.url.path} is not a resource of this server; /docs lists them"
+        return respond(Problem(error.status_code, title, detail))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        return respond(Problem(422, "The request does not fit", "; ".join(faults)))
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> JSONResponse:
+        logging.getLogger("midstream.server").exception("%s %s failed", request.method, request.url.path)
+        detail = f"the server failed with a {type(error).__name__}; its log says more"
+        return respond(Problem(500, "The server has a fault", detail))

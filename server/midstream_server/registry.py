@@ -1,0 +1,111 @@
+"""The runs of one server."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from midstream import datasets
+from midstream.plugins import PluginError
+from midstream.problem import Problem
+from midstream.runfolder import RunFolder
+from midstream.specification import Specification
+from midstream_server.hosted import HostedRun
+from midstream_server.record import RecordedRun
+from midstream_server.training import TrainingRun
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator of this server decided.
+
+    Attributes:
+        out: folder that run folders are made in.
+        device: where to compute.
+        source: where data sets come from.
+        allowed: folders, dotted paths and files that a specification may name.
+        max_runs: how many runs one server holds.
+    """
+
+    out: Path
+    device: torch.device
+    source: datasets.Source
+    allowed: frozenset[str] = frozenset()
+    max_runs: int = 16
+
+
+class Registry:
+    """Makes runs, and finds them by name."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+        self.settings = settings
+        self.say = say
+        self.runs: dict[str, HostedRun] = {}
+        self.loading: str | None = None
+
+    def create(self, specification: Specification) -> HostedRun:
+        """Load the data, build the model, make the folder; the run then waits for its first batch.
+
+        Raises:
+            Problem: the specification cannot be played here, and why.
+        """
+        name = specification.name or self._free_name(specification)
+        specification = specification.model_copy(update={"name": name})
+        if name in self.runs:
+            raise Problem(409, "That run exists", f"run {name!r} is {self.runs[name].state}; name another")
+        if len(self.runs) >= self.settings.max_runs:
+            raise Problem(409, "Too many runs", f"this server holds {len(self.runs)} runs, its limit")
+        self.loading = specification.dataset
+        try:
+            self.runs[name] = HostedRun(name, self._recorded(specification), self.say)
+        except (PluginError, datasets.MissingDataError, ValueError) as error:
+            raise Problem(422, "The specification cannot be played here", str(error)) from error
+        except FileExistsError as error:
+            raise Problem(409, "The run folder is taken", str(error)) from error
+        finally:
+            self.loading = None
+        return self.runs[name]
+
+    def find(self, name: str) -> HostedRun:
+        """Return a run by name.
+
+        Raises:
+            Problem: 404, naming the runs there are.
+        """
+        if name in self.runs:
+            return self.runs[name]
+        known = ", ".join(sorted(self.runs)) or "none yet"
+        raise Problem(404, "No such run", f"there is no run {name!r} on this server; runs: {known}")
+
+    def refuse_while_loading(self) -> None:
+        """Raise Problem 503 while a data set is being loaded."""
+        if self.loading is not None:
+            raise Problem(
+                503, "Not ready", f"waiting for data set {self.loading!r} to be loaded", retry_after=1
+            )
+
+    def waiting_for(self) -> str | None:
+        """Return what this server waits for before it can take a batch, or None."""
+        return None if self.runs else "a run: POST /v1/runs, or start it with --dataset"
+
+    def _recorded(self, specification: Specification) -> RecordedRun:
+        source = datasets.Source(
+            self.settings.source.root, self.settings.source.download, specification.image_size
+        )
+        dataset = datasets.load(specification.dataset, source, allowed=self.settings.allowed)
+        split = datasets.split(
+            dataset,
+            validation_size=specification.validation_size,
+            train_size=specification.train_size,
+            seed=specification.seed,
+        )
+        run = TrainingRun(specification, split, device=self.settings.device, allowed=self.settings.allowed)
+        return RecordedRun(run, RunFolder(self.settings.out / str(specification.name)))
+
+    def _free_name(self, specification: Specification) -> str:
+        stem = specification.dataset if specification.dataset.replace("-", "").isalnum() else "run"
+        number = 1
+        while f"{stem}-{number}" in self.runs or (self.settings.out / f"{stem}-{number}").exists():
+            number += 1
+        return f"{stem}-{number}"

@@ -1,0 +1,125 @@
+"""What happened so far: metrics, live events, pictures, and counters for Prometheus."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from midstream.problem import Problem
+from midstream.runfolder import as_csv
+from midstream_server.hosted import HostedRun
+from midstream_server.messages import COLUMNS, Metrics
+from midstream_server.problems import documented
+from midstream_server.routes_game import Seq
+from midstream_server.routes_runs import registry_of, run_of
+
+router = APIRouter(tags=["history"])
+
+KEEP_ALIVE = 10.0
+
+_CSV: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One record a step; CSV where the Accept header prefers text/csv, or with format=csv",
+        "content": {"text/csv": {"example": ",".join(COLUMNS)}},
+    }
+}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG image", "content": {"image/png": {}}}}
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus text", "content": {"text/plain": {}}}
+}
+
+
+@router.get(
+    "/v1/runs/{run}/metrics",
+    summary="The run's history",
+    response_model=Metrics,
+    responses=_CSV | documented(404, 422),
+)
+async def metrics(
+    run: str,
+    request: Request,
+    after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
+    format: Annotated[str | None, Query(pattern="^(json|csv)$")] = None,  # noqa: A002
+    accept: Annotated[str | None, Header()] = None,
+) -> Any:
+    """Return one record a step, as JSON or CSV."""
+    records = run_of(request, run).recorded.records[after:]
+    if format == "csv" or (format is None and (accept or "").startswith("text/csv")):
+        return Response(as_csv(records, COLUMNS), media_type="text/csv")
+    return {"run": run, "records": records}
+
+
+async def _subscribed(run: str, request: Request) -> HostedRun:
+    return run_of(request, run)
+
+
+@router.get(
+    "/v1/runs/{run}/events",
+    summary="The run, live",
+    response_class=EventSourceResponse,
+    responses=documented(404, 422),
+)
+async def events(
+    found: Annotated[HostedRun, Depends(_subscribed)],
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream `step` events (a record of the metrics, its id the step) and `status` events.
+
+    A client that reconnects with `Last-Event-ID` misses nothing. The stream ends with the run.
+    """
+    sent, state = last_event_id or 0, ""
+    while True:
+        for record in found.recorded.records[sent:]:
+            sent = record["step"]
+            yield ServerSentEvent(event="step", id=str(sent), data=record)
+        status = found.status()
+        if status["state"] != state:
+            state = status["state"]
+            yield ServerSentEvent(event="status", data=status)
+        if found.over:
+            return
+        await found.changed.wait(KEEP_ALIVE)
+
+
+@router.get(
+    "/v1/runs/{run}/samples/{seq}",
+    summary="What the semantic checker looks at",
+    response_class=Response,
+    responses=_PNG | documented(404, 422),
+)
+async def samples(run: str, seq: Seq, request: Request) -> Response:
+    """Return a PNG, a row for each of a few examples: as it arrived, the correction, the sum."""
+    recorded = run_of(request, run).recorded
+    if seq not in recorded.samples:
+        newest = recorded.samples[-1] if recorded.samples else "none yet"
+        raise Problem(
+            404, "No pictures of that batch", f"batch {seq} was not sampled; the newest is {newest}"
+        )
+    return FileResponse(recorded.folder.path / f"samples/{seq:07d}.png", media_type="image/png")
+
+
+@router.get("/metrics", summary="Counters for Prometheus", response_class=Response, responses=_TEXT)
+async def prometheus(request: Request) -> Response:
+    """Return every run's step, losses, accuracies and rate in Prometheus' text format."""
+    registry = CollectorRegistry()
+    gauges = {
+        name: Gauge(f"midstream_{name}", text, ["run"], registry=registry)
+        for name, text in (
+            ("step", "Steps taken"),
+            ("total_steps", "Steps the run has in all"),
+            ("loss", "Mean training loss of the last step, nats an example"),
+            ("test_accuracy", "Accuracy on the test set, of the last evaluation"),
+            ("validation_accuracy", "Accuracy on the validation set, of the last evaluation"),
+            ("validation_loss", "Mean validation loss of the last evaluation, nats an example"),
+            ("steps_per_second", "Rate of the last steps"),
+        )
+    }
+    for run in registry_of(request).runs.values():
+        status = run.status()
+        for name, gauge in gauges.items():
+            if status[name] is not None:
+                gauge.labels(run.name).set(status[name])
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

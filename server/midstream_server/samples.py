@@ -1,0 +1,34 @@
+"""What the semantic checker looks at: a few inputs as they arrived, the correction, and the sum."""
+
+import io
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+_HEIGHT = 64  # small images are enlarged to about this
+
+
+def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
+    """Return a PNG with a row for each example: `x'`, `σ` and `x''`.
+
+    `σ = x'' - x'` is scaled from its own smallest and largest value to black and white (paper A.2.2); where
+    it is zero it is mid-grey.
+
+    Args:
+        received: `x'`, `(examples, channels, height, width)`, one or three channels, in [0, 1].
+        defended: `x''`, the same shape.
+    """
+    correction = defended - received
+    lowest = correction.flatten(1).amin(1).view(-1, 1, 1, 1)
+    spread = correction.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest
+    shown = torch.where(spread > 0, (correction - lowest) / spread, torch.tensor(0.5))
+    rows = torch.cat([received, shown, defended], dim=3)
+    sheet = torch.cat(list(rows), dim=1).mul(255).round().to(torch.uint8)
+    array = sheet.permute(1, 2, 0).numpy()
+    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3])
+    factor = max(1, _HEIGHT // received.shape[2])
+    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    return buffer.getvalue()

@@ -1,0 +1,198 @@
+"""One training run: its model, its defender, and the step."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midstream import plugins
+from midstream.datasets import Split
+from midstream.gradients import CHUNK, Gradient, chunks, validation_gradient
+from midstream.loss import cross_entropy
+from midstream.models import build_model
+from midstream.players import Batch, Player, View, move
+from midstream.seeds import derive
+from midstream.specification import Specification
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did.
+
+    Attributes:
+        step: steps taken so far, this one included; also the version of the parameters after it.
+        loss: mean training loss of the defended batch at the parameters before the step, nats an example.
+        correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
+        seconds: time the defence and the step took.
+        received: the first few inputs as they arrived.
+        defended: the same inputs after the defence.
+        labels: their labels.
+    """
+
+    step: int
+    loss: float
+    correction: float
+    seconds: float
+    received: Tensor
+    defended: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good the model is after a number of steps; losses in nats an example, accuracies in [0, 1]."""
+
+    step: int
+    test_accuracy: float
+    test_loss: float
+    validation_accuracy: float
+    validation_loss: float
+
+
+class DivergedError(ArithmeticError):
+    """The training loss is no longer a number."""
+
+
+class TrainingRun:
+    """A model in training, defended.
+
+    The only methods that change the model are `train` and, for its duration, `evaluate`; they belong to
+    one thread at a time.
+
+    Args:
+        specification: what to train, on what, how.
+        split: the data, of which the training part is only counted here: it arrives in batches.
+        device: where to compute.
+        allowed: the dotted paths and files that the specification may name; None allows all.
+    """
+
+    def __init__(
+        self,
+        specification: Specification,
+        split: Split,
+        *,
+        device: torch.device,
+        allowed: Collection[str] | None = None,
+    ) -> None:
+        self.specification = specification
+        self.device = device
+        self.input_shape = tuple(split.validation.inputs.shape[1:])
+        self.classes = split.classes
+        self.train_size = len(split.train)
+        self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
+        self.total_steps = specification.total_steps(self.train_size)
+        self.model = initial_model(specification, self.input_shape, len(self.classes), allowed).to(device)
+        optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+        self.optimizer = optimizers[specification.optimizer](
+            self.model.parameters(), lr=specification.learning_rate
+        )
+        self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
+        self.validation = split.validation
+        self._validation = (split.validation.inputs.to(device), split.validation.labels.to(device))
+        self._test = (split.test.inputs.to(device), split.test.labels.to(device))
+        self.step = 0
+        self._known: tuple[int, Gradient] | None = None
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the live parameters and buffers, by name, detached."""
+        return {name: value.detach() for name, value in self.model.state_dict().items()}
+
+    def description(self) -> dict[str, Any]:
+        """Return architecture and loss, enough to rebuild the model."""
+        return {
+            "model": self.specification.model,
+            "input_shape": list(self.input_shape),
+            "classes": list(self.classes),
+            "loss": "cross-entropy",
+            "reduction": "sum",
+            "optimizer": self.specification.optimizer,
+            "learning_rate": self.specification.learning_rate,
+        }
+
+    def validation_gradient(self) -> Gradient:
+        """Return `v` at the live parameters, computed once for each version."""
+        if self._known is None or self._known[0] != self.step:
+            self._known = (self.step, validation_gradient(self.model, *self._validation))
+        return self._known[1]
+
+    def view(self) -> View:
+        """Return what the defender sees before the next step."""
+        return View(
+            model=self.model,
+            parameters_version=self.step,
+            loss=cross_entropy,
+            learning_rate=self.specification.learning_rate,
+            validation_inputs=self._validation[0],
+            validation_labels=self._validation[1],
+            budget=self.specification.budget,
+            seed=self.specification.seed,
+            role="defender",
+            gradient_source=self.validation_gradient,
+        )
+
+    def train(self, batch: Batch) -> Step:
+        """Defend one batch and take the step `θ ← θ - η ∇θ Σ L_θ(x'')` (paper eq. 3), by the optimizer.
+
+        Raises:
+            midstream.players.PlayerError: the defender broke its rules; nothing was changed.
+            DivergedError: the loss is infinite or NaN; nothing was changed.
+        """
+        started = time.perf_counter()
+        batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
+        defended = move(self.specification.defender, self.defender, batch, self.view())
+        loss = cross_entropy(self.model(defended), batch.labels)
+        if not loss.isfinite():
+            raise DivergedError(f"the training loss of batch {batch.seq} is {loss.item()}")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        return Step(
+            step=self.step,
+            loss=loss.item() / len(batch.labels),
+            correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
+            seconds=time.perf_counter() - started,
+            received=batch.inputs[:8].cpu(),
+            defended=defended[:8].cpu(),
+            labels=batch.labels[:8].cpu(),
+        )
+
+    def evaluation_due(self) -> bool:
+        """Return whether the parameters as they are now are to be evaluated."""
+        every = self.specification.evaluate_every or self.steps_per_epoch
+        return self.step > 0 and (self.step % every == 0 or self.step == self.total_steps)
+
+    def evaluate(self) -> Evaluation:
+        """Return loss and accuracy on the validation and the test set, in evaluation mode."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            test_loss, test_accuracy = self._measure(*self._test)
+            validation_loss, validation_accuracy = self._measure(*self._validation)
+        finally:
+            self.model.train(training)
+        return Evaluation(self.step, test_accuracy, test_loss, validation_accuracy, validation_loss)
+
+    def _measure(self, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
+        loss, right = 0.0, 0
+        with torch.no_grad():
+            for part_inputs, part_labels in chunks(inputs, labels, CHUNK):
+                outputs = self.model(part_inputs)
+                loss += cross_entropy(outputs, part_labels).item()
+                right += int((outputs.argmax(1) == part_labels).sum())
+        return loss / len(labels), right / len(labels)
+
+
+def initial_model(
+    specification: Specification,
+    input_shape: tuple[int, ...],
+    classes: int,
+    allowed: Collection[str] | None = None,
+) -> nn.Module:
+    """Return the model at θ_0, drawn from the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(specification.seed, "model"))
+        return build_model(specification.model, input_shape, classes, allowed=allowed)

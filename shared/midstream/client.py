@@ -1,0 +1,146 @@
+"""A client of the training server, and of a proxy that stands in front of it."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from torch import Tensor
+
+from midstream.problem import PROBLEM_TYPE, Problem
+from midstream.specification import Specification
+from midstream.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
+
+Say = Callable[[str], None]
+
+_PATIENCE = 2.0  # seconds of silence before a wait is explained
+_LONGEST_PAUSE = 3.0
+
+
+class ServerGoneError(ConnectionError):
+    """The server did not answer for as long as the caller was ready to wait."""
+
+
+class Client:
+    """The resources of one server, for callers that wait for it.
+
+    Connections that fail, and answers 502 to 504, are tried again, with growing random pauses, until
+    `give_up_after` seconds have passed without an answer; after two seconds `say` is told what for.
+
+    Args:
+        url: base URL, such as `http://127.0.0.1:8000`.
+        say: called with a sentence when a wait lasts, and when it ends.
+        give_up_after: seconds; None waits for ever.
+    """
+
+    def __init__(self, url: str, *, say: Say = lambda _: None, give_up_after: float | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._say = say
+        self._give_up_after = give_up_after
+        # A step of a large run may take minutes.
+        self._http = httpx.Client(
+            base_url=self.url, timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the status of every run."""
+        runs: list[dict[str, Any]] = self._json("GET", "/v1/runs")["runs"]
+        return runs
+
+    def create_run(self, specification: Specification) -> dict[str, Any]:
+        """Start a run; return its status."""
+        return self._json("POST", "/v1/runs", json=specification.model_dump(exclude_unset=True))
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return one run's status."""
+        return self._json("GET", f"/v1/runs/{run}")
+
+    def model(self, run: str) -> dict[str, Any]:
+        """Return the architecture and the loss."""
+        return self._json("GET", f"/v1/runs/{run}/model")
+
+    def validation(self, run: str) -> dict[str, Tensor]:
+        """Return the public Dval: `inputs` and `labels`."""
+        return decode_tensors(self._get(f"/v1/runs/{run}/validation").content)
+
+    def parameters(self, run: str, version: int) -> dict[str, Tensor]:
+        """Return θ at a version.
+
+        Raises:
+            Problem: 404 where the run has not got there, 410 where that version is no longer kept.
+        """
+        return decode_tensors(self._get(f"/v1/runs/{run}/parameters", params={"version": version}).content)
+
+    def validation_gradient(self, run: str, version: int) -> dict[str, Tensor]:
+        """Return v at a parameters version."""
+        return decode_tensors(self._get(f"/v1/runs/{run}/validation-gradient/{version}").content)
+
+    def put_batch(self, run: str, seq: int, body: list[Buffer]) -> dict[str, Any]:
+        """Send one minibatch; return the acknowledgement.
+
+        Raises:
+            Problem: the server refused it.
+            ServerGoneError: the server did not answer for `give_up_after` seconds.
+        """
+        headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
+        return self._json(
+            "PUT", f"/v1/runs/{run}/batches/{seq}", content=lambda: slices(body), headers=headers
+        )
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._request(method, path, **options).json()
+        return answer
+
+    def _get(self, path: str, **options: Any) -> httpx.Response:
+        return self._request("GET", path, **options)
+
+    def _request(
+        self, method: str, path: str, content: Callable[[], Any] | None = None, **options: Any
+    ) -> httpx.Response:
+        def once() -> httpx.Response:
+            body = {} if content is None else {"content": content()}
+            return self._http.request(method, path, **body, **options)
+
+        response = self._until_answered(once)
+        if response.status_code >= 400:
+            raise _problem(response)
+        return response
+
+    def _until_answered(self, once: Callable[[], httpx.Response]) -> httpx.Response:
+        asked = heard = time.monotonic()
+        told, pause = False, 0.05
+        while True:
+            try:
+                response = once()
+                if response.status_code not in (502, 503, 504):
+                    if told:
+                        self._say(f"{self.url} answers again")
+                    return response
+                if response.status_code == 503:  # someone is there, and asks for patience
+                    heard = time.monotonic()
+                reason = _problem(response).detail
+            except httpx.TransportError as error:
+                reason = str(error) or type(error).__name__
+            now = time.monotonic()
+            if self._give_up_after is not None and now - heard > self._give_up_after:
+                raise ServerGoneError(
+                    f"{self.url} has not answered for {now - heard:.0f} s ({reason}); gave up"
+                )
+            if not told and now - asked > _PATIENCE:
+                self._say(f"waiting for {self.url}: {reason}")
+                told = True
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _problem(response: httpx.Response) -> Problem:
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    body = (
+        response.json() if kind == PROBLEM_TYPE else {"detail": response.text[:200] or response.reason_phrase}
+    )
+    return Problem.from_body(response.status_code, body)

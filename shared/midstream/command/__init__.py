@@ -1,0 +1,1 @@
+"""The commands. They compose the services, which never import each other."""

@@ -1,0 +1,64 @@
+"""`midstream demo`: clean, attacked, defended, on the embedded digits."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from midstream import options
+from midstream.command.curves import draw_learning_curves
+from midstream.command.game import GamePlan, free_name
+from midstream.command.play import play_game
+
+_GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
+
+
+@click.command("demo")
+@options.option(
+    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
+)
+@options.option("--epochs", type=int, help="60 by default.")
+@options.option("--seed", default=0, show_default=True, help="Every random draw derives from it.")
+@options.show_config
+def command(out: Path, epochs: int | None, seed: int) -> None:
+    """Play three games on embedded data, each over HTTP between three processes.
+
+    \b
+    Example: midstream demo
+    """
+    folder = out / free_name(out, "demo")
+    outcomes: dict[str, dict[str, Any]] = {}
+    for name, (attacker, defender) in _GAMES.items():
+        settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
+        specification = options.specification(settings)
+        plan = GamePlan(specification, attacker, specification.epsilon, out=folder)
+        outcomes[name] = play_game(plan, label=name)
+    Console(highlight=False).print(_table(outcomes))
+    picture = folder / "learning-curves.png"
+    draw_learning_curves(picture, {name: folder / name for name in outcomes})
+    click.echo(f"run folders: {', '.join(outcome['run'] for outcome in outcomes.values())}")
+    click.echo(f"learning curves: {picture}")
+
+
+def _table(outcomes: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Level 1 on digits: three games over HTTP")
+    for heading in ("game", "attacker", "defender"):
+        table.add_column(heading)
+    for heading in ("test accuracy", "against clean", "won back", "validation loss", "seconds"):
+        table.add_column(heading, justify="right")
+    clean, attacked = (outcomes[name]["test_accuracy"] for name in ("clean", "attacked"))
+    for name, outcome in outcomes.items():
+        accuracy = outcome["test_accuracy"]
+        table.add_row(
+            name,
+            outcome["attacker"],
+            outcome["defender"],
+            f"{accuracy:.3f}",
+            "" if name == "clean" else f"{accuracy - clean:+.3f}",
+            f"{accuracy - attacked:+.3f}" if name == "defended" else "",
+            f"{outcome['validation_loss']:.3f}",
+            f"{outcome['seconds']:.0f}",
+        )
+    return table

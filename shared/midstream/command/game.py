@@ -1,0 +1,112 @@
+"""One game as `play` and `demo` see it: what is played, where its files go, and how it ended."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from midstream.budget import Norm
+from midstream.specification import Specification
+
+Follow = Callable[[int, int, str], None]
+"""Told how a game goes: steps done, steps in all, and a few words."""
+
+
+class GameError(RuntimeError):
+    """The game did not end well; the message says whose fault it was."""
+
+
+@dataclass(frozen=True)
+class GamePlan:
+    """Everything that one game depends on.
+
+    Attributes:
+        specification: the run, its name included.
+        attacker: the attacker's name and options.
+        attack_epsilon: the attacker's budget.
+        gradient: who computes the attacker's validation gradient: `server`, or the attacker's `own`.
+        transport: `http`, three processes; `local`, one.
+        out: the folder that the run folder is made in.
+        data_root: a torchvision root.
+        download: whether absent data may be fetched.
+        device: where to compute.
+        threads: CPU threads of each process; None for torch's choice.
+    """
+
+    specification: Specification
+    attacker: str
+    attack_epsilon: float
+    gradient: Literal["server", "own"] = "server"
+    transport: Literal["http", "local"] = "http"
+    out: Path = Path("runs")
+    data_root: Path | None = None
+    download: bool = False
+    device: str = "auto"
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        assert self.specification.name is not None
+        return self.specification.name
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out / self.name
+
+    @property
+    def attack_norm(self) -> Norm:
+        """The norm of the attacker's ball."""
+        return self.specification.norm
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """What the specification names, allowed because the person who plays named it."""
+        specification = self.specification
+        named = (specification.dataset, specification.model, specification.defender)
+        return frozenset(text.partition(",")[0] for text in named)
+
+    def write_scenario(self) -> None:
+        """Write `scenario.yaml` into the run folder; `midstream play` with it repeats the game."""
+        settings: dict[str, Any] = {
+            "attacker": self.attacker,
+            "gradient": self.gradient,
+            "transport": self.transport,
+            "device": self.device,
+            "threads": self.threads,
+            "lr": self.specification.learning_rate,
+            **self.specification.model_dump(exclude={"name", "access", "learning_rate"}),
+        }
+        if self.data_root is not None:
+            settings["data-root"] = str(self.data_root)
+        kept = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
+        text = yaml.safe_dump(kept, sort_keys=False)
+        (self.folder / "scenario.yaml").write_text(f"# midstream play {self.folder}/scenario.yaml\n{text}")
+
+    def outcome(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return what `play --json` prints, of a run's result."""
+        return {
+            "run": str(self.folder),
+            "dataset": result["dataset"],
+            "attacker": self.attacker,
+            **{key: result[key] for key in ("defender", "seed", "steps", "epochs", "test_accuracy")},
+            **{key: result[key] for key in ("validation_loss", "parameters_sha256", "seconds")},
+        }
+
+
+def free_name(out: Path, *parts: str) -> str:
+    """Return a run name made of words, with a number behind it where that folder exists.
+
+    >>> free_name(Path("/nonexistent"), "folder:/data/Owls", "level-1,beta=0.9")
+    'folder-data-owls-level-1-beta-0.9'
+    """
+    words = "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts)[:90]
+    name, number = words, 1
+    while (out / name).exists():
+        number += 1
+        name = f"{words}-{number}"
+    return name

@@ -1,0 +1,72 @@
+"""`midstream`: the commands, each loaded only when it is asked for."""
+
+import importlib
+import sys
+
+import click
+
+from midstream.problem import Problem
+
+_COMMANDS = {
+    "demo": ("midstream.command.demo", "play", "Clean, attacked, defended: three games on embedded digits."),
+    "play": ("midstream.command.play", "play", "Play one game and report how it ended."),
+    "serve": ("midstream_server.command", "server", "The training server."),
+    "provide": ("midstream_provider.command", "provider", "The data provider."),
+    "attack": ("midstream_proxy.command", "proxy", "The man in the middle."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in _COMMANDS:
+            return None
+        module, extra, _ = _COMMANDS[name]
+        try:
+            command: click.Command = importlib.import_module(module).command
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("midstream"):
+                raise
+            raise click.ClickException(
+                f"'midstream {name}' needs the package {error.name!r}: pip install 'midstream[{extra}]'"
+            ) from error
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": False})
+@click.version_option(package_name="midstream")
+def cli() -> None:
+    """Training data attacked, and defended, in flight."""
+
+
+def main() -> None:
+    """Run a command; whatever goes wrong that a person can mend is one sentence, without a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("midstream: interrupted", err=True)
+        sys.exit(130)
+    except Problem as problem:
+        _fail(f"{problem.title}: {problem.detail}")
+    except (OSError, ValueError, RuntimeError) as error:
+        if not type(error).__module__.startswith("midstream") and not isinstance(error, ValueError):
+            raise
+        _fail(str(error))
+
+
+def _fail(sentence: str) -> None:
+    click.echo(f"midstream: {sentence}", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

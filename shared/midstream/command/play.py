@@ -1,0 +1,114 @@
+"""`midstream play`: one game, from its specification to its result."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from midstream import options, plugins
+from midstream.command.game import GamePlan, free_name
+from midstream.command.local import play_local
+from midstream.command.processes import play_http
+from midstream.progress import Progress
+
+
+def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
+    """Play one game, showing its progress; return its outcome.
+
+    Raises:
+        midstream.command.game.GameError: it did not end well.
+    """
+    with Progress(0, label=label or plan.name) as progress:
+
+        def follow(step: int, total: int, text: str) -> None:
+            progress.update(step, text, total=total)
+
+        play = play_http if plan.transport == "http" else play_local
+        outcome = plan.outcome(play(plan, follow))
+    plan.write_scenario()
+    return outcome
+
+
+@click.command("play")
+@click.argument(
+    "scenario",
+    required=False,
+    is_eager=True,
+    expose_value=False,
+    callback=options.read_scenario,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@options.specification_options
+@options.option(
+    "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, module:Class, …"
+)
+@options.option("--defender", default="none", show_default=True, help="none, level-1, module:Class, …")
+@options.option(
+    "--gradient",
+    type=click.Choice(["server", "own"]),
+    default="server",
+    show_default=True,
+    help="The attacker reads the validation gradient from the server, or computes its own.",
+)
+@options.option(
+    "--transport",
+    type=click.Choice(["http", "local"]),
+    default="http",
+    show_default=True,
+    help="Three processes, or one; the parameters are the same to the bit.",
+)
+@options.data_options
+@options.option(
+    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
+)
+@options.option("--run", "name", help="Name of the run; made of data set and players by default.")
+@options.process_options
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@options.show_config
+def command(
+    attacker: str,
+    defender: str,
+    gradient: Literal["server", "own"],
+    transport: Literal["http", "local"],
+    data_root: Path | None,
+    download: bool,
+    allow: tuple[str, ...],  # noqa: ARG001
+    out: Path,
+    name: str | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Play one game: a data provider, an attacker in the middle, a training server with a defender.
+
+    SCENARIO is a YAML file of these options. A run folder keeps everything to repeat the game.
+
+    \b
+    Example: midstream play --dataset digits --attacker level-1 --defender level-1
+    """
+    plugins.make("attackers", attacker)
+    plugins.make("defenders", defender)
+    words = [settings["dataset"] or "digits", attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
+    specification = options.specification(settings, defender=defender, name=name or free_name(out, *words))
+    plan = GamePlan(
+        specification=specification,
+        attacker=attacker,
+        attack_epsilon=specification.epsilon,
+        gradient=gradient,
+        transport=transport,
+        out=out,
+        data_root=data_root,
+        download=download,
+        device=device,
+        threads=threads,
+    )
+    outcome = play_game(plan)
+    if as_json:
+        click.echo(json.dumps(outcome))
+        return
+    click.echo(
+        f"test accuracy {outcome['test_accuracy']:.4f}, validation loss {outcome['validation_loss']:.4f} "
+        f"after {outcome['steps']} steps in {outcome['seconds']:.0f} s; everything is in {plan.folder}"
+    )

@@ -1,0 +1,151 @@
+"""A game as three processes on ports that the system picks."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from midstream.client import Client, ServerGoneError
+from midstream.command.game import Follow, GameError, GamePlan
+from midstream.hosting import listen, url_of
+
+_POLL = 0.2
+_STOP_WITHIN = 60.0
+
+
+class Services:
+    """Server, proxy and provider as child processes; leaving the context stops them.
+
+    Args:
+        logs: the folder for a log of each.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Services":
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in reversed(self._children.values()):
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_WITHIN
+        for child in self._children.values():
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def start(self, name: str, *arguments: str, listener: socket.socket | None = None) -> None:
+        """Start `midstream <arguments>` as a process of its own, on a socket that the parent opened."""
+        command = [sys.executable, "-m", "midstream.command.main", *arguments]
+        sockets = []
+        if listener is not None:
+            command += ["--fd", str(listener.fileno())]
+            sockets = [listener.fileno()]
+        # Ctrl-C is for the parent, which stops its children in order.
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=sockets,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        if listener is not None:
+            listener.close()
+
+    def check(self) -> None:
+        """Raise GameError where a service ended that should not have."""
+        for name, child in self._children.items():
+            code = child.poll()
+            if code is not None and not (name == "provider" and code == 0):
+                raise GameError(f"the {name} ended with exit code {code}: {self.last_words(name)}")
+
+    def last_words(self, name: str) -> str:
+        """Return the end of a service's log."""
+        lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "its log is empty"
+
+
+def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
+    """Play a game between three processes; return the run's result.
+
+    Raises:
+        GameError: a service ended, or the run did not finish.
+        midstream.problem.Problem: the server refused the specification.
+    """
+    common = ["--device", plan.device] + ([] if plan.threads is None else ["--threads", str(plan.threads)])
+    data = ([] if plan.data_root is None else ["--data-root", str(plan.data_root)]) + [
+        "--download"
+    ] * plan.download
+    allow = [word for name in sorted(plan.allowed) for word in ("--allow", name)]
+    server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+    server_url, proxy_url = url_of(server), url_of(proxy)
+    with Services(plan.folder) as services:
+        services.start("server", "serve", "--out", str(plan.out), *data, *allow, *common, listener=server)
+        attack = [
+            "--attacker",
+            plan.attacker,
+            "--epsilon",
+            str(plan.attack_epsilon),
+            "--norm",
+            plan.attack_norm,
+        ]
+        reading = ["--server", server_url, "--gradient", plan.gradient]
+        services.start("proxy", "attack", *reading, *attack, *allow, *common, listener=proxy)
+        client = Client(server_url, give_up_after=1.0)
+        try:
+            _until_up(client, services)
+            client.create_run(plan.specification)
+            services.start("provider", "provide", "--server", proxy_url, "--run", plan.name, *data, *allow)
+            return _follow_to_the_end(client, plan, services, follow)
+        except ServerGoneError as error:
+            services.check()
+            raise GameError(f"the server stopped answering: {services.last_words('server')}") from error
+        finally:
+            client.close()
+
+
+def _until_up(client: Client, services: Services) -> None:
+    while True:
+        try:
+            client.runs()
+        except ServerGoneError:
+            services.check()
+        else:
+            return
+
+
+def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follow: Follow) -> dict[str, Any]:
+    while True:
+        status = client.run(plan.name)
+        if status["loss"] is not None:
+            follow(status["step"], status["total_steps"], _describe(status))
+        if status["state"] == "finished":
+            result: dict[str, Any] = status["result"]
+            return result
+        if status["state"] in ("stopped", "failed"):
+            raise GameError(f"run {plan.name!r} {status['state']}: {status['reason']}")
+        services.check()
+        time.sleep(_POLL)
+
+
+def _describe(status: dict[str, Any]) -> str:
+    epoch = (max(status["step"], 1) - 1) // status["steps_per_epoch"] + 1
+    accuracy = status["test_accuracy"]
+    measured = f", test accuracy {accuracy:.3f}" if accuracy is not None else ""
+    return f"epoch {epoch}, loss {status['loss']:.3f}{measured}"

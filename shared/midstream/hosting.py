@@ -1,0 +1,79 @@
+"""Serving an ASGI application until someone says stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+
+class PortError(OSError):
+    """The address cannot be listened on; the message says which and why."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals are handled by `serve`, which first wakes whoever waits for an answer.
+        yield
+
+
+def listen(host: str, port: int, fd: int | None = None) -> socket.socket:
+    """Return a listening socket: one that was inherited as `fd`, or a new one.
+
+    Args:
+        host: address of this machine.
+        port: 0 lets the system pick one.
+        fd: a listening socket that the parent process opened, in place of host and port.
+
+    Raises:
+        PortError: the port is taken, or the address is not one of this machine's.
+    """
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise PortError(
+            f"cannot listen on {host}:{port}: {error.strerror}. Name another with --port, or 0 to let the "
+            f"system pick one."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL that a listening socket is reached at."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: Callable[..., object], listener: socket.socket, *, wake: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then let the requests in hand finish.
+
+    Args:
+        app: the ASGI application; its lifespan's end is where it saves its work.
+        listener: from `listen`.
+        wake: called at the signal, so that long polls and event streams end.
+    """
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=30)
+    )
+
+    def stop() -> None:
+        wake()
+        server.should_exit = True
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        await server.serve(sockets=[listener])
+
+    asyncio.run(run())

@@ -1,0 +1,165 @@
+"""Command-line options that several commands share, and where their values come from.
+
+A flag wins over an environment variable (`MIDSTREAM_…`), that over the scenario file, that over the default.
+"""
+
+import ipaddress
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import yaml
+from click.core import ParameterSource
+from pydantic import ValidationError
+
+from midstream.specification import Specification, defaults
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SOURCES = {
+    ParameterSource.COMMANDLINE: "flag",
+    ParameterSource.ENVIRONMENT: "environment",
+    ParameterSource.DEFAULT_MAP: "scenario file",
+    ParameterSource.DEFAULT: "default",
+}
+
+
+def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """Return a click option that also reads `MIDSTREAM_<NAME>`."""
+    long = next(name for name in names if name.startswith("--")).partition("/")[0]
+    return click.option(*names, envvar=f"MIDSTREAM_{long[2:].upper().replace('-', '_')}", **settings)
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return one decorator that applies several, shown in the order given."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(options):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _show_config(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    dataset = context.params.get("dataset") or "digits"
+    filled = defaults(dataset)
+    for parameter in context.command.params:
+        name = parameter.name
+        if not parameter.expose_value or name is None:
+            continue
+        value, source = context.params.get(name), context.get_parameter_source(name)
+        where = _SOURCES.get(source, "default") if source else "default"
+        if value is None and name in filled:
+            value, where = filled[name], f"default of {dataset}"
+        click.echo(f"{name} = {json.dumps(value, default=str)}  ({where})")
+    context.exit()
+
+
+show_config = click.option(
+    "--show-config",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_config,
+    help="Print every setting and where it comes from, and exit.",
+)
+
+
+def read_scenario(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Take defaults from a YAML file whose keys are the command's options."""
+    if path is None:
+        return None
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise click.UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise click.UsageError(f"{path} should hold settings as 'name: value', one a line")
+    settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
+    known = {parameter.name for parameter in context.command.params} - {"scenario"}
+    if unknown := settings.keys() - known:
+        raise click.UsageError(
+            f"{path} sets {', '.join(sorted(unknown))}, which is no option of this command"
+        )
+    context.default_map = settings
+    return path
+
+
+specification_options = together(
+    option(
+        "--dataset", help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:PATH or module:function."
+    ),
+    option("--image-size", type=int, help="Scale and crop a folder's images to this side length."),
+    option("--model", help="digits-cnn, mnist-cnn, cifar-cnn, photo-cnn or module:function."),
+    option("--train-size", type=int, help="Training examples to use; all by default."),
+    option("--validation-size", type=int, help="Examples held out as the public validation set."),
+    option("--batch-size", type=int, help="Examples a minibatch."),
+    option("--epochs", type=int, help="How often each training example is sent."),
+    option("--max-steps", type=int, help="Stop after so many steps, if earlier."),
+    option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam by default."),
+    option("--lr", "learning_rate", type=float, help="Learning rate; 0.0008 by default."),
+    option("--epsilon", type=float, help="Perturbation budget, in pixel units."),
+    option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
+    option("--seed", type=int, help="Every random draw derives from it; 0 by default."),
+    option("--evaluate-every", type=int, help="Steps between evaluations; an epoch by default."),
+)
+
+data_options = together(
+    option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data."),
+    option("--download", is_flag=True, help="Fetch absent data from their authors."),
+    option("--allow", multiple=True, help="A folder:PATH, module:name or file.py:name that a peer may name."),
+)
+
+process_options = together(
+    option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
+    option("--threads", type=click.IntRange(1), help="CPU threads; equal bits need equal counts."),
+)
+
+
+def listen_options(port: int) -> Callable[[Command], Command]:
+    """Return the options of a service that listens, with its default port."""
+    return together(
+        option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+        option(
+            "--port",
+            default=port,
+            show_default=True,
+            type=click.IntRange(0, 65535),
+            help="0 picks a free one.",
+        ),
+        option(
+            "--insecure", is_flag=True, help="Listen beyond this machine, open to anyone who can reach it."
+        ),
+        option("--fd", type=int, help="Listen on this inherited socket, in place of host and port."),
+    )
+
+
+def specification(settings: dict[str, Any], **fixed: Any) -> Specification:
+    """Return the specification that a command's settings make, unset ones left to the data set.
+
+    Raises:
+        click.UsageError: a value is out of range.
+    """
+    chosen = {name: settings[name] for name in Specification.model_fields if settings.get(name) is not None}
+    try:
+        return Specification.model_validate(chosen | fixed)
+    except ValidationError as error:
+        faults = [f"--{fault['loc'][0]}: {fault['msg']}, not {fault['input']!r}" for fault in error.errors()]
+        raise click.UsageError("; ".join(faults).replace("_", "-")) from error
+
+
+def refuse_open_address(host: str, *, insecure: bool) -> None:
+    """Raise UsageError where an address reaches beyond this machine and nobody said it may."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not insecure:
+        raise click.UsageError(
+            f"--host {host} would let other machines reach this service, which asks nobody who they are. "
+            f"Use 127.0.0.1, or add --insecure if that network is yours alone."
+        )

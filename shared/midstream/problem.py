@@ -1,0 +1,46 @@
+"""Errors that cross the wire, as `application/problem+json` (RFC 9457)."""
+
+from typing import Any
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """A refusal, with a sentence that the person on the other side can act on.
+
+    Args:
+        status: the HTTP status code.
+        title: what is wrong, in a few words.
+        detail: what exactly, with the value, and what to do.
+        retry_after: seconds after which the same request may succeed.
+        more: further members of the JSON object, such as `next_seq`.
+    """
+
+    def __init__(
+        self, status: int, title: str, detail: str, *, retry_after: int | None = None, **more: Any
+    ) -> None:
+        super().__init__(f"{title}: {detail}")
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.retry_after = retry_after
+        self.more = more
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that travels."""
+        return {"title": self.title, "status": self.status, "detail": self.detail, **self.more}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that travel with it."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+    @classmethod
+    def from_body(cls, status: int, body: Any) -> "Problem":
+        """Return the problem that a response tells of, whatever its body holds."""
+        fields = dict(body) if isinstance(body, dict) else {}
+        title = str(fields.pop("title", f"HTTP {status}"))
+        detail = str(fields.pop("detail", "the response says no more"))
+        fields.pop("status", None)
+        problem = cls(status, title, detail)
+        problem.more = fields
+        return problem

@@ -1,0 +1,63 @@
+"""Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich import progress
+from rich.console import Console
+
+_EVERY = 5.0  # seconds between lines where there is no terminal
+
+
+class Progress:
+    """Steps done, rate and time left.
+
+    Args:
+        total: how many steps there are.
+        done: how many were done before.
+        label: what stands before the bar.
+
+    >>> with Progress(10, label="game") as shown:
+    ...     shown.update(3, "loss 0.2")
+    """
+
+    def __init__(self, total: int, *, done: int = 0, label: str = "") -> None:
+        self._console = Console(stderr=True)
+        self._label = label
+        self._total = total
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[text]}"),
+            progress.TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._task = self._bar.add_task(label, total=total, completed=done, text="")
+        self._first: tuple[float, int] | None = None
+        self._told = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, text: str = "", *, total: int | None = None) -> None:
+        """Show that `step` steps are done, of `total` where that was not known before."""
+        self._total = total or self._total
+        now = time.monotonic()
+        self._first = self._first or (now, step)
+        seconds, steps = now - self._first[0], step - self._first[1]
+        if steps > 0:
+            text = f"{text}  {steps / seconds:.1f} steps/s"
+        self._bar.update(self._task, completed=step, total=self._total, text=text)
+        if not self._console.is_terminal and now - self._told > _EVERY:
+            self._told = now
+            left = f", {(self._total - step) * seconds / steps:.0f} s left" if steps > 0 else ""
+            words = f"{self._label}: step {step} of {self._total}  {text}{left}"
+            self._console.print(words, highlight=False, soft_wrap=True)

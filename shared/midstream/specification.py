@@ -1,0 +1,123 @@
+"""What one training run is: everything that its result depends on, in one JSON document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from midstream.budget import Budget, Norm
+
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+
+# The paper's settings (section 6 and A.1.2); digits are ours, sized for a demonstration.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "model": "digits-cnn",
+        "epsilon": 1.5,
+        "validation_size": 400,
+        "batch_size": 100,
+        "epochs": 60,
+    },
+    "mnist": {
+        "model": "mnist-cnn",
+        "epsilon": 3.0,
+        "validation_size": 5000,
+        "batch_size": 500,
+        "epochs": 120,
+    },
+    "cifar": {
+        "model": "cifar-cnn",
+        "epsilon": 2.0,
+        "validation_size": 5000,
+        "batch_size": 400,
+        "epochs": 240,
+    },
+    "photos": {"model": "photo-cnn", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
+}
+_FAMILY = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "fashion-mnist": "mnist",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+}
+
+
+def defaults(dataset: str) -> dict[str, Any]:
+    """Return the settings that a data set's runs have unless told otherwise.
+
+    >>> defaults("mnist")["epsilon"]
+    3.0
+    """
+    return _DEFAULTS[_FAMILY.get(dataset, "photos")]
+
+
+class Specification(BaseModel):
+    """One training run. Fields left out take the data set's defaults.
+
+    >>> Specification.model_validate({"dataset": "mnist"}).batch_size
+    500
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        json_schema_extra={"examples": [{"dataset": "digits", "defender": "level-1", "seed": 0}]},
+    )
+
+    name: RunName | None = Field(None, description="The run's name in every path; the server finds one.")
+    dataset: str = Field(
+        "digits", min_length=1, description="An installed name, folder:PATH or package.module:function."
+    )
+    image_size: int | None = Field(
+        None, ge=8, le=1024, description="Side length to scale a folder's images to."
+    )
+    model: str = Field(min_length=1, description="An installed name or package.module:function.")
+    train_size: int | None = Field(None, ge=1, description="Training examples streamed; null for all.")
+    validation_size: int = Field(ge=1, description="Examples held out of the training data as public Dval.")
+    batch_size: int = Field(ge=1, description="Examples a minibatch; an epoch's last one may be smaller.")
+    epochs: int = Field(ge=1, description="How often every training example is sent.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, if earlier.")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="Taken on the sum of the batch's losses.")
+    learning_rate: float = Field(0.0008, gt=0, lt=1e6, description="η.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Every random draw derives from it.")
+    defender: str = Field("none", min_length=1, description="A defender and its options: level-1, none, …")
+    epsilon: float = Field(ge=0, lt=1e6, description="The defender's budget ε, in pixel units.")
+    norm: Norm = Field("l2", description="The ball's norm.")
+    access: Literal["white-box", "black-box"] = Field(
+        "white-box", description="black-box closes model, parameters and validation gradient (403)."
+    )
+    evaluate_every: int | None = Field(
+        None, ge=1, description="Steps between evaluations; null for each epoch."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        dataset = values.get("dataset", "digits")
+        filled = defaults(dataset) if isinstance(dataset, str) else {}
+        return {
+            **filled,
+            **{key: value for key, value in values.items() if not (key in filled and value is None)},
+        }
+
+    @property
+    def budget(self) -> Budget:
+        """The defender's ball."""
+        return Budget(self.epsilon, self.norm)
+
+    def steps_per_epoch(self, train_size: int) -> int:
+        """Return how many minibatches hold `train_size` examples."""
+        return -(-train_size // self.batch_size)
+
+    def total_steps(self, train_size: int) -> int:
+        """Return how many minibatches the whole run has."""
+        steps = self.epochs * self.steps_per_epoch(train_size)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    def batch_length(self, seq: int, train_size: int) -> int:
+        """Return how many examples minibatch `seq` holds."""
+        place = seq % self.steps_per_epoch(train_size)
+        return min(self.batch_size, train_size - place * self.batch_size)
