@@ -3,6 +3,7 @@
 import io
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -23,8 +24,9 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
     lowest = correction.flatten(1).amin(1).view(-1, 1, 1, 1)
     spread = correction.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest
     shown = torch.where(spread > 0, (correction - lowest) / spread, torch.tensor(0.5))
-    rows = torch.cat([received, shown, defended], dim=3)
-    sheet = torch.cat(list(rows), dim=1).mul(255).round().to(torch.uint8)
+    margin = max(1, received.shape[2] // 16)
+    tiles = [F.pad(tile, [margin] * 4, value=0.5) for tile in (received, shown, defended)]
+    sheet = torch.cat(list(torch.cat(tiles, dim=3)), dim=1).mul(255).round().to(torch.uint8)
     array = sheet.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3])
     factor = max(1, _HEIGHT // received.shape[2])

@@ -79,12 +79,17 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
         raise click.UsageError(f"{path} is not YAML: {error}") from error
     if not isinstance(settings, dict):
         raise click.UsageError(f"{path} should hold settings as 'name: value', one a line")
-    settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
-    known = {parameter.name for parameter in context.command.params} - {"scenario"}
-    if unknown := settings.keys() - known:
+    known = {
+        flag.lstrip("-"): parameter.name
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        for flag in parameter.opts
+    }
+    if unknown := {str(key) for key in settings} - known.keys():
         raise click.UsageError(
             f"{path} sets {', '.join(sorted(unknown))}, which is no option of this command"
         )
+    settings = {known[key]: value for key, value in settings.items()}
     context.default_map = settings
     return path
 

@@ -33,7 +33,7 @@ def command(out: Path, epochs: int | None, seed: int) -> None:
     for name, (attacker, defender) in _GAMES.items():
         settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
         specification = options.specification(settings)
-        plan = GamePlan(specification, attacker, specification.epsilon, out=folder)
+        plan = GamePlan(specification, attacker, specification.epsilon, out=folder, threads=1)
         outcomes[name] = play_game(plan, label=name)
     Console(highlight=False).print(_table(outcomes))
     picture = folder / "learning-curves.png"
@@ -45,9 +45,9 @@ def command(out: Path, epochs: int | None, seed: int) -> None:
 def _table(outcomes: dict[str, dict[str, Any]]) -> Table:
     table = Table(title="Level 1 on digits: three games over HTTP")
     for heading in ("game", "attacker", "defender"):
-        table.add_column(heading)
-    for heading in ("test accuracy", "against clean", "won back", "validation loss", "seconds"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("test acc.", "lost", "won back", "val. loss", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     clean, attacked = (outcomes[name]["test_accuracy"] for name in ("clean", "attacked"))
     for name, outcome in outcomes.items():
         accuracy = outcome["test_accuracy"]
@@ -56,9 +56,9 @@ def _table(outcomes: dict[str, dict[str, Any]]) -> Table:
             outcome["attacker"],
             outcome["defender"],
             f"{accuracy:.3f}",
-            "" if name == "clean" else f"{accuracy - clean:+.3f}",
-            f"{accuracy - attacked:+.3f}" if name == "defended" else "",
+            "" if name == "clean" else f"{clean - accuracy:.3f}",
+            f"{accuracy - attacked:.3f}" if name == "defended" else "",
             f"{outcome['validation_loss']:.3f}",
-            f"{outcome['seconds']:.0f}",
+            f"{outcome['seconds']:.0f} s",
         )
     return table

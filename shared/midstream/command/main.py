@@ -1,11 +1,16 @@
 """`midstream`: the commands, each loaded only when it is asked for."""
 
 import importlib
+import os
 import sys
 
 import click
 
 from midstream.problem import Problem
+
+# Three processes share a machine: a thread that waits for its siblings must sleep, not spin. It is read
+# when torch is first imported, which is later than this.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _COMMANDS = {
     "demo": ("midstream.command.demo", "play", "Clean, attacked, defended: three games on embedded digits."),
