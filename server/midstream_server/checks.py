@@ -8,6 +8,12 @@ from midstream.problem import Problem
 from midstream.wire import WireBatch
 
 
+def check_number(batch: WireBatch, seq: int) -> None:
+    """Raise Problem 422 where a batch came under another sequence number than its own."""
+    if batch.seq != seq:
+        raise _wrong("seq", f"the body says batch {batch.seq}, the path {seq}; they must agree")
+
+
 def check_batch(
     batch: WireBatch, *, seq: int, length: int, input_shape: tuple[int, ...], classes: int
 ) -> Batch:
@@ -15,7 +21,7 @@ def check_batch(
 
     Args:
         batch: what arrived.
-        seq: the sequence number in the request's path.
+        seq: its sequence number, as of the request's path.
         length: how many examples this batch of the run holds.
         input_shape: shape of one input.
         classes: how many classes there are.
@@ -23,8 +29,6 @@ def check_batch(
     Raises:
         Problem: 422, naming the field and its value.
     """
-    if batch.seq != seq:
-        raise _wrong("seq", f"the body says batch {batch.seq}, the path {seq}; they must agree")
     if batch.parameters_version is not None and batch.parameters_version > seq:
         raise _wrong(
             "parameters_version",

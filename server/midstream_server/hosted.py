@@ -15,7 +15,7 @@ from torch import Tensor
 from midstream.players import Batch, PlayerError
 from midstream.problem import Problem
 from midstream.wire import WireBatch, encode_tensors
-from midstream_server.checks import check_batch
+from midstream_server.checks import check_batch, check_number
 from midstream_server.record import RecordedRun
 from midstream_server.training import DivergedError, Step
 
@@ -103,6 +103,7 @@ class HostedRun:
         Raises:
             Problem: 409, 422, 500 or 503, saying why the batch was not taken.
         """
+        check_number(batch, seq)
         digest = await asyncio.to_thread(content_digest, batch)
         # Shielded: a client that goes away must not leave a step half accounted for.
         return await asyncio.shield(asyncio.ensure_future(self._take(seq, batch, digest)))
@@ -169,7 +170,7 @@ class HostedRun:
         Raises:
             Problem: 404 where it has not been reached, 410 where it is no longer kept.
         """
-        for snapshot in self._snapshots:
+        for snapshot in tuple(self._snapshots):  # the run's thread adds to them meanwhile
             if snapshot.version == version:
                 if self._encoded[0] != version:
                     body = await asyncio.to_thread(self._encode, version, snapshot.tensors)
