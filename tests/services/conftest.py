@@ -1,0 +1,46 @@
+"""The training server in this process, served for real on a loopback port, and a small run on it."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from midstream_server.app import make_app
+from midstream_server.registry import Registry
+from services import tiny
+from services.loopback import client_of
+from services.tiny import TinyRun
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Return a server's runs, none yet; a test may allow it code by name."""
+    return tiny.registry(tmp_path / "runs")
+
+
+@pytest.fixture
+def server(registry: Registry) -> Iterator[httpx.Client]:
+    """Give a client of a training server without runs."""
+    with client_of(make_app(registry)) as client:
+        yield client
+
+
+@pytest.fixture
+def run(server: httpx.Client) -> TinyRun:
+    """Return a run that waits for its first batch."""
+    return TinyRun(server)
+
+
+@pytest.fixture(autouse=True)
+def no_hidden_faults(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test during which a service in this process logged an error that nobody expected."""
+    yield
+    errors = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+    if request.node.get_closest_marker("logs_errors") is None:
+        assert not errors, "\n".join(record.getMessage() for record in errors)
