@@ -1,0 +1,45 @@
+"""`python -m benchmarks`: every figure, printed with the machine it was measured on."""
+
+import os
+
+# As the services have it; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import memory, step, transport
+from midstream.environment import configure, describe
+
+
+@click.command()
+@click.option("--device", default="auto", show_default=True)
+@click.option("--threads", type=int, help="CPU threads; torch's choice by default.")
+@click.option("--repeats", default=5, show_default=True, help="Turns that each step is timed in.")
+@click.option("--steps", default=12, show_default=True, help="Steps of each game over HTTP.")
+@click.option("--only", multiple=True, type=click.Choice(["step", "transport", "memory"]))
+def main(device: str, threads: int | None, repeats: int, steps: int, only: tuple[str, ...]) -> None:
+    """Measure speed and memory as ratios; none of them is a test."""
+    chosen = configure(threads=threads, device=device)
+    parts = {
+        "step": lambda: step.rows(chosen, repeats),
+        "transport": lambda: transport.rows(chosen, steps),
+        "memory": lambda: memory.rows(chosen),
+    }
+    table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
+    for heading in ("figure", "measured", "meant to be", ""):
+        table.add_column(heading)
+    for name in only or parts:
+        for row in parts[name]():
+            mark = "" if row.holds is None else "holds" if row.holds else "MISSED"
+            table.add_row(row.name, row.value, row.bound, mark)
+    console = Console(width=150, highlight=False)
+    console.print(table)
+    console.print(json.dumps(describe(chosen)), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

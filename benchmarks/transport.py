@@ -1,0 +1,152 @@
+"""(c) Three processes against one, and (d) nobody attacking or defending against a bare PyTorch loop."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.measure import Row
+from benchmarks.synthetic import mnist_like
+from midstream.client import Client
+from midstream.command.local import LocalGame
+from midstream.command.processes import Services
+from midstream.datasets import Source, Split
+from midstream.datasets import split as split_dataset
+from midstream.hosting import listen, url_of
+from midstream.models import build_model
+from midstream.pixels import pixels
+from midstream.specification import Specification
+from midstream.wire import encode_batch
+from midstream_provider.batches import BatchSource
+from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_server.checks import check_batch
+from midstream_server.training import TrainingRun
+
+_DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"
+
+
+def rows(device: torch.device, steps: int) -> list[Row]:
+    attacked = _specification("level-1", steps)
+    clean = _specification("none", 10 * steps)
+    split = split_dataset(mnist_like(Source()), validation_size=5_000, train_size=None, seed=0)
+    local = _local(attacked, split, device)
+    with _Pipeline("level-1", "server", device) as pipeline:
+        shared = pipeline.step_seconds(attacked, split)
+    with _Pipeline("level-1", "own", device) as pipeline:
+        own = pipeline.step_seconds(attacked, split)
+    with _Pipeline("none", "server", device) as pipeline:
+        streamed = pipeline.step_seconds(clean, split)
+    bare = _bare_loop(clean, split, device)
+    return [
+        Row(
+            "(c) the three-process step against the local step",
+            f"{shared / local:.2f}×",
+            "at most 1.15×",
+            shared / local <= 1.15 if device.type == "cpu" else None,
+        ),
+        Row("    with the attacker computing its own validation gradient", f"{own / local:.2f}×"),
+        Row(
+            "(d) batches a second, nobody attacking or defending",
+            f"{1 / streamed:.0f}/s streamed, {1 / bare:.0f}/s in a bare loop: {bare / streamed:.2f} of it",
+        ),
+    ]
+
+
+def _specification(defender: str, steps: int) -> Specification:
+    settings: dict[str, Any] = {"dataset": _DATASET, "model": "mnist-cnn", "defender": defender}
+    settings |= {
+        "validation_size": 5_000,
+        "batch_size": 500,
+        "epochs": 1000,
+        "max_steps": steps,
+        "epsilon": 3.0,
+    }
+    return Specification.model_validate(settings | {"evaluate_every": steps})
+
+
+def _median_step(steps: int, step: Callable[[int], object]) -> float:
+    moments = [time.perf_counter()]
+    for seq in range(steps):
+        step(seq)
+        moments.append(time.perf_counter())
+    warm = [later - earlier for earlier, later in pairwise(moments[2:])]
+    return median(warm[:-1])  # the last one is followed by the evaluation
+
+
+def _local(specification: Specification, split: Split, device: torch.device) -> float:
+    run = TrainingRun(specification, split, device=device)
+    attacker = AttackedRun(LocalGame(run), AttackSettings("level-1", 3.0, device=device, allowed=None))
+    batches = BatchSource(specification, split.train)
+
+    def step(seq: int) -> None:
+        batch = attacker.attack(batches.batch(seq))
+        run.train(check_batch(batch, seq=seq, length=500, input_shape=(1, 28, 28), classes=10))
+
+    return _median_step(specification.total_steps(len(split.train)), step)
+
+
+def _bare_loop(specification: Specification, split: Split, device: torch.device) -> float:
+    model = build_model("mnist-cnn", (1, 28, 28), 10).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=specification.learning_rate)
+    batches = BatchSource(specification, split.train)
+
+    def step(seq: int) -> float:
+        batch = batches.batch(seq)
+        loss = F.cross_entropy(
+            model(pixels(batch.inputs).to(device)), batch.labels.to(device), reduction="sum"
+        )
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.item()
+
+    return _median_step(specification.total_steps(len(split.train)), step)
+
+
+class _Pipeline:
+    """A training server and a proxy as processes; this process is the data provider."""
+
+    def __init__(self, attacker: str, gradient: str, device: torch.device) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._services = Services(Path(self._folder.name))
+        self._arguments = ["--attacker", attacker, "--gradient", gradient, "--epsilon", "3"]
+        self._process = [
+            "--device",
+            str(device),
+            "--threads",
+            str(torch.get_num_threads()),
+            "--allow",
+            _DATASET,
+        ]
+
+    def __enter__(self) -> "_Pipeline":
+        server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+        upstream, self._url = url_of(server), url_of(proxy)
+        self._services.__enter__()
+        out = ["--out", f"{self._folder.name}/runs"]
+        self._services.start("server", "serve", *out, *self._process, listener=server)
+        self._services.start(
+            "proxy", "attack", "--server", upstream, *self._arguments, *self._process, listener=proxy
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._services.__exit__(None, None, None)
+        self._folder.cleanup()
+
+    def step_seconds(self, specification: Specification, split: Split) -> float:
+        client = Client(self._url)
+        name = client.create_run(specification)["name"]
+        batches = BatchSource(specification, split.train)
+        seconds = _median_step(
+            specification.total_steps(len(split.train)),
+            lambda seq: client.put_batch(name, seq, encode_batch(batches.batch(seq))),
+        )
+        client.close()
+        return seconds
