@@ -153,7 +153,11 @@ def specification(settings: dict[str, Any], **fixed: Any) -> Specification:
     try:
         return Specification.model_validate(chosen | fixed)
     except ValidationError as error:
-        faults = [f"--{fault['loc'][0]}: {fault['msg']}, not {fault['input']!r}" for fault in error.errors()]
+        flags = {"learning_rate": "lr", "name": "run"}
+        faults = [
+            f"--{flags.get(str(fault['loc'][0]), fault['loc'][0])}: {fault['msg']}, not {fault['input']!r}"
+            for fault in error.errors()
+        ]
         raise click.UsageError("; ".join(faults).replace("_", "-")) from error
 
 

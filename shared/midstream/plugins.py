@@ -127,7 +127,7 @@ def _convert(value: str, kind: Any, what: str) -> Any:
         try:
             return kind(value)
         except ValueError as error:
-            raise PluginError(f"{what} is {value!r}, not {'a whole ' * (kind is int)}number") from error
+            raise PluginError(f"{what} is {value!r}, not a {'whole ' * (kind is int)}number") from error
     return value
 
 

@@ -45,7 +45,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def update(self, step: int, text: str = "", *, total: int | None = None) -> None:
         """Show that `step` steps are done, of `total` where that was not known before."""

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from difflib import get_close_matches
 
 import click
 
@@ -39,6 +40,15 @@ class _Commands(click.Group):
             ) from error
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            nearest = get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"There are {', '.join(_COMMANDS)}."
+            raise click.UsageError(f"There is no command {args[0]!r}; {hint}", context)
+        return super().resolve_command(context, args)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
@@ -62,8 +72,10 @@ def main() -> None:
         sys.exit(130)
     except Problem as problem:
         _fail(f"{problem.title}: {problem.detail}")
-    except (OSError, ValueError, RuntimeError) as error:
-        if not type(error).__module__.startswith("midstream") and not isinstance(error, ValueError):
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("midstream"):
             raise
         _fail(str(error))
 
