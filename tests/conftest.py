@@ -1,0 +1,19 @@
+"""What more than one file of tests needs."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# The tensors here are small: a second thread is mostly waited for, and long on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Return the torchvision root that the environment variable MIDSTREAM_DATA_ROOT names."""
+    root = os.environ.get("MIDSTREAM_DATA_ROOT")
+    if not root:
+        pytest.skip("the real data sets are tested where MIDSTREAM_DATA_ROOT names a torchvision root")
+    return Path(root)
