@@ -44,10 +44,14 @@ class Signal:
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self, timeout: float) -> None:
-        """Return when notified, or after `timeout` seconds."""
+    def now(self) -> asyncio.Event:
+        """Return what the next `notify` sets: taken before a look round, it misses nothing that follows."""
+        return self._event
+
+    async def wait(self, timeout: float, since: asyncio.Event | None = None) -> None:
+        """Return when notified, from now on or since an earlier `now()`, or after `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._event.wait(), timeout)
+            await asyncio.wait_for((since or self._event).wait(), timeout)
         except TimeoutError:
             return
 

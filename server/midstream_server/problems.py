@@ -1,6 +1,7 @@
 """Every error leaves the server as `application/problem+json`."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -40,9 +41,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI) -> None:
     """Answer every exception with a problem."""
 
-    def respond(problem: Problem) -> JSONResponse:
+    def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
         return JSONResponse(
-            problem.body(), problem.status, headers=problem.headers(), media_type=PROBLEM_TYPE
+            problem.body(),
+            problem.status,
+            headers={**problem.headers(), **(headers or {})},
+            media_type=PROBLEM_TYPE,
         )
 
     @app.exception_handler(Problem)
@@ -53,7 +57,7 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         title = "No such resource" if error.status_code == 404 else str(error.detail)
         detail = f"{request.method} {request.url.path} is not a resource of this server; /docs lists them"
-        return respond(Problem(error.status_code, title, detail))
+        return respond(Problem(error.status_code, title, detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -72,16 +72,17 @@ async def events(
     """
     sent, state = last_event_id or 0, ""
     while True:
+        # Taken before the records are, since the run goes on while an event is being sent.
+        now, over, status = found.changed.now(), found.over, found.status()
         for record in found.recorded.records[sent:]:
             sent = record["step"]
             yield ServerSentEvent(event="step", id=str(sent), data=record)
-        status = found.status()
         if status["state"] != state:
             state = status["state"]
             yield ServerSentEvent(event="status", data=status)
-        if found.over:
+        if over:
             return
-        await found.changed.wait(KEEP_ALIVE)
+        await found.changed.wait(KEEP_ALIVE, since=now)
 
 
 @router.get(

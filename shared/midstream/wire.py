@@ -3,6 +3,7 @@
 Nothing here reads pickle. `docs/protocol.md` describes both formats for other languages.
 """
 
+import json
 import math
 import struct
 from collections.abc import Iterator, Mapping, Set
@@ -165,9 +166,16 @@ def slices(buffers: list[Buffer]) -> Iterator[bytes]:
 
 
 def encode_tensors(tensors: Mapping[str, Tensor], **metadata: str) -> bytes:
-    """Return named tensors as one safetensors file, with its metadata."""
+    """Return named tensors as one safetensors file, with its metadata: equal bytes for equal content."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(plain, metadata)
+    body = safetensors.torch.save(plain)
+    if not metadata:
+        return body
+    # The library would write the metadata in an order that changes from call to call.
+    end = 8 + int.from_bytes(body[:8], "little")
+    header = json.dumps({"__metadata__": metadata, **json.loads(body[8:end])}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(body)[end:]))
 
 
 def decode_tensors(body: bytes) -> dict[str, Tensor]:
