@@ -248,8 +248,9 @@ def test_a_batch_sent_many_times_at_once_is_trained_on_once(run: TinyRun) -> Non
 def test_there_is_no_batch_after_the_last(run: TinyRun) -> None:
     run.play(0)
     before = run.sha256()
-    assert problem(run.put(STEPS, tiny.body(0)), 409)["next_seq"] == STEPS
+    another = changed(0, lambda found: found.update(seq=STEPS))
+    assert problem(run.put(STEPS, another), 409)["next_seq"] == STEPS
     assert run.until("finished")["result"]["parameters_sha256"] == before
-    assert problem(run.put(STEPS, tiny.body(0)), 409)["next_seq"] == STEPS
+    assert problem(run.put(STEPS, another), 409)["next_seq"] == STEPS
     assert run.put(STEPS - 1).json()["replay"] is True
     assert run.sha256() == before

@@ -28,9 +28,10 @@ SPECIFICATION: dict[str, Any] = {
 }
 
 
-def registry(out: Path, *, allowed: frozenset[str] = frozenset()) -> Registry:
+def registry(out: Path, *, allowed: frozenset[str] = frozenset(), max_runs: int = 16) -> Registry:
     """Return the runs of a server, none yet, on the CPU."""
-    return Registry(Settings(out=out, device=torch.device("cpu"), source=Source(), allowed=allowed))
+    device = torch.device("cpu")
+    return Registry(Settings(out=out, device=device, source=Source(), allowed=allowed, max_runs=max_runs))
 
 
 @cache
