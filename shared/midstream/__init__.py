@@ -10,11 +10,14 @@ from midstream.gradients import (
     mixed_derivative_by_double_backward,
     validation_gradient,
 )
+from midstream.hessian import conjugate_gradients, hessian_vector_product
+from midstream.level_k import level_k_attack, level_k_defense, steps_by_rule
 from midstream.loop import Defender
 from midstream.loss import Loss, cross_entropy
 from midstream.momentum import MomentumHistory
 from midstream.pixels import pixels
 from midstream.players import Batch, Player, View
+from midstream.second_order import influence_vector, level_2_vector, optimal_contraction_vector
 from midstream.strategies import level_0, level_1_attack, level_1_defense
 from midstream.utility import utility
 
@@ -27,13 +30,21 @@ __all__ = [
     "MomentumHistory",
     "Player",
     "View",
+    "conjugate_gradients",
     "cross_entropy",
+    "hessian_vector_product",
+    "influence_vector",
     "level_0",
     "level_1_attack",
     "level_1_defense",
+    "level_2_vector",
+    "level_k_attack",
+    "level_k_defense",
     "mixed_derivative",
     "mixed_derivative_by_double_backward",
+    "optimal_contraction_vector",
     "pixels",
+    "steps_by_rule",
     "utility",
     "validation_gradient",
 ]

@@ -115,10 +115,9 @@ def mixed_derivative(
     torch.Size([2, 2])
     """
     refuse_coupled_examples(model)
-    _load_forward_mode()
+    load_forward_mode()
     parameters = {name: value.detach() for name, value in trainable(model).items()}
-    # Laid out like the parameters, wherever they came from, so that the same kernels run on the same bits.
-    tangents = {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
+    tangents = along(vector, parameters)
 
     def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
         def along_v(z: Tensor) -> Tensor:
@@ -157,6 +156,11 @@ def mixed_derivative_by_double_backward(
         return torch.autograd.grad(torch.stack(products).sum(), x)[0]
 
 
+def along(vector: Gradient, parameters: Gradient) -> dict[str, Tensor]:
+    """Return a vector as constants laid out like the parameters, so that equal numbers meet equal kernels."""
+    return {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
+
+
 def trainable(model: nn.Module) -> dict[str, Tensor]:
     """Return fresh leaves that share memory with the model's trainable parameters, by name.
 
@@ -189,8 +193,8 @@ def refuse_coupled_examples(model: nn.Module) -> None:
 
 
 @cache
-def _load_forward_mode() -> None:
-    # At its first use torch compiles its forward-mode rules, by a call that torch itself deprecates.
+def load_forward_mode() -> None:
+    """Let torch load its forward-mode rules, which it compiles by a call that it deprecates itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
         warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)

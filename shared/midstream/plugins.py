@@ -7,6 +7,7 @@ A name is an entry point (`level-1`), a dotted path (`package.module:Name`) or a
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
@@ -104,6 +105,8 @@ def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> An
     0.9
     """
     name, options = parse(text)
+    if (level := re.fullmatch(r"level-(\d+)", name)) and name not in names(kind):
+        name, options = "level-k", {"k": level[1]} | options
     factory = find(kind, name, allowed=allowed)
     known = inspect.signature(factory).parameters
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)

@@ -1,0 +1,155 @@
+"""Level k ≥ 2: projected gradient ascent for the attacker, nested with the defender it expects.
+
+Both follow `g(x) = ∇x U_t(x) = -η B_x v` at the fixed parameters θ_t, in pixel units: the paper's `Δ_k / ε`
+on the unit ball is the step `Δ_k` on the ball of radius ε.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from midstream.budget import Budget
+from midstream.gradients import Gradient, mixed_derivative
+from midstream.loss import Loss, cross_entropy
+
+INFINITE = math.inf
+
+
+def level_k_attack(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    validation_gradient: Gradient,
+    budget: Budget,
+    opponent: Budget,
+    steps: int,
+    learning_rate: float,
+    step_size: float = INFINITE,
+    opponent_step_size: float = INFINITE,
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Return `ε δ` of the nested PGD, the level-k attack (paper Remark 1, eq. 9).
+
+    From `δ = σ = 0`, `steps` times: the attacker moves, seeing the correction it expects,
+    `δ ← Proj(δ + Δ_k g(x + δ + σ))`; the defender it expects answers, `σ ← Proj(σ - Δ_{k-1} g(x + δ + σ))`.
+    An infinite step turns each `Proj(… + Δ g)` into `ε e(±g)`, so one step then is exactly level 1. Every
+    image is clamped to the pixel range before `g` is taken there. It costs `2·steps - 1` mixed derivatives.
+
+    Args:
+        model: the model at θ_t; it is not changed.
+        inputs: clean inputs, `(batch, *input)`.
+        labels: their targets, `(batch,)`.
+        validation_gradient: `v` at θ_t.
+        budget: the attacker's ball.
+        opponent: the ball of the defender it expects.
+        steps: n_k ≥ 1; see `steps_by_rule`.
+        learning_rate: η; it scales `g`, and so matters to finite steps only.
+        step_size: Δ_k.
+        opponent_step_size: Δ_{k-1}.
+        loss: a loss that sums over its batch.
+
+    >>> import midstream
+    >>> model = nn.Linear(4, 3)
+    >>> x, y, ball = torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1]), Budget(0.5)
+    >>> v = midstream.validation_gradient(model, x, y)
+    >>> one = level_k_attack(
+    ...     model, x, y, validation_gradient=v, budget=ball, opponent=ball, steps=1, learning_rate=0.01
+    ... )
+    >>> torch.equal(one, midstream.level_1_attack(model, x, y, validation_gradient=v, budget=ball))
+    True
+    """
+    _check(steps, step_size, opponent_step_size)
+
+    def uphill(at: Tensor) -> Tensor:
+        return -mixed_derivative(model, at, labels, validation_gradient, loss=loss)
+
+    attack, answer = torch.zeros_like(inputs), torch.zeros_like(inputs)
+    for step in range(steps):
+        seen = opponent.perturb(budget.perturb(inputs, attack), answer)
+        attack = _ascend(attack, uphill(seen), budget, learning_rate * step_size)
+        if step + 1 < steps:
+            seen = opponent.perturb(budget.perturb(inputs, attack), answer)
+            answer = _ascend(answer, -uphill(seen), opponent, learning_rate * opponent_step_size)
+    return attack
+
+
+def level_k_defense(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    validation_gradient: Gradient,
+    budget: Budget,
+    steps: int,
+    learning_rate: float,
+    step_size: float = INFINITE,
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Return `ε σ` of the PGD, the level-k defence (paper Remark 2, eq. 10).
+
+    From `σ = 0`, `steps` times `σ ← Proj(σ - Δ_k g(x' + σ))`, at the inputs that arrived. Arguments are
+    those of `level_k_attack`; it costs `steps` mixed derivatives, and one infinite step is exactly level 1.
+    """
+    _check(steps, step_size)
+    answer = torch.zeros_like(inputs)
+    for _ in range(steps):
+        seen = budget.perturb(inputs, answer)
+        downhill = mixed_derivative(model, seen, labels, validation_gradient, loss=loss)
+        answer = _ascend(answer, downhill, budget, learning_rate * step_size)
+    return answer
+
+
+def step_size_by_rule(k: int, *, smoothness: float, epsilon: float) -> float:
+    """Return `Δ_k = 1 / (M² k² (1 + 2Mε)^(k-2))` (paper Theorem 3).
+
+    Args:
+        k: the level, at least 2.
+        smoothness: M.
+        epsilon: ε, in pixel units.
+
+    >>> round(1 / step_size_by_rule(4, smoothness=0.203, epsilon=3.0), 3)
+    3.244
+    """
+    return 1 / (smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2))
+
+
+def steps_by_rule(k: int, *, smoothness: float, epsilon: float, c: float) -> int:
+    """Return `n_k = max(k, ⌈c / Δ_k⌉)`, the number of PGD steps at level k (paper B.3.2).
+
+    Args:
+        k: the level, at least 2.
+        smoothness: M; the paper estimates 0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
+        epsilon: ε, in pixel units.
+        c: 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos).
+
+    >>> [steps_by_rule(k, smoothness=0.203, epsilon=3.0, c=2.0) for k in (2, 3, 4)]
+    [2, 3, 7]
+    """
+    return max(k, math.ceil(c / step_size_by_rule(k, smoothness=smoothness, epsilon=epsilon)))
+
+
+def at_least_2(k: int) -> int:
+    """Return a level that this file plays.
+
+    Raises:
+        ValueError: it is 0, which is called none, or 1, which has a closed form of its own.
+    """
+    if k < 2:
+        raise ValueError(f"level {k} is {'level-1' if k == 1 else 'none'}; levels played by PGD begin at 2")
+    return k
+
+
+def _ascend(perturbation: Tensor, gradient: Tensor, budget: Budget, step_size: float) -> Tensor:
+    if math.isinf(step_size):
+        return budget.epsilon * budget.direction(gradient)
+    return budget.project(perturbation + step_size * gradient)
+
+
+def _check(steps: int, *sizes: float) -> None:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    for size in sizes:
+        if not size > 0:
+            raise ValueError(f"a step size must be above 0, not {size}")
