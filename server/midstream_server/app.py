@@ -3,16 +3,25 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
-from midstream_server import problems, routes_game, routes_history, routes_runs
+from midstream_server import openapi, problems, routes_game, routes_history, routes_runs
 from midstream_server.registry import Registry
 
 _DESCRIPTION = """
 A training server whose data arrive in minibatches over the network, possibly attacked on the way. The
 protocol is described in the project's `docs/protocol.md`; errors are `application/problem+json`.
 """
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            openapi.mend(super().openapi())
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def make_app(registry: Registry) -> FastAPI:
@@ -28,7 +37,7 @@ def make_app(registry: Registry) -> FastAPI:
         for run in registry.runs.values():
             await run.close()
 
-    app = FastAPI(
+    app = _App(
         title="midstream training server",
         version=version("midstream"),
         description=_DESCRIPTION,

@@ -20,6 +20,8 @@ router = APIRouter(tags=["history"])
 
 KEEP_ALIVE = 10.0
 
+_Format = Annotated[str | None, Query(pattern="^(json|csv)$", description="json or csv, over Accept.")]
+
 _CSV: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One record a step; CSV where the Accept header prefers text/csv, or with format=csv",
@@ -42,7 +44,7 @@ async def metrics(
     run: str,
     request: Request,
     after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
-    format: Annotated[str | None, Query(pattern="^(json|csv)$")] = None,  # noqa: A002
+    format: _Format = None,  # noqa: A002
     accept: Annotated[str | None, Header()] = None,
 ) -> Any:
     """Return one record a step, as JSON or CSV."""
