@@ -1,0 +1,107 @@
+"""The OpenAPI document says everything that a caller meets: statuses, problems, examples."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from midstream.problem import PROBLEM_TYPE
+from midstream_server.app import make_app
+from services import tiny
+
+# What the other tests of the server see, beside the success.
+STATUSES: dict[tuple[str, str], set[int]] = {
+    ("get", "/health/live"): {200},
+    ("get", "/health/ready"): {200, 503},
+    ("get", "/metrics"): {200},
+    ("get", "/v1/runs"): {200},
+    ("post", "/v1/runs"): {201, 409, 422},
+    ("get", "/v1/runs/{run}"): {200, 404},
+    ("post", "/v1/runs/{run}/pause"): {200, 404, 409},
+    ("post", "/v1/runs/{run}/resume"): {200, 404, 409},
+    ("post", "/v1/runs/{run}/stop"): {200, 404, 409},
+    ("post", "/v1/runs/{run}/checkpoint"): {200, 404},
+    ("put", "/v1/runs/{run}/batches/{seq}"): {200, 400, 404, 409, 413, 415, 422, 500, 503},
+    ("get", "/v1/runs/{run}/model"): {200, 403, 404},
+    ("get", "/v1/runs/{run}/parameters"): {200, 304, 403, 404, 410, 422},
+    ("get", "/v1/runs/{run}/validation"): {200, 404},
+    ("get", "/v1/runs/{run}/validation-gradient/{version}"): {200, 403, 404, 410, 422},
+    ("get", "/v1/runs/{run}/metrics"): {200, 404, 422},
+    ("get", "/v1/runs/{run}/events"): {200, 404, 422},
+    ("get", "/v1/runs/{run}/samples/{seq}"): {200, 404, 422},
+}
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    app = make_app(tiny.registry(tmp_path_factory.mktemp("runs")))
+    written: dict[str, Any] = json.loads(json.dumps(app.openapi()))
+    return written
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
+    validate(document)
+
+
+def test_every_route_is_described_with_the_statuses_it_answers(document: dict[str, Any]) -> None:
+    documented = {
+        (method, path): {int(status) for status in operation["responses"]}
+        for method, path, operation in operations(document)
+    }
+    assert documented == STATUSES
+
+
+def test_every_route_has_a_summary_a_description_and_one_tag(document: dict[str, Any]) -> None:
+    for _, path, operation in operations(document):
+        assert operation["summary"], path
+        assert operation["description"], path
+        assert len(operation["tags"]) == 1, path
+
+
+def test_every_response_and_query_says_what_it_means(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        for status, response in operation["responses"].items():
+            assert response["description"], (method, path, status)
+        for parameter in operation.get("parameters", []):
+            assert parameter["in"] in ("path", "header") or parameter["description"], (path, parameter)
+
+
+def test_every_error_is_a_problem_and_nothing_else(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(response["content"]) == [PROBLEM_TYPE], (method, path, status)
+                schema = response["content"][PROBLEM_TYPE]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ProblemBody"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_what_travels_as_json_has_an_example(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name in ("ProblemBody", "Acknowledgement", "Status", "ModelDescription", "Health", "Checkpoint"):
+        example = schemas[name]["examples"][0]
+        assert set(schemas[name]["required"]) <= example.keys(), name
+    problem = schemas["ProblemBody"]["examples"][0]
+    assert problem["status"] == 409
+    assert "next_seq" in problem
+    assert schemas["Specification"]["examples"]
+
+
+def test_the_batch_body_is_declared(document: dict[str, Any]) -> None:
+    put = document["paths"]["/v1/runs/{run}/batches/{seq}"]["put"]
+    assert list(put["requestBody"]["content"]) == ["application/msgpack"]
+    assert put["requestBody"]["required"] is True
+
+
+def test_the_page_and_the_document_are_served(server: httpx.Client) -> None:
+    assert server.get("/openapi.json").json()["info"]["title"] == "midstream training server"
+    assert "swagger" in server.get("/docs").text
