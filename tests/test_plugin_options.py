@@ -98,7 +98,6 @@ def test_an_option_where_there_are_none(plugin: str) -> None:
         make("attackers", f"{plugin}:Plain,step=1")
 
 
-@pytest.mark.xfail(reason="get_type_hints refuses an object", strict=True, raises=TypeError)
 def test_an_object_that_can_be_called(plugin: str) -> None:
     assert type(make("attackers", f"{plugin}:ready,step=2")).__name__ == "Plain"
 

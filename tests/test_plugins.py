@@ -162,7 +162,6 @@ def test_what_cannot_be_called(write_module: WriteModule) -> None:
     assert refusal("holds_a_number:LIMIT") == "'holds_a_number:LIMIT' is a int, which cannot be called"
 
 
-@pytest.mark.xfail(reason="vars() of a number", strict=True, raises=TypeError)
 def test_a_missing_name_in_a_number(write_module: WriteModule) -> None:
     write_module("holds_a_number_too", PLUGIN)
     assert "called 'absent'" in refusal("holds_a_number_too:LIMIT.absent")

@@ -51,7 +51,9 @@ class Budget:
         Args:
             gradient: `(batch, *input)`; its scale does not matter, however small it is.
         """
-        return gradient.sign() if self.norm == "linf" else _unit(gradient)
+        if self.norm == "l2":
+            return _unit(gradient)
+        return gradient.sign().where(~gradient.isnan(), gradient)
 
     def project(self, perturbation: Tensor) -> Tensor:
         """Return the nearest perturbation inside the ball of radius ε, one per example.
@@ -65,7 +67,9 @@ class Budget:
             return perturbation.clamp(-self.epsilon, self.epsilon)
         norm = perturbation.flatten(1).norm(dim=1)
         factor = (self.epsilon / norm).where(norm > self.epsilon, 1.0)
-        return perturbation * per_example(factor, perturbation)
+        fitted = perturbation * per_example(factor, perturbation)
+        overflows = per_example(norm.isinf(), perturbation)
+        return (self.epsilon * _unit(perturbation)).where(overflows, fitted)
 
     def perturb(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
         """Return `clamp(x + Proj(p), low, high)`, the perturbed inputs.

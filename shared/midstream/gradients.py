@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp
+from torch import Tensor, func, nn
+from torch.func import grad, jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from midstream.loss import Loss, cross_entropy
@@ -151,7 +151,8 @@ def mixed_derivative_by_double_backward(
     x = inputs.detach().clone().requires_grad_()
     with torch.enable_grad():
         value = loss(functional_call(model, parameters, (x,)), labels)
-        gradient = torch.autograd.grad(value, list(parameters.values()), create_graph=True)
+        leaves = list(parameters.values())
+        gradient = torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)
         products = [(g * vector[n].detach()).sum() for n, g in zip(parameters, gradient, strict=True)]
         return torch.autograd.grad(torch.stack(products).sum(), x)[0]
 
@@ -171,6 +172,25 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
     if not found:
         raise ValueError(f"{type(model).__name__} has no trainable parameter: there is nothing to attack")
     return found
+
+
+def functional_call(
+    model: nn.Module, parameters: Mapping[str, Tensor], arguments: tuple[Tensor, ...]
+) -> Tensor:
+    """Return the model's outputs at `parameters`, by the names of `trainable`.
+
+    Each place that holds a parameter is named once, however many names its layer or its weight has:
+    `torch.func.functional_call` leaves its own tensor behind in a layer that it is told of twice.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    at = {
+        f"{prefix}.{key}".removeprefix("."): parameters[names[id(p)]]
+        for prefix, module in model.named_modules()
+        for key, p in module._parameters.items()
+        if p is not None and names[id(p)] in parameters
+    }
+    outputs: Tensor = func.functional_call(model, at, arguments, tie_weights=False)
+    return outputs
 
 
 def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp
+from torch.func import grad, jvp
 
 from midstream.gradients import (
     CHUNK,
     Gradient,
     along,
     chunks,
+    functional_call,
     load_forward_mode,
     refuse_coupled_examples,
     trainable,

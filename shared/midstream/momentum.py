@@ -49,7 +49,7 @@ class MomentumHistory:
             return perturbation
         keys = content_keys(inputs)
         nothing = torch.zeros_like(perturbation[0])
-        last = torch.stack([self._last.get(key, nothing) for key in keys])
+        last = torch.stack([self._last.get(key, nothing).to(perturbation) for key in keys])
         blended = budget.project(self.beta * last + (1 - self.beta) * perturbation)
         self._last.update(zip(keys, blended.unbind(), strict=True))
         return blended

@@ -5,7 +5,7 @@ is the proxy, the defender's the training server.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -102,7 +102,10 @@ def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
         PlayerError: the player raised, or returned something other than finite numbers of the right shape.
     """
     try:
-        perturbation = player.perturb(batch, view)
+        # Its own copy: what a player writes into its batch is no way around the budget.
+        perturbation = player.perturb(
+            replace(batch, inputs=batch.inputs.clone(), labels=batch.labels.clone()), view
+        )
     except Exception as error:
         raise PlayerError(f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}") from error
     if not isinstance(perturbation, Tensor):

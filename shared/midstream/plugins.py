@@ -90,7 +90,7 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
     found = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            public = [key for key in vars(found) if not key.startswith("_")]
+            public = [key for key in dir(found) if not key.startswith("_")]
             raise PluginError(_unknown(f"name in {where}", part, public))
         found = getattr(found, part)
     if not callable(found):
@@ -109,7 +109,8 @@ def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> An
         name, options = "level-k", {"k": level[1]} | options
     factory = find(kind, name, allowed=allowed)
     known = inspect.signature(factory).parameters
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    described = factory.__init__ if inspect.isclass(factory) else factory
+    hints = get_type_hints(described if inspect.isroutine(described) else type(described).__call__)
     values = {}
     for key, value in options.items():
         if key not in known:

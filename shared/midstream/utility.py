@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from midstream.gradients import CHUNK, Gradient, chunks, refuse_coupled_examples, trainable
+from midstream.gradients import CHUNK, Gradient, chunks, functional_call, refuse_coupled_examples, trainable
 from midstream.loss import Loss, cross_entropy
 
 
@@ -57,7 +56,7 @@ def utility(
     before = trainable(model)
     with torch.enable_grad():
         value = loss(functional_call(model, before, (inputs,)), labels)
-        gradient = torch.autograd.grad(value, list(before.values()))
+        gradient = torch.autograd.grad(value, list(before.values()), materialize_grads=True)
     after = {
         name: p.detach() - learning_rate * g for (name, p), g in zip(before.items(), gradient, strict=True)
     }

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import sha256
+from reprlib import repr as shortened
 from typing import Any
 
 import msgpack
@@ -82,7 +83,7 @@ def encode_batch(batch: WireBatch) -> list[Buffer]:
 
 def _encode_tensor(packer: msgpack.Packer, tensor: Tensor) -> Iterator[Buffer]:
     name = _NAMES[tensor.dtype]
-    array = np.ascontiguousarray(tensor.detach().cpu().numpy()).astype(_DTYPES[name][1], copy=False)
+    array = tensor.detach().cpu().numpy().astype(_DTYPES[name][1], copy=False)
     head = packer.pack_map_header(3) + packer.pack("dtype") + packer.pack(name)
     head += packer.pack("shape") + packer.pack(list(array.shape)) + packer.pack("data")
     yield head + b"\xc6" + struct.pack(">I", array.nbytes)  # a bin of 32-bit length
@@ -103,8 +104,8 @@ def decode_batch(body: bytes) -> WireBatch:
         reason = str(error) or type(error).__name__
         raise WireError(f"the body is not one MessagePack map of a batch: {reason}") from error
     fields = _map(fields, _FIELDS, "the batch", optional={"parameters_version"})
-    if fields["protocol"] != PROTOCOL:
-        raise WireError(f"protocol is {fields['protocol']!r}; this side speaks {PROTOCOL}")
+    if type(fields["protocol"]) is not int or fields["protocol"] != PROTOCOL:
+        raise WireError(f"protocol is {shortened(fields['protocol'])}; this side speaks {PROTOCOL}")
     version = fields.get("parameters_version")
     return WireBatch(
         seq=_count(fields["seq"], "seq"),
@@ -117,7 +118,7 @@ def decode_batch(body: bytes) -> WireBatch:
 def _decode_tensor(value: Any, name: str) -> Tensor:
     fields = _map(value, {"dtype", "shape", "data"}, name)
     if not isinstance(fields["dtype"], str) or fields["dtype"] not in _DTYPES:
-        raise WireError(f"{name}.dtype is {fields['dtype']!r}; known are {', '.join(_DTYPES)}")
+        raise WireError(f"{name}.dtype is {shortened(fields['dtype'])}; known are {', '.join(_DTYPES)}")
     dtype, layout = _DTYPES[fields["dtype"]]
     if not isinstance(fields["shape"], list):
         raise WireError(f"{name}.shape is not a list")
@@ -128,7 +129,10 @@ def _decode_tensor(value: Any, name: str) -> Tensor:
     if len(fields["data"]) != expected:
         raise WireError(f"{name}.data has {len(fields['data'])} bytes; {dtype} of {shape} has {expected}")
     # Copied into memory of torch's own: aligned, writable, and not keeping the body alive.
-    return torch.from_numpy(np.frombuffer(fields["data"], layout).reshape(shape).copy())
+    try:
+        return torch.from_numpy(np.frombuffer(fields["data"], layout).reshape(shape).copy())
+    except (ValueError, RuntimeError) as error:  # no values, and sides whose product overflows
+        raise WireError(f"{name}.shape {shape} is too large: {error}") from error
 
 
 def _map(value: Any, keys: set[str], name: str, *, optional: Set[str] = frozenset()) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def _map(value: Any, keys: set[str], name: str, *, optional: Set[str] = frozense
 
 def _count(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise WireError(f"{name} holds {value!r}, which is not a whole number of at least 0")
+        raise WireError(f"{name} holds {shortened(value)}, which is not a whole number of at least 0")
     return value
 
 
@@ -186,7 +190,7 @@ def decode_tensors(body: bytes) -> dict[str, Tensor]:
     """
     try:
         return safetensors.torch.load(body)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise WireError(f"the body is not a safetensors file: {error}") from error
 
 
