@@ -30,7 +30,7 @@ from midstream_proxy.attack import AttackSettings
     show_default=True,
     help="Read the validation gradient from the server, or compute it here.",
 )
-@options.option("--allow", multiple=True, help="A module:function that the run may name as its model.")
+@options.allow_option
 @options.process_options
 @options.show_config
 def command(

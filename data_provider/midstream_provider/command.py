@@ -1,6 +1,5 @@
 """`midstream provide`: the data provider."""
 
-import signal
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ from midstream_provider.push import find_run, load_source, push
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
 @options.data_options
+@options.allow_option
 @options.show_config
 def command(
     server: str,
@@ -35,7 +35,6 @@ def command(
     \b
     Example: midstream provide --server http://127.0.0.1:8001
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     client = Client(server, say=say, give_up_after=give_up_after)
     step = 0
     try:

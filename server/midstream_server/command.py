@@ -20,6 +20,7 @@ from midstream_server.registry import Registry, Settings
 @options.option("--defender", help="none, level-1, or module:Class; none by default.")
 @options.option("--black-box", is_flag=True, help="Show no one the model, its parameters or its gradient.")
 @options.data_options
+@options.allow_option
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )

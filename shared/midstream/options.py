@@ -116,7 +116,10 @@ specification_options = together(
 data_options = together(
     option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data."),
     option("--download", is_flag=True, help="Fetch absent data from their authors."),
-    option("--allow", multiple=True, help="A folder:PATH, module:name or file.py:name that a peer may name."),
+)
+
+allow_option = option(
+    "--allow", multiple=True, help="A folder:PATH, module:name or file.py:name that a peer may name."
 )
 
 process_options = together(

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from difflib import get_close_matches
 
@@ -62,6 +63,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; whatever goes wrong that a person can mend is one sentence, without a traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C, children included
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

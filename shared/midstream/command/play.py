@@ -8,6 +8,7 @@ import click
 
 from midstream import options, plugins
 from midstream.command.game import GamePlan, free_name
+from midstream.command.listing import print_players
 from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.progress import Progress
@@ -65,6 +66,14 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
 @options.option("--run", "name", help="Name of the run; made of data set and players by default.")
 @options.process_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_players,
+    help="Describe every attacker and defender with its options, and exit.",
+)
 @options.show_config
 def command(
     attacker: str,
@@ -73,7 +82,6 @@ def command(
     transport: Literal["http", "local"],
     data_root: Path | None,
     download: bool,
-    allow: tuple[str, ...],  # noqa: ARG001
     out: Path,
     name: str | None,
     device: str,
