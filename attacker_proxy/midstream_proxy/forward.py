@@ -49,9 +49,10 @@ class Forwarder:
         has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
         outgoing = httpx.Request(
             request.method,
-            self.upstream.copy_with(raw_path=target),
+            self.upstream,
             headers=headers,
             content=request.stream() if has_body else None,
+            extensions={"target": target},  # as it came: a URL's path would be normalised
         )
         try:
             answer = await self._http.send(outgoing, stream=True)

@@ -54,17 +54,36 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: Callable[..., object], listener: socket.socket, *, wake: Callable[[], None]) -> None:
+def configuration(app: Callable[..., object], *, transparent: bool = False) -> uvicorn.Config:
+    """Return how an application is served; see `serve`."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=not transparent,
+        date_header=not transparent,
+        timeout_graceful_shutdown=30,
+    )
+
+
+def serve(
+    app: Callable[..., object],
+    listener: socket.socket,
+    *,
+    wake: Callable[[], None],
+    transparent: bool = False,
+) -> None:
     """Serve until SIGINT or SIGTERM, then let the requests in hand finish.
 
     Args:
         app: the ASGI application; its lifespan's end is where it saves its work.
         listener: from `listen`.
         wake: called at the signal, so that long polls and event streams end.
+        transparent: whether answers go out without a Server and a Date of this process, as those that a
+            proxy passes on have their own.
     """
-    server = _Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=30)
-    )
+    server = _Server(configuration(app, transparent=transparent))
 
     def stop() -> None:
         wake()
