@@ -56,6 +56,16 @@ def photo_cnn(input_shape: Shape, classes: int) -> nn.Module:
     return _classifier(convolutions, input_shape, hidden=128, classes=classes)
 
 
+def auto(input_shape: Shape, classes: int) -> nn.Module:
+    """Return the one of these networks that fits the images' size: up to 15, 28, 127 pixels, or more."""
+    side = min(input_shape[1:])
+    if side < 16:
+        return digits_cnn(input_shape, classes)
+    if side <= 28:
+        return mnist_cnn(input_shape, classes)
+    return (cifar_cnn if side < 128 else photo_cnn)(input_shape, classes)
+
+
 def _stage(
     inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int = 0, pool: bool = False
 ) -> list[nn.Module]:

@@ -31,7 +31,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 400,
         "epochs": 240,
     },
-    "photos": {"model": "photo-cnn", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
+    "photos": {"model": "auto", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
 }
 _FAMILY = {
     "digits": "digits",

@@ -18,6 +18,10 @@ from services.loopback import client_of
 from services.tiny import TinyRun
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "logs_errors: a service in this process is right to log an error")
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """Return a server's runs, none yet; a test may allow it code by name."""

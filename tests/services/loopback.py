@@ -1,6 +1,7 @@
 """An ASGI application served for real, on a loopback port, by a thread of the test's own process."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -9,18 +10,15 @@ from typing import Any
 import httpx
 import uvicorn
 
-from midstream.hosting import listen, url_of
+from midstream.hosting import configuration, listen, url_of
 
 
 @contextmanager
-def served(app: Callable[..., Any]) -> Iterator[str]:
-    """Serve until the context ends; give the base URL."""
+def served(app: Callable[..., Any], *, transparent: bool = False) -> Iterator[str]:
+    """Serve as the commands do until the context ends; give the base URL."""
     listener = listen("127.0.0.1", 0)
     url = url_of(listener)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=10
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configuration(app, transparent=transparent))
     thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:
@@ -36,3 +34,12 @@ def client_of(app: Callable[..., Any]) -> Iterator[httpx.Client]:
     """Serve until the context ends; give a client of it."""
     with served(app) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         yield client
+
+
+@contextmanager
+def unused_url() -> Iterator[str]:
+    """Give the URL of a port that refuses connections, and that nobody else is given meanwhile."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield url_of(reserved)

@@ -98,7 +98,8 @@ def command(
     """
     plugins.make("attackers", attacker)
     plugins.make("defenders", defender)
-    words = [settings["dataset"] or "digits", attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
+    dataset = settings["dataset"] or "digits"
+    words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
     specification = options.specification(settings, defender=defender, name=name or free_name(out, *words))
     plan = GamePlan(
         specification=specification,
