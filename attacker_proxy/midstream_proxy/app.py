@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from torch import Tensor
@@ -164,11 +164,16 @@ def make_app(proxy: Proxy) -> Starlette:
 
     return Starlette(
         lifespan=lifespan,
+        exception_handlers={ClientDisconnect: _nobody_there},
         routes=[
             Route("/v1/runs/{run}/batches/{seq:int}", proxy.put_batch, methods=["PUT"]),
             Route("/{path:path}", proxy.forward, methods=_METHODS),
         ],
     )
+
+
+async def _nobody_there(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # the client hung up within its request, and will not read this
 
 
 def _answer(problem: Problem) -> JSONResponse:

@@ -6,54 +6,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
-from torch import Tensor
-
 from midstream.players import Batch, PlayerError
 from midstream.problem import Problem
-from midstream.wire import WireBatch, encode_tensors
+from midstream.wire import WireBatch
 from midstream_server.checks import check_batch, check_number
+from midstream_server.published import Published
 from midstream_server.record import RecordedRun
 from midstream_server.training import DivergedError, Step
+from midstream_server.waking import Signal
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
 T = TypeVar("T")
-
-KEPT_VERSIONS = 2
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The parameters after a number of steps, to be read while the model moves on."""
-
-    version: int
-    tensors: dict[str, Tensor]
-
-
-class Signal:
-    """Wakes everyone who waits; belongs to one event loop."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def notify(self) -> None:
-        """Wake whoever waits now."""
-        self._event.set()
-        self._event = asyncio.Event()
-
-    def now(self) -> asyncio.Event:
-        """Return what the next `notify` sets: taken before a look round, it misses nothing that follows."""
-        return self._event
-
-    async def wait(self, timeout: float, since: asyncio.Event | None = None) -> None:
-        """Return when notified, from now on or since an earlier `now()`, or after `timeout` seconds."""
-        try:
-            await asyncio.wait_for((since or self._event).wait(), timeout)
-        except TimeoutError:
-            return
 
 
 class HostedRun:
@@ -77,18 +43,14 @@ class HostedRun:
         self.changed = Signal()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"run-{name}")
         self._turn = asyncio.Lock()
-        self._snapshots: deque[Snapshot] = deque(maxlen=KEPT_VERSIONS)
-        self._encoded: tuple[int, bytes] = (-1, b"")
-        self._gradient: tuple[int, bytes] = (-1, b"")
-        self._validation: bytes | None = None
+        self.published = Published(name, self.run, self._in_worker)
         self._answers: list[tuple[bytes, dict[str, Any]]] = []
         self._arrivals: deque[float] = deque(maxlen=50)
-        self._snapshot()
 
     @property
     def version(self) -> int:
         """The version of the newest published parameters: the number of steps taken."""
-        return self._snapshots[-1].version
+        return self.published.version
 
     @property
     def over(self) -> bool:
@@ -158,7 +120,7 @@ class HostedRun:
 
     def _train(self, batch: Batch) -> Step:
         step = self.recorded.train(batch)
-        self._snapshot()
+        self.published.publish()
         return step
 
     async def wait_for_version(self, after: int, wait: float) -> int:
@@ -167,47 +129,6 @@ class HostedRun:
         while self.version <= after and not self.over and (left := deadline - time.monotonic()) > 0:
             await self.changed.wait(left)
         return self.version
-
-    async def parameters(self, version: int) -> bytes:
-        """Return θ at one version as safetensors.
-
-        Raises:
-            Problem: 404 where it has not been reached, 410 where it is no longer kept.
-        """
-        for snapshot in tuple(self._snapshots):  # the run's thread adds to them meanwhile
-            if snapshot.version == version:
-                if self._encoded[0] != version:
-                    body = await asyncio.to_thread(self._encode, version, snapshot.tensors)
-                    self._encoded = (version, body)
-                return self._encoded[1]
-        raise self._not_kept(version, "parameters")
-
-    async def validation_gradient(self, version: int) -> bytes:
-        """Return v at the live parameters as safetensors, computed once.
-
-        Raises:
-            Problem: 404 where that version has not been reached, 410 where it is past.
-        """
-        if self._gradient[0] != version:
-
-            def compute() -> tuple[int, bytes]:
-                if self.run.step != version:
-                    return (-1, b"")
-                return version, self._encode(version, dict(self.run.validation_gradient()))
-
-            encoded = await self._in_worker(compute)
-            if encoded[0] != version:
-                raise self._not_kept(version, "the validation gradient")
-            self._gradient = encoded
-        return self._gradient[1]
-
-    async def validation(self) -> bytes:
-        """Return the public Dval as safetensors: `inputs` as stored, and `labels`."""
-        if self._validation is None:
-            data = self.run.validation
-            tensors = {"inputs": data.inputs, "labels": data.labels}
-            self._validation = await asyncio.to_thread(encode_tensors, tensors, run=self.name)
-        return self._validation
 
     def pause(self) -> None:
         """Take no more batches until `resume`."""
@@ -241,34 +162,6 @@ class HostedRun:
         self._worker.shutdown(wait=True)
         self.recorded.folder.close()
 
-    def status(self) -> dict[str, Any]:
-        """Return what `GET /v1/runs/{run}` answers."""
-        last = self.recorded.records[-1] if self.recorded.records else None
-        evaluation = self.recorded.evaluation
-        rate = self._rate()
-        remaining = self.run.total_steps - self.version
-        return {
-            "name": self.name,
-            "state": self.state,
-            "reason": self.reason,
-            "waiting_for": self.waiting_for(),
-            "step": self.version,
-            "total_steps": self.run.total_steps,
-            "epoch": self.version // self.run.steps_per_epoch,
-            "steps_per_epoch": self.run.steps_per_epoch,
-            "train_size": self.run.train_size,
-            "loss": last["loss"] if last else None,
-            "test_accuracy": evaluation.test_accuracy if evaluation else None,
-            "test_loss": evaluation.test_loss if evaluation else None,
-            "validation_accuracy": evaluation.validation_accuracy if evaluation else None,
-            "validation_loss": evaluation.validation_loss if evaluation else None,
-            "steps_per_second": rate,
-            "seconds_left": remaining / rate if rate and self.state == "running" else None,
-            "samples": self.recorded.samples,
-            "result": self.recorded.result,
-            "specification": self.specification.model_dump(),
-        }
-
     def waiting_for(self) -> str | None:
         """Return what the run waits for, as a person would say it, or None while it works or is over."""
         if self.state == "paused":
@@ -277,6 +170,12 @@ class HostedRun:
         if more and self.state in ("waiting", "running") and not self._turn.locked():
             return f"batch {self.version} from a data provider"
         return None
+
+    def rate(self) -> float | None:
+        """Return steps a second, over the last fifty."""
+        if len(self._arrivals) < 2 or self._arrivals[-1] == self._arrivals[0]:
+            return None
+        return (len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0])
 
     async def _in_worker(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -305,13 +204,6 @@ class HostedRun:
         if self.recorded.result is not None:
             self._end("finished", None)
         self.changed.notify()
-
-    def _snapshot(self) -> None:
-        tensors = {name: value.clone() for name, value in self.run.parameters().items()}
-        self._snapshots.append(Snapshot(self.run.step, tensors))
-
-    def _encode(self, version: int, tensors: dict[str, Tensor]) -> bytes:
-        return encode_tensors(tensors, run=self.name, parameters_version=str(version))
 
     def _end(self, state: State, reason: str | None) -> None:
         self.state, self.reason = state, reason
@@ -347,26 +239,6 @@ class HostedRun:
                 f"run {self.name!r} cannot be {verb}, it is {self.state}{reason}",
                 next_seq=self.version,
             )
-
-    def _not_kept(self, version: int, what: str) -> Problem:
-        if version > self.version:
-            return Problem(
-                404,
-                f"No such version of {what} yet",
-                f"run {self.name!r} is at version {self.version}, not yet at {version}",
-                parameters_version=self.version,
-            )
-        return Problem(
-            410,
-            f"That version of {what} is gone",
-            f"run {self.name!r} is at version {self.version}; version {version} is no longer kept",
-            parameters_version=self.version,
-        )
-
-    def _rate(self) -> float | None:
-        if len(self._arrivals) < 2 or self._arrivals[-1] == self._arrivals[0]:
-            return None
-        return (len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0])
 
 
 def content_digest(batch: WireBatch) -> bytes:

@@ -91,7 +91,9 @@ async def parameters(
         version = found.version
     if if_none_match is not None and if_none_match == _tag(run, version)["ETag"]:
         return Response(status_code=304, headers=_tag(run, version))
-    return Response(await found.parameters(version), media_type=TENSORS_TYPE, headers=_tag(run, version))
+    return Response(
+        await found.published.parameters(version), media_type=TENSORS_TYPE, headers=_tag(run, version)
+    )
 
 
 @router.get(
@@ -102,7 +104,7 @@ async def parameters(
 )
 async def validation(run: str, request: Request) -> Response:
     """Return Dval as safetensors: `inputs` as stored (uint8 or float32) and `labels`."""
-    return Response(await run_of(request, run).validation(), media_type=TENSORS_TYPE)
+    return Response(await run_of(request, run).published.validation(), media_type=TENSORS_TYPE)
 
 
 @router.get(
@@ -117,7 +119,7 @@ async def validation_gradient(run: str, version: Seq, request: Request) -> Respo
     Both sides know θ and Dval, so v is common knowledge; the server computes it once for all who ask.
     """
     found = _white_box(request, run)
-    body = await found.validation_gradient(version)
+    body = await found.published.validation_gradient(version)
     return Response(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
 
 

@@ -15,6 +15,7 @@ from midstream_server.messages import COLUMNS, Metrics
 from midstream_server.problems import documented
 from midstream_server.routes_game import Seq
 from midstream_server.routes_runs import registry_of, run_of
+from midstream_server.status import describe
 
 router = APIRouter(tags=["history"])
 
@@ -75,7 +76,7 @@ async def events(
     sent, state = last_event_id or 0, ""
     while True:
         # Taken before the records are, since the run goes on while an event is being sent.
-        now, over, status = found.changed.now(), found.over, found.status()
+        now, over, status = found.changed.now(), found.over, describe(found)
         for record in found.recorded.records[sent:]:
             sent = record["step"]
             yield ServerSentEvent(event="step", id=str(sent), data=record)
@@ -121,7 +122,7 @@ async def prometheus(request: Request) -> Response:
         )
     }
     for run in registry_of(request).runs.values():
-        status = run.status()
+        status = describe(run)
         for name, gauge in gauges.items():
             if status[name] is not None:
                 gauge.labels(run.name).set(status[name])

@@ -10,6 +10,7 @@ from midstream_server.hosted import HostedRun
 from midstream_server.messages import Checkpoint, Health, Runs, Status
 from midstream_server.problems import documented
 from midstream_server.registry import Registry
+from midstream_server.status import describe
 
 router = APIRouter()
 _creating = asyncio.Lock()
@@ -67,13 +68,13 @@ async def create(specification: Specification, request: Request) -> Any:
     """
     async with _creating:
         run = await asyncio.to_thread(registry_of(request).create, specification)
-    return run.status()
+    return describe(run)
 
 
 @router.get("/v1/runs", tags=["runs"], summary="All runs", response_model=Runs)
 async def index(request: Request) -> Any:
     """List the status of every run."""
-    return {"runs": [run.status() for run in registry_of(request).runs.values()]}
+    return {"runs": [describe(run) for run in registry_of(request).runs.values()]}
 
 
 @router.get(
@@ -81,7 +82,7 @@ async def index(request: Request) -> Any:
 )
 async def status(run: str, request: Request) -> Any:
     """Tell state, step, losses, accuracies, rate, time left and the specification."""
-    return run_of(request, run).status()
+    return describe(run_of(request, run))
 
 
 @router.post(
@@ -95,7 +96,7 @@ async def pause(run: str, request: Request) -> Any:
     """Answer batches with 503 until the run is resumed."""
     found = run_of(request, run)
     found.pause()
-    return found.status()
+    return describe(found)
 
 
 @router.post(
@@ -109,7 +110,7 @@ async def resume(run: str, request: Request) -> Any:
     """Take batches again after a pause."""
     found = run_of(request, run)
     found.resume()
-    return found.status()
+    return describe(found)
 
 
 @router.post(
@@ -123,7 +124,7 @@ async def stop(run: str, request: Request) -> Any:
     """End the run before its last step, with a checkpoint."""
     found = run_of(request, run)
     await found.stop()
-    return found.status()
+    return describe(found)
 
 
 @router.post(
