@@ -1,0 +1,88 @@
+"""Whoever hangs up, on either side of the proxy, does so without harm and without a fault in the log."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.client import HTTPConnection
+from threading import Thread
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from midstream.hosting import listen, url_of
+from midstream_proxy.app import Proxy, make_app
+from midstream_proxy.attack import AttackSettings
+from services.answering import Gradual, Listening
+from services.loopback import served
+from services.tiny import TinyRun
+from services.waiting import LONGEST, until
+
+
+@contextmanager
+def broken_off() -> Iterator[str]:
+    """Give the URL of a server that hangs up in the middle of each answer."""
+    listener = listen("127.0.0.1", 0)
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+
+    thread = Thread(target=answer)
+    thread.start()
+    try:
+        yield url_of(listener)
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+def give_up_halfway(url: str, path: str) -> None:
+    """Send a server half a batch, and hang up."""
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=LONGEST)
+    connection.putrequest("PUT", path)
+    connection.putheader("Content-Type", "application/msgpack")
+    connection.putheader("Content-Length", "8")
+    connection.endheaders(b"half")
+    connection.close()
+
+
+def proxy_of(upstream: str) -> AbstractContextManager[str]:
+    return served(make_app(Proxy(upstream, AttackSettings("level-1"))))
+
+
+def test_who_hangs_up_at_the_proxy_hangs_up_at_the_server() -> None:
+    upstream = Gradual(b"data: 1\n\n", b"data: 2\n\n")
+    upstream.go[0].set()
+    with served(upstream) as direct, proxy_of(direct) as url:
+        with httpx.stream("GET", f"{url}/events", trust_env=False) as response:
+            assert next(response.iter_raw()) == b"data: 1\n\n"
+            assert not upstream.left.is_set()
+        until(upstream.left.is_set, "the server to learn that its client left")
+
+
+@pytest.mark.logs_errors
+def test_an_answer_that_breaks_off_is_not_passed_on_as_whole() -> None:
+    with broken_off() as upstream, proxy_of(upstream) as url, pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{url}/v1/runs", trust_env=False)
+
+
+@pytest.mark.parametrize("path", ["/anything", "/v1/runs/tiny/batches/0"])
+def test_half_a_request_to_the_proxy(path: str) -> None:
+    upstream = Listening()
+    with served(upstream) as direct, proxy_of(direct) as url:
+        give_up_halfway(url, path)
+        # Connections are taken in order: with this one answered, the other has been seen.
+        assert httpx.get(url, trust_env=False).status_code == 200
+
+
+def test_half_a_request_to_the_server(run: TinyRun) -> None:
+    give_up_halfway(str(run.client.base_url), f"{run.path}/batches/0")
+    run.play(0)
