@@ -80,7 +80,8 @@ class Proxy:
         self.forwarder = Forwarder(upstream)
         self._only = run
         self._say = say
-        self._client = Client(upstream, give_up_after=_ANSWER_WITHIN)
+        # A server that asks for patience asks the provider for it, who can say what is waited for.
+        self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=())
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="attacker")
         self._runs: dict[str, AttackedRun] = {}
         self._sent: dict[str, tuple[int, bytes, list[Buffer]]] = {}

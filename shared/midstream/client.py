@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import httpx
@@ -25,19 +25,28 @@ class ServerGoneError(ConnectionError):
 class Client:
     """The resources of one server, for callers that wait for it.
 
-    Connections that fail, and answers 502 to 504, are tried again, with growing random pauses, until
+    Connections that fail, and answers of `ask_again`, are tried again, with growing random pauses, until
     `give_up_after` seconds have passed without an answer; after two seconds `say` is told what for.
 
     Args:
         url: base URL, such as `http://127.0.0.1:8000`.
         say: called with a sentence when a wait lasts, and when it ends.
         give_up_after: seconds; None waits for ever.
+        ask_again: the answers after which a request is made again, rather than raised as a problem.
     """
 
-    def __init__(self, url: str, *, say: Say = lambda _: None, give_up_after: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        say: Say = lambda _: None,
+        give_up_after: float | None = None,
+        ask_again: Collection[int] = (502, 503, 504),
+    ) -> None:
         self.url = url.rstrip("/")
         self._say = say
         self._give_up_after = give_up_after
+        self._ask_again = ask_again
         # A step of a large run may take minutes.
         self._http = httpx.Client(
             base_url=self.url, timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False
@@ -117,7 +126,7 @@ class Client:
         while True:
             try:
                 response = once()
-                if response.status_code not in (502, 503, 504):
+                if response.status_code not in self._ask_again:
                     if told:
                         self._say(f"{self.url} answers again")
                     return response
@@ -143,4 +152,7 @@ def _problem(response: httpx.Response) -> Problem:
     body = (
         response.json() if kind == PROBLEM_TYPE else {"detail": response.text[:200] or response.reason_phrase}
     )
-    return Problem.from_body(response.status_code, body)
+    problem = Problem.from_body(response.status_code, body)
+    retry_after = response.headers.get("Retry-After", "")
+    problem.retry_after = int(retry_after) if retry_after.isdecimal() else None
+    return problem
