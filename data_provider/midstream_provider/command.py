@@ -39,6 +39,7 @@ def command(
     step = 0
     try:
         status = find_run(client, name, say)
+        step = status["step"]
         batches = load_source(status, Source(data_root, download), allowed=allow)
         say(
             f"feeding run {status['name']!r} at {server}, "

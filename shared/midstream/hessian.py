@@ -29,10 +29,12 @@ def hessian_vector_product(
     loss: Loss = cross_entropy,
     chunk_size: int = CHUNK,
 ) -> Gradient:
-    """Return `H u` with `H = Σ_{z∈Dval} ∇²θ L_θ(z)` (paper 4.3), exactly, by forward over reverse.
+    """Return `H u = ∇θ ⟨∇θ L_θ, u⟩` with `H = Σ_{z∈Dval} ∇²θ L_θ(z)` (paper 4.3), exactly.
 
-    The set is walked in chunks, so the memory needed does not depend on how many examples there are. One
-    product costs about as much as two validation gradients.
+    As in `midstream.mixed_derivative`, the derivative along `u` is taken in forward mode and its gradient
+    backwards; the other order needs forward derivatives of the backward passes, which group norm lacks. The
+    set is walked in chunks, so the memory needed does not depend on how many examples there are. One product
+    costs about as much as two validation gradients.
 
     Args:
         model: any module; it is not changed.
@@ -55,12 +57,16 @@ def hessian_vector_product(
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for x, y in chunks(inputs, labels, chunk_size):
+    for x, y in chunks(inputs.detach(), labels, chunk_size):
 
-        def chunk_loss(at: dict[str, Tensor], x: Tensor = x, y: Tensor = y) -> Tensor:
-            return loss(functional_call(model, at, (x,)), y)
+        def along_u(theta: dict[str, Tensor], x: Tensor = x, y: Tensor = y) -> Tensor:
+            def chunk_loss(at: dict[str, Tensor]) -> Tensor:
+                return loss(functional_call(model, at, (x,)), y)
 
-        for name, product in jvp(grad(chunk_loss), (parameters,), (tangents,))[1].items():
+            slope: Tensor = jvp(chunk_loss, (theta,), (tangents,))[1]
+            return slope
+
+        for name, product in grad(along_u)(parameters).items():
             total[name] += product
     return total
 
@@ -94,8 +100,8 @@ def conjugate_gradients(
     """Solve `(H + λI) x = b` by conjugate gradients (paper 4.3, after influence functions).
 
     On a network `H` is indefinite, and without damping the method does not converge: it stops, and says
-    so, at the first direction of negative curvature. Where that is the very first, `x` is `b / λ`'s
-    direction, `b` itself.
+    so, at the first direction of negative curvature. Where that is the very first, which is `b`, nothing has
+    been solved yet and `x` is `b` itself.
 
     Args:
         product: `u → H u`.
@@ -120,8 +126,11 @@ def conjugate_gradients(
         image = {name: value + damping * p[name] for name, value in image.items()}
         curvature = inner(p, image)
         if curvature <= 0:
-            kept = x if iteration else dict(right)
-            return Solution(kept, (squared / start) ** 0.5, iteration + 1, negative_curvature=True)
+            if iteration == 0:
+                x = dict(r)
+                left = {name: value - r[name] for name, value in image.items()}
+                squared = inner(left, left)
+            return Solution(x, (squared / start) ** 0.5, iteration + 1, negative_curvature=True)
         alpha = squared / curvature
         x = {name: value + alpha * p[name] for name, value in x.items()}
         r = {name: value - alpha * image[name] for name, value in r.items()}
@@ -133,5 +142,6 @@ def conjugate_gradients(
 
 
 def inner(a: Gradient, b: Gradient) -> float:
-    """Return the inner product of two vectors in parameter space."""
-    return sum(float((value * b[name]).sum(dtype=torch.float64)) for name, value in a.items())
+    """Return the inner product of two vectors in parameter space, in double precision."""
+    # In single precision the squares of a well-trained model's gradients underflow.
+    return sum(float((value.double() * b[name].double()).sum()) for name, value in a.items())

@@ -3,9 +3,11 @@
 A flag wins over an environment variable (`MIDSTREAM_…`), that over the scenario file, that over the default.
 """
 
+import functools
 import ipaddress
 import json
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,30 +45,39 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def _show_config(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted:
-        return
-    dataset = context.params.get("dataset") or "digits"
-    filled = defaults(dataset)
+def show_config(command: Command) -> Command:
+    """Add --show-config, which prints every setting and where it comes from instead of running the command.
+
+    It is the last decorator, next to the function: by then every value is known.
+    """
+
+    @click.option(
+        "--show-config", is_flag=True, help="Print every setting and where it comes from; do nothing."
+    )
+    @functools.wraps(command)
+    def shown(*, show_config: bool, **settings: Any) -> None:
+        if show_config:
+            _print_settings(click.get_current_context(), settings)
+        else:
+            command(**settings)
+
+    return shown  # type: ignore[return-value]
+
+
+def _print_settings(context: click.Context, settings: dict[str, Any]) -> None:
+    dataset = settings["dataset"] or "digits" if "dataset" in settings else None
+    filled = defaults(dataset) if dataset else {}
     for parameter in context.command.params:
-        name = parameter.name
-        if not parameter.expose_value or name is None:
+        if parameter.name not in settings:
             continue
-        value, source = context.params.get(name), context.get_parameter_source(name)
+        value, source = settings[parameter.name], context.get_parameter_source(parameter.name)
         where = _SOURCES.get(source, "default") if source else "default"
-        if value is None and name in filled:
-            value, where = filled[name], f"default of {dataset}"
-        click.echo(f"{name} = {json.dumps(value, default=str)}  ({where})")
-    context.exit()
-
-
-show_config = click.option(
-    "--show-config",
-    is_flag=True,
-    expose_value=False,
-    callback=_show_config,
-    help="Print every setting and where it comes from, and exit.",
-)
+        if value is None and parameter.name in filled:
+            value, where = filled[parameter.name], f"default of {dataset}"
+        elif value is None and dataset and parameter.name in Specification.model_fields:
+            value = Specification.model_fields[parameter.name].default
+        flag = parameter.opts[0].lstrip("-")
+        click.echo(f"{flag} = {json.dumps(value, default=str, ensure_ascii=False)}  ({where})")
 
 
 def read_scenario(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -86,8 +97,11 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
         for flag in parameter.opts
     }
     if unknown := {str(key) for key in settings} - known.keys():
+        nearest = [get_close_matches(key, known, n=1) for key in sorted(unknown)]
+        hints = [f"{names[0]!r}" for names in nearest if names]
         raise click.UsageError(
             f"{path} sets {', '.join(sorted(unknown))}, which is no option of this command"
+            + (f"; did you mean {', '.join(hints)}?" if hints else "")
         )
     settings = {known[key]: value for key, value in settings.items()}
     context.default_map = settings

@@ -11,6 +11,7 @@ from midstream import options
 from midstream.command.curves import draw_learning_curves
 from midstream.command.game import GamePlan, free_name
 from midstream.command.play import play_game
+from midstream.specification import defaults
 
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 
@@ -19,10 +20,10 @@ _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended"
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )
-@options.option("--epochs", type=int, help="60 by default.")
+@options.option("--epochs", default=defaults("digits")["epochs"], show_default=True, help="Of each game.")
 @options.option("--seed", default=0, show_default=True, help="Every random draw derives from it.")
 @options.show_config
-def command(out: Path, epochs: int | None, seed: int) -> None:
+def command(out: Path, epochs: int, seed: int) -> None:
     """Play three games on embedded data, each over HTTP between three processes.
 
     \b

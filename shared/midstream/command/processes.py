@@ -63,7 +63,7 @@ class Services:
                 stderr=log,
                 pass_fds=sockets,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**_environment(), "PYTHONUNBUFFERED": "1"},
             )
         if listener is not None:
             listener.close()
@@ -79,6 +79,12 @@ class Services:
         """Return the end of a service's log."""
         lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty"
+
+
+def _environment() -> dict[str, str]:
+    # Settings in the environment are the parent's, which hands on what a child needs: MIDSTREAM_RUN, say,
+    # names another thing to each command.
+    return {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
 
 
 def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
