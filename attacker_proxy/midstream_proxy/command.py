@@ -64,7 +64,7 @@ def command(
     with listener:
         say(f"listening on {url_of(listener)}, passing on to {server}, attacker {attacker}")
         proxy = Proxy(server, settings, run=run, say=say)
-        serve(make_app(proxy), listener, wake=lambda: None, transparent=True)
+        serve(make_app(proxy), listener, wake=proxy.forwarder.wake, transparent=True)
     say("stopped")
 
 

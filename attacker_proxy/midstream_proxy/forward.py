@@ -1,12 +1,16 @@
 """Everything that is not attacked, passed on byte for byte in both directions as it comes."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 import httpx
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from midstream.problem import Problem
+
+T = TypeVar("T")
 
 # Headers of one connection, not of the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP = {
@@ -35,12 +39,17 @@ class Forwarder:
         timeout = httpx.Timeout(None, connect=5.0)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+        self._closing = asyncio.Event()
+
+    def wake(self) -> None:
+        """Let the long polls and event streams that pass here end."""
+        self._closing.set()
 
     async def forward(self, request: Request) -> Response:
         """Return the server's answer to a request, streaming both bodies.
 
         Raises:
-            Problem: 502, the server cannot be reached.
+            Problem: 502, the server cannot be reached; 503, this proxy closes before it answers.
         """
         target = request.scope["raw_path"]
         if request.scope["query_string"]:
@@ -54,13 +63,38 @@ class Forwarder:
             content=request.stream() if has_body else None,
             extensions={"target": target},  # as it came: a URL's path would be normalised
         )
+        sending = self._http.send(outgoing, stream=True)
         try:
-            answer = await self._http.send(outgoing, stream=True)
+            # A GET may wait for as long as it likes; anything else is work in hand, to be finished.
+            answer = await (self._unless_closing(sending) if request.method == "GET" else sending)
         except httpx.TransportError as error:
             raise unreachable(str(self.upstream), error) from error
-        response = StreamingResponse(_stream(answer), answer.status_code)
+        if answer is None:
+            raise Problem(503, "The proxy takes no requests now", "it is closing down", retry_after=1)
+        response = StreamingResponse(self._stream(answer), answer.status_code)
         response.raw_headers = _end_to_end(answer.headers.raw)
         return response
+
+    async def _stream(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        pieces = answer.aiter_raw()
+        endless = "content-length" not in answer.headers
+        try:
+            while (
+                piece := await (self._unless_closing(anext(pieces, None)) if endless else anext(pieces, None))
+            ) is not None:
+                yield piece
+        finally:
+            await answer.aclose()
+
+    async def _unless_closing(self, work: Awaitable[T]) -> T | None:
+        """Return what work comes to, or None where this proxy closes first."""
+        task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            closing.cancel()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -81,11 +115,3 @@ def _end_to_end(headers: list[tuple[bytes, bytes]], without: bytes = b"") -> lis
     named = b",".join(value for name, value in headers if name.lower() == b"connection")
     dropped = _HOP_BY_HOP | {name.strip().lower() for name in named.split(b",")} | {without}
     return [(name.lower(), value) for name, value in headers if name.lower() not in dropped]
-
-
-async def _stream(answer: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for piece in answer.aiter_raw():
-            yield piece
-    finally:
-        await answer.aclose()
