@@ -45,7 +45,7 @@ def command(
             f"feeding run {status['name']!r} at {server}, "
             f"from batch {status['step']} of {status['total_steps']}"
         )
-        with Progress(status["total_steps"], done=status["step"]) as progress:
+        with Progress(status["total_steps"], done=status["step"], label="provider") as progress:
 
             def acknowledged(answer: dict[str, float]) -> None:
                 nonlocal step
