@@ -1,0 +1,73 @@
+"""`midstream …` as a process of its own, as someone at a terminal runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from services.waiting import LONGEST, until
+
+
+class Command:
+    """A command that runs until it ends or the context does.
+
+    Args:
+        folder: where it runs, and where what it says is kept.
+        arguments: behind `midstream`.
+    """
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = " ".join(arguments)
+        self._out, self._err = folder / f"{arguments[0]}.out", folder / f"{arguments[0]}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "midstream.command.main", *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
+            )
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    @property
+    def out(self) -> str:
+        """What it wrote on standard output so far."""
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        """What it wrote on standard error so far."""
+        return self._err.read_text()
+
+    def until_it_says(self, words: str) -> None:
+        """Return once the words are on its standard error; fail where it ends without them."""
+
+        def said() -> bool:
+            over = self.process.poll() is not None
+            assert words in self.err or not over, f"{self.name} ended without {words!r}: {self.err}"
+            return words in self.err
+
+        until(said, f"{self.name} to say {words!r}")
+
+    def end(self, number: int | None = None) -> int:
+        """Send it a signal, if any, and return its exit code, negative where a signal ended it."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(LONGEST)
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C, and return its exit code."""
+        return self.end(signal.SIGINT)

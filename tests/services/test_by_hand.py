@@ -1,0 +1,139 @@
+"""Three services started by hand, in any order, as in three terminals."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from safetensors import safe_open
+
+from services.commands import Command
+from services.loopback import unused_url
+from services.waiting import LONGEST, until
+
+DIGITS = ["--dataset", "digits", "--run", "game", "--epochs", "1", "--batch-size", "200"]  # five steps
+LONG = ["--dataset", "digits", "--run", "game", "--epochs", "100000", "--batch-size", "10"]
+
+
+class Terminals:
+    """The three services, each on a port that is free until it takes it."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.server_url = stack.enter_context(unused_url())
+        self.proxy_url = stack.enter_context(unused_url())
+
+    def _start(self, *arguments: str) -> Command:
+        return self._stack.enter_context(Command(self._folder, *arguments))
+
+    def serve(self, *arguments: str) -> Command:
+        port = str(urlsplit(self.server_url).port)
+        return self._start("serve", "--port", port, "--threads", "1", *arguments)
+
+    def attack(self, *arguments: str) -> Command:
+        port = str(urlsplit(self.proxy_url).port)
+        return self._start(
+            "attack", "--port", port, "--server", self.server_url, "--threads", "1", *arguments
+        )
+
+    def provide(self, *arguments: str) -> Command:
+        return self._start("provide", "--server", self.proxy_url, *arguments)
+
+    def steps(self) -> int:
+        """Return how far the game is."""
+        taken: int = httpx.get(f"{self.server_url}/v1/runs/game", trust_env=False).json()["step"]
+        return taken
+
+
+@pytest.fixture
+def terminals(tmp_path: Path) -> Iterator[Terminals]:
+    with ExitStack() as stack:
+        yield Terminals(tmp_path, stack)
+
+
+def in_order(text: str, last: str) -> bool:
+    """Return whether someone said nothing but what is their own, and that last."""
+    lines = [line for line in text.splitlines() if line]
+    names = ("server: ", "proxy: ", "provider: ", "midstream: ")
+    assert all(line.startswith(names) for line in lines), text
+    return lines[-1].startswith(last)
+
+
+@pytest.mark.parametrize("order", ["provider proxy server", "server provider proxy"])
+def test_started_in_any_order_they_find_each_other(terminals: Terminals, order: str) -> None:
+    start = {
+        "server": lambda: terminals.serve(*DIGITS),
+        "proxy": terminals.attack,
+        "provider": terminals.provide,
+    }
+    started = {}
+    for name in order.split():
+        started[name] = start[name]()
+        if name == "provider" and not order.endswith("provider"):
+            started[name].until_it_says(f"waiting for {terminals.proxy_url}")
+        elif name == "proxy":
+            started[name].until_it_says(f"listening on {terminals.proxy_url}")
+        elif name == "server":
+            started[name].until_it_says("waits for batch 0 from a data provider")
+    if order == "provider proxy server":
+        started["provider"].until_it_says("answers again")
+    assert started["provider"].end() == 0
+    started["server"].until_it_says("run 'game' finished")
+    for name in ("proxy", "server"):
+        assert started[name].interrupt() == 0, started[name].err
+        assert in_order(started[name].err, f"{name}: stopped")
+    assert in_order(started["provider"].err, "provider: all 5 batches of run 'game' were taken")
+    assert [command.out for command in started.values()] == ["", "", ""]
+
+
+def test_a_terminated_server_keeps_its_work_and_wakes_who_waits(terminals: Terminals, tmp_path: Path) -> None:
+    server = terminals.serve(*LONG)
+    server.until_it_says("listening on")
+    provider = terminals.provide("--server", terminals.server_url)
+    until(lambda: terminals.steps() > 2, "the game to be under way")
+    connection = HTTPConnection(urlsplit(terminals.server_url).netloc, timeout=LONGEST)
+    connection.request("GET", f"/v1/runs/game/parameters?after={10**9}&wait=60")
+    steps = terminals.steps()  # asked later, and answered: the poll has been read
+    assert server.end(signal.SIGTERM) == 0, server.err
+    assert connection.getresponse().status == 304
+    connection.close()
+    assert in_order(server.err, "server: stopped")
+    with safe_open(tmp_path / "runs/game/checkpoint.safetensors", "pt") as checkpoint:
+        assert int(checkpoint.metadata()["step"]) >= steps
+    provider.until_it_says(f"waiting for {terminals.server_url}")
+    assert provider.interrupt() == 0, provider.err
+    assert in_order(provider.err, "provider: stopped before batch ")
+
+
+def test_a_provider_gives_up_on_a_killed_server_when_told_to(terminals: Terminals) -> None:
+    server = terminals.serve(*LONG)
+    proxy = terminals.attack()
+    provider = terminals.provide("--give-up-after", "3")
+    server.until_it_says("listening on")
+    until(lambda: terminals.steps() > 2, "the game to be under way")
+    assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    assert provider.end() == 1
+    assert in_order(provider.err, f"midstream: {terminals.proxy_url} has not answered for ")
+    assert terminals.server_url in provider.err.splitlines()[-1]
+    assert proxy.interrupt() == 0
+    assert in_order(proxy.err, "proxy: stopped")
+
+
+def test_a_proxy_stops_while_someone_watches_through_it(terminals: Terminals) -> None:
+    server = terminals.serve(*DIGITS)
+    proxy = terminals.attack()
+    for command in (server, proxy):
+        command.until_it_says("listening on")
+    with httpx.stream("GET", f"{terminals.proxy_url}/v1/runs/game/events", trust_env=False) as events:
+        lines = events.iter_lines()
+        assert next(lines) == "event: status"
+        assert proxy.end(signal.SIGTERM) == 0
+        assert in_order(proxy.err, "proxy: stopped")
+        list(lines)
+    assert server.interrupt() == 0
+    assert in_order(server.err, "server: stopped")
