@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from midstream.level_k import INFINITE, at_least_2, level_k_attack, steps_by_rule
+from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_attack, steps_by_rule
 from midstream.momentum import MomentumHistory
 from midstream.players import Batch, View
 from midstream.second_order import level_2_vector
@@ -90,6 +90,7 @@ class LevelK(WithMomentum):
     ) -> None:
         super().__init__(beta=beta)
         self.k = at_least_2(k)
+        check_steps(steps or 1, step_size, opponent_step_size)
         self.steps = steps
         self.step_size = step_size
         self.opponent_step_size = opponent_step_size

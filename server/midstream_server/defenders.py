@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from midstream.level_k import INFINITE, at_least_2, level_k_defense, steps_by_rule
+from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_defense, steps_by_rule
 from midstream.players import Batch, View
 from midstream.second_order import level_2_vector
 from midstream.strategies import level_0, level_1_defense
@@ -52,6 +52,7 @@ class LevelK:
         c: float = 2.0,
     ) -> None:
         self.k = at_least_2(k)
+        check_steps(steps or 1, step_size)
         self.steps = steps
         self.step_size = step_size
         self.smoothness = smoothness

@@ -60,7 +60,7 @@ def level_k_attack(
     >>> torch.equal(one, midstream.level_1_attack(model, x, y, validation_gradient=v, budget=ball))
     True
     """
-    _check(steps, step_size, opponent_step_size)
+    check_steps(steps, step_size, opponent_step_size)
 
     def uphill(at: Tensor) -> Tensor:
         return -mixed_derivative(model, at, labels, validation_gradient, loss=loss)
@@ -68,10 +68,10 @@ def level_k_attack(
     attack, answer = torch.zeros_like(inputs), torch.zeros_like(inputs)
     for step in range(steps):
         seen = opponent.perturb(budget.perturb(inputs, attack), answer)
-        attack = _ascend(attack, uphill(seen), budget, learning_rate * step_size)
+        attack = _ascend(attack, uphill(seen), budget, learning_rate, step_size)
         if step + 1 < steps:
             seen = opponent.perturb(budget.perturb(inputs, attack), answer)
-            answer = _ascend(answer, -uphill(seen), opponent, learning_rate * opponent_step_size)
+            answer = _ascend(answer, -uphill(seen), opponent, learning_rate, opponent_step_size)
     return attack
 
 
@@ -92,12 +92,12 @@ def level_k_defense(
     From `σ = 0`, `steps` times `σ ← Proj(σ - Δ_k g(x' + σ))`, at the inputs that arrived. Arguments are
     those of `level_k_attack`; it costs `steps` mixed derivatives, and one infinite step is exactly level 1.
     """
-    _check(steps, step_size)
+    check_steps(steps, step_size)
     answer = torch.zeros_like(inputs)
     for _ in range(steps):
         seen = budget.perturb(inputs, answer)
         downhill = mixed_derivative(model, seen, labels, validation_gradient, loss=loss)
-        answer = _ascend(answer, downhill, budget, learning_rate * step_size)
+        answer = _ascend(answer, downhill, budget, learning_rate, step_size)
     return answer
 
 
@@ -141,15 +141,22 @@ def at_least_2(k: int) -> int:
     return k
 
 
-def _ascend(perturbation: Tensor, gradient: Tensor, budget: Budget, step_size: float) -> Tensor:
-    if math.isinf(step_size):
-        return budget.epsilon * budget.direction(gradient)
-    return budget.project(perturbation + step_size * gradient)
+def check_steps(steps: int, *sizes: float) -> None:
+    """Refuse a number of PGD steps, or step sizes, that none can be taken with.
 
-
-def _check(steps: int, *sizes: float) -> None:
+    Raises:
+        ValueError: there is no step, or its size is not above 0.
+    """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     for size in sizes:
         if not size > 0:
             raise ValueError(f"a step size must be above 0, not {size}")
+
+
+def _ascend(
+    perturbation: Tensor, gradient: Tensor, budget: Budget, learning_rate: float, step_size: float
+) -> Tensor:
+    if math.isinf(step_size):
+        return budget.epsilon * budget.direction(gradient)
+    return budget.project(perturbation + learning_rate * step_size * gradient)
