@@ -1,17 +1,16 @@
 """(c) Three processes against one, and (d) nobody attacking or defending against a bare PyTorch loop."""
 
 import tempfile
-import time
 from collections.abc import Callable
-from itertools import pairwise
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measure import Row
+from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
 from midstream.client import Client
 from midstream.command.local import LocalGame
@@ -31,18 +30,23 @@ from midstream_server.training import TrainingRun
 _DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"
 
 
-def rows(device: torch.device, steps: int) -> list[Row]:
-    attacked = _specification("level-1", steps)
-    clean = _specification("none", 10 * steps)
+def rows(device: torch.device, repeats: int) -> list[Row]:
+    attacked, clean = _specification("level-1"), _specification("none")
     split = split_dataset(mnist_like(Source()), validation_size=5_000, train_size=None, seed=0)
-    local = _local(attacked, split, device)
-    with _Pipeline("level-1", "server", device) as pipeline:
-        shared = pipeline.step_seconds(attacked, split)
-    with _Pipeline("level-1", "own", device) as pipeline:
-        own = pipeline.step_seconds(attacked, split)
-    with _Pipeline("none", "server", device) as pipeline:
-        streamed = pipeline.step_seconds(clean, split)
-    bare = _bare_loop(clean, split, device)
+    with ExitStack() as stack:
+        games = {
+            "local": _local(attacked, split, device),
+            "shared": stack.enter_context(_Pipeline("level-1", "server", device)).play(attacked, split),
+            "own": stack.enter_context(_Pipeline("level-1", "own", device)).play(attacked, split),
+        }
+        game = interleaved(games, device, repeats)
+        streams = {
+            "streamed": stack.enter_context(_Pipeline("none", "server", device)).play(clean, split),
+            "bare": _bare_loop(clean, split, device),
+        }
+        stream = interleaved(streams, device, 10 * repeats)
+    local, shared, own = game["local"], game["shared"], game["own"]
+    streamed, bare = stream["streamed"], stream["bare"]
     return [
         Row(
             "(c) the three-process step against the local step",
@@ -50,7 +54,7 @@ def rows(device: torch.device, steps: int) -> list[Row]:
             "at most 1.15×",
             shared / local <= 1.15 if device.type == "cpu" else None,
         ),
-        Row("    with the attacker computing its own validation gradient", f"{own / local:.2f}×"),
+        Row("    with the attacker computing its own v", f"{own / local:.2f}×"),
         Row(
             "(d) batches a second, nobody attacking or defending",
             f"{1 / streamed:.0f}/s streamed, {1 / bare:.0f}/s in a bare loop: {bare / streamed:.2f} of it",
@@ -58,55 +62,39 @@ def rows(device: torch.device, steps: int) -> list[Row]:
     ]
 
 
-def _specification(defender: str, steps: int) -> Specification:
+def _specification(defender: str) -> Specification:
     settings: dict[str, Any] = {"dataset": _DATASET, "model": "mnist-cnn", "defender": defender}
-    settings |= {
-        "validation_size": 5_000,
-        "batch_size": 500,
-        "epochs": 1000,
-        "max_steps": steps,
-        "epsilon": 3.0,
-    }
-    return Specification.model_validate(settings | {"evaluate_every": steps})
+    settings |= {"validation_size": 5_000, "batch_size": 500, "epochs": 1000, "epsilon": 3.0}
+    return Specification.model_validate(settings | {"evaluate_every": 10_000})
 
 
-def _median_step(steps: int, step: Callable[[int], object]) -> float:
-    moments = [time.perf_counter()]
-    for seq in range(steps):
-        step(seq)
-        moments.append(time.perf_counter())
-    warm = [later - earlier for earlier, later in pairwise(moments[2:])]
-    return median(warm[:-1])  # the last one is followed by the evaluation
-
-
-def _local(specification: Specification, split: Split, device: torch.device) -> float:
+def _local(specification: Specification, split: Split, device: torch.device) -> Callable[[], object]:
     run = TrainingRun(specification, split, device=device)
     attacker = AttackedRun(LocalGame(run), AttackSettings("level-1", 3.0, device=device, allowed=None))
     batches = BatchSource(specification, split.train)
 
-    def step(seq: int) -> None:
-        batch = attacker.attack(batches.batch(seq))
-        run.train(check_batch(batch, seq=seq, length=500, input_shape=(1, 28, 28), classes=10))
+    def step() -> None:
+        batch = attacker.attack(batches.batch(run.step))
+        run.train(check_batch(batch, seq=run.step, length=500, input_shape=(1, 28, 28), classes=10))
 
-    return _median_step(specification.total_steps(len(split.train)), step)
+    return step
 
 
-def _bare_loop(specification: Specification, split: Split, device: torch.device) -> float:
+def _bare_loop(specification: Specification, split: Split, device: torch.device) -> Callable[[], object]:
     model = build_model("mnist-cnn", (1, 28, 28), 10).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=specification.learning_rate)
-    batches = BatchSource(specification, split.train)
+    batches, numbers = BatchSource(specification, split.train), count()
 
-    def step(seq: int) -> float:
-        batch = batches.batch(seq)
-        loss = F.cross_entropy(
-            model(pixels(batch.inputs).to(device)), batch.labels.to(device), reduction="sum"
-        )
+    def step() -> float:
+        batch = batches.batch(next(numbers))
+        inputs, labels = pixels(batch.inputs).to(device), batch.labels.to(device)
+        loss = F.cross_entropy(model(inputs), labels, reduction="sum")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.item()
 
-    return _median_step(specification.total_steps(len(split.train)), step)
+    return step
 
 
 class _Pipeline:
@@ -140,13 +128,14 @@ class _Pipeline:
         self._services.__exit__(None, None, None)
         self._folder.cleanup()
 
-    def step_seconds(self, specification: Specification, split: Split) -> float:
+    def play(self, specification: Specification, split: Split) -> Callable[[], object]:
+        """Return a step: one batch sent, attacked, defended, trained on and acknowledged."""
         client = Client(self._url)
         name = client.create_run(specification)["name"]
-        batches = BatchSource(specification, split.train)
-        seconds = _median_step(
-            specification.total_steps(len(split.train)),
-            lambda seq: client.put_batch(name, seq, encode_batch(batches.batch(seq))),
-        )
-        client.close()
-        return seconds
+        batches, numbers = BatchSource(specification, split.train), count()
+
+        def step() -> object:
+            seq = next(numbers)
+            return client.put_batch(name, seq, encode_batch(batches.batch(seq)))
+
+        return step
