@@ -18,14 +18,14 @@ from midstream.environment import configure, describe
 @click.command()
 @click.option("--device", default="auto", show_default=True)
 @click.option("--threads", type=int, help="CPU threads; torch's choice by default.")
-@click.option("--repeats", default=7, show_default=True, help="Turns that each step is timed in.")
+@click.option("--turns", default=4, show_default=True, help="Turns that each step is timed in, twice a turn.")
 @click.option("--only", multiple=True, type=click.Choice(["step", "transport", "memory"]))
-def main(device: str, threads: int | None, repeats: int, only: tuple[str, ...]) -> None:
+def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) -> None:
     """Measure speed and memory as ratios; none of them is a test."""
     chosen = configure(threads=threads, device=device)
     parts = {
-        "step": lambda: step.rows(chosen, repeats),
-        "transport": lambda: transport.rows(chosen, repeats),
+        "step": lambda: step.rows(chosen, turns),
+        "transport": lambda: transport.rows(chosen, turns),
         "memory": lambda: memory.rows(chosen),
     }
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")

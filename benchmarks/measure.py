@@ -24,18 +24,24 @@ def synchronize(device: torch.device) -> None:
 
 
 def interleaved(
-    candidates: dict[str, Callable[[], object]], device: torch.device, repeats: int
+    candidates: dict[str, Callable[[], object]], device: torch.device, turns: int
 ) -> dict[str, float]:
-    """Return the median seconds of each candidate, taken in turns so that all see the same machine."""
+    """Return the median seconds of each candidate, taken in turns so that all see the same machine.
+
+    A turn is one call that is not timed and two that are: what a server does ahead for its next step is
+    then paid for by that step.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(repeats + 1):
+    for turn in range(turns + 1):
         for name, work in candidates.items():
-            synchronize(device)
-            started = time.perf_counter()
             work()
-            synchronize(device)
-            if turn > 0:  # the first turn warms up
-                times[name].append(time.perf_counter() - started)
+            for _ in range(2):
+                synchronize(device)
+                started = time.perf_counter()
+                work()
+                synchronize(device)
+                if turn > 0:  # the first turn warms up
+                    times[name].append(time.perf_counter() - started)
     return {name: median(values) for name, values in times.items()}
 
 

@@ -77,9 +77,9 @@ class Naive:
         self.optimizer.step()
 
 
-def rows(device: torch.device, repeats: int) -> list[Row]:
+def rows(device: torch.device, turns: int) -> list[Row]:
     times = interleaved(
-        {"matrix": matrix_product(device), "ours": Ours(device), "naive": Naive(device)}, device, repeats
+        {"matrix": matrix_product(device), "ours": Ours(device), "naive": Naive(device)}, device, turns
     )
     rate = matrix_rate(times["matrix"])
     against_floor = times["ours"] * rate / floor_operations(VALIDATION, BATCH)

@@ -30,7 +30,7 @@ from midstream_server.training import TrainingRun
 _DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"
 
 
-def rows(device: torch.device, repeats: int) -> list[Row]:
+def rows(device: torch.device, turns: int) -> list[Row]:
     attacked, clean = _specification("level-1"), _specification("none")
     split = split_dataset(mnist_like(Source()), validation_size=5_000, train_size=None, seed=0)
     with ExitStack() as stack:
@@ -39,12 +39,12 @@ def rows(device: torch.device, repeats: int) -> list[Row]:
             "shared": stack.enter_context(_Pipeline("level-1", "server", device)).play(attacked, split),
             "own": stack.enter_context(_Pipeline("level-1", "own", device)).play(attacked, split),
         }
-        game = interleaved(games, device, repeats)
+        game = interleaved(games, device, turns)
         streams = {
             "streamed": stack.enter_context(_Pipeline("none", "server", device)).play(clean, split),
             "bare": _bare_loop(clean, split, device),
         }
-        stream = interleaved(streams, device, 10 * repeats)
+        stream = interleaved(streams, device, 10 * turns)
     local, shared, own = game["local"], game["shared"], game["own"]
     streamed, bare = stream["streamed"], stream["bare"]
     return [
