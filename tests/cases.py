@@ -1,6 +1,7 @@
 """Small problems with derivatives worth holding against an oracle: a model, a batch and a validation set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -115,3 +116,20 @@ class ScalarRegression(nn.Module):
 
 def squares(residuals: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001
     return residuals.square().sum()
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Fail where the model, its mode, its gradients or what is trainable change before the context ends."""
+    first, frozen, *_ = parameters = list(model.parameters())
+    first.grad = torch.full_like(first, 7.0)
+    frozen.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    yield
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert all(now is then for now, then in zip(model.parameters(), parameters, strict=True))
+    assert torch.equal(first.grad, torch.full_like(first, 7.0))
+    assert all(parameter.grad is None for parameter in parameters[1:])
+    assert [parameter.requires_grad for parameter in parameters] == [p is not frozen for p in parameters]
