@@ -14,7 +14,13 @@ from midstream_proxy.attack import AttackSettings
 
 @click.command("attack")
 @options.listen_options(8001)
-@options.option("--server", default="http://127.0.0.1:8000", show_default=True, help="The training server.")
+@options.option(
+    "--server",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    callback=options.whole_url,
+    help="The training server.",
+)
 @options.option(
     "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, file.py:Class, …"
 )

@@ -13,7 +13,11 @@ from midstream_provider.push import find_run, load_source, push
 
 @click.command("provide")
 @options.option(
-    "--server", default="http://127.0.0.1:8001", show_default=True, help="The server, or a proxy before it."
+    "--server",
+    default="http://127.0.0.1:8001",
+    show_default=True,
+    callback=options.whole_url,
+    help="The server, or a proxy before it.",
 )
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import yaml
@@ -32,6 +33,18 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """Return a click option that also reads `MIDSTREAM_<NAME>`."""
     long = next(name for name in names if name.startswith("--")).partition("/")[0]
     return click.option(*names, envvar=f"MIDSTREAM_{long[2:].upper().replace('-', '_')}", **settings)
+
+
+def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
+    """Return a service's base URL, or say what one looks like."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise click.BadParameter(f"{url!r} is not a URL such as http://127.0.0.1:8000")
+    return url
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -87,7 +100,7 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise click.UsageError(f"{path} is not YAML: {error}") from error
+        raise click.UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
         raise click.UsageError(f"{path} should hold settings as 'name: value', one a line")
     known = {
