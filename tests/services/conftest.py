@@ -5,12 +5,17 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
 
 import logging
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
+from midstream.command.main import main
 from midstream_server.app import make_app
 from midstream_server.registry import Registry
 from services import tiny
@@ -48,3 +53,35 @@ def no_hidden_faults(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRe
     errors = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
     if request.node.get_closest_marker("logs_errors") is None:
         assert not errors, "\n".join(record.getMessage() for record in errors)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def midstream(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """Return a function that runs `midstream …` in this process, which need not import torch again."""
+    handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["midstream", *arguments])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        assert isinstance(code, int)
+        return Ended(code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
