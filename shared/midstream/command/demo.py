@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -44,10 +45,10 @@ def command(out: Path, epochs: int, seed: int) -> None:
 
 
 def _table(outcomes: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="Level 1 on digits: three games over HTTP")
+    table = Table(title="Level 1 on digits: three games over HTTP", box=box.SIMPLE_HEAD)
     for heading in ("game", "attacker", "defender"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("test acc.", "lost", "won back", "val. loss", "time"):
+    for heading in ("accuracy", "lost", "won back", "val. loss"):
         table.add_column(heading, justify="right", no_wrap=True)
     clean, attacked = (outcomes[name]["test_accuracy"] for name in ("clean", "attacked"))
     for name, outcome in outcomes.items():
@@ -60,6 +61,5 @@ def _table(outcomes: dict[str, dict[str, Any]]) -> Table:
             "" if name == "clean" else f"{clean - accuracy:.3f}",
             f"{accuracy - attacked:.3f}" if name == "defended" else "",
             f"{outcome['validation_loss']:.3f}",
-            f"{outcome['seconds']:.0f} s",
         )
     return table
