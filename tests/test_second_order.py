@@ -45,14 +45,14 @@ def level_2(p: Problem, learning_rate: float) -> Gradient:
     )
 
 
-def influence(p: Problem) -> Solution:
+def influence(p: Problem, *, cap: int = 100) -> Solution:
     return influence_vector(
         p.model,
         p.validation_inputs,
         p.validation_labels,
         validation_gradient=gradient(p),
         damping=DAMPING,
-        max_iterations=100,
+        max_iterations=cap,
         tolerance=1e-12,
     )
 
@@ -73,6 +73,7 @@ def test_the_influence_function_is_the_dense_solution() -> None:
     p = LOGISTIC.build()
     found = influence(p)
     assert not found.negative_curvature
+    assert influence(p, cap=2).iterations == 2
     close(flat(found.vector), torch.linalg.solve(damped(p), flat(gradient(p))), 1e-9)
 
 
