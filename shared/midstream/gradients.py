@@ -1,7 +1,8 @@
 """The two derivatives that every strategy is made of: `v` and `B_x v`.
 
 Both are functions of the parameters as they are: neither changes the model, its mode, or the
-`.grad` of a parameter.
+`.grad` of a parameter. While one of them runs the model holds other tensors, so a model belongs to one
+thread at a time.
 """
 
 import warnings
