@@ -122,7 +122,7 @@ class Client:
 
     def _until_answered(self, once: Callable[[], httpx.Response]) -> httpx.Response:
         asked = heard = time.monotonic()
-        told, pause = False, 0.05
+        told, pause = "", 0.05
         while True:
             try:
                 response = once()
@@ -140,9 +140,9 @@ class Client:
                 raise ServerGoneError(
                     f"{self.url} has not answered for {now - heard:.0f} s ({reason}); gave up"
                 )
-            if not told and now - asked > _PATIENCE:
+            if reason != told and now - asked > _PATIENCE:
                 self._say(f"waiting for {self.url}: {reason}")
-                told = True
+                told = reason
             time.sleep(random.uniform(0, pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
