@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from cases import CONV, Problem
-from torch import Tensor
+from torch import Tensor, nn
 
 from midstream import (
     Batch,
@@ -18,6 +18,7 @@ from midstream import (
     level_2_vector,
     level_k_attack,
     level_k_defense,
+    mixed_derivative,
     plugins,
     validation_gradient,
 )
@@ -130,10 +131,26 @@ def test_a_level_that_is_none(side: Side, name: str, message: str) -> None:
 def test_the_player_makes_the_move_of_the_function(side: Side) -> None:
     p = CONV.build()
     # By the paper's rule at M = 0.203, c = 2: 2 M² k² (1 + M)^(k - 2), or k where that is less.
-    for name, steps in {"level-2": 2, "level-3": 3, "level-k,k=9": 25, "level-9,steps=1": 1}.items():
+    for name, steps in {"level-2": 2, "level-3": 3, "level-k,k=6": 7, "level-6,steps=1": 1}.items():
         assert torch.equal(play(side, name, p), by_function(side, p, steps))
     assert torch.equal(play(side, "level-2,smoothness=1,c=1", p), by_function(side, p, 4))
     assert torch.equal(play(side, "level-2,step_size=0.2", p), by_function(side, p, 2, step_size=0.2))
+
+
+@sides
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.5, 4), (3.0, 7)])
+def test_the_rule_counts_by_the_players_own_budget(
+    side: Side, epsilon: float, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p, taken = CONV.build(), []
+
+    def counted(model: nn.Module, inputs: Tensor, *others: Any, **options: Any) -> Tensor:
+        taken.append(model)
+        return mixed_derivative(model, inputs, *others, **options)
+
+    monkeypatch.setattr("midstream.level_k.mixed_derivative", counted)
+    play(side, "level-4", p, Budget(epsilon))
+    assert len(taken) == (2 * steps - 1 if side == "attackers" else steps)
 
 
 def test_the_attacker_expects_the_opponent_that_it_is_told_of() -> None:
