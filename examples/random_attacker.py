@@ -1,6 +1,6 @@
 """An attacker of your own: random directions at the full budget, the reference that any attack must beat.
 
-    midstream play --dataset digits --attacker examples/random_attacker.py:RandomAttacker
+midstream play --dataset digits --attacker examples/random_attacker.py:RandomAttacker
 """
 
 import torch

@@ -187,3 +187,8 @@ def test_an_attacker_taken_up_from_its_state_continues_bit_for_bit(name: str) ->
     expected = whole.perturb(batch, view(q))
     assert torch.equal(second_half.perturb(batch, view(q)), expected)
     assert not torch.equal(plugins.make("attackers", name).perturb(batch, view(q)), expected)
+
+
+def test_a_level_is_named_once() -> None:
+    with pytest.raises(plugins.PluginError, match="names its level twice"):
+        plugins.make("attackers", "level-2,k=5")
