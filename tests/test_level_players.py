@@ -190,5 +190,5 @@ def test_an_attacker_taken_up_from_its_state_continues_bit_for_bit(name: str) ->
 
 
 def test_a_level_is_named_once() -> None:
-    with pytest.raises(plugins.PluginError, match="names its level twice"):
+    with pytest.raises(PluginError, match="names its level twice"):
         plugins.make("attackers", "level-2,k=5")

@@ -107,7 +107,9 @@ def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> An
     name, options = parse(text)
     if (level := re.fullmatch(r"level-(\d+)", name)) and name not in names(kind):
         if "k" in options:
-            raise PluginError(f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}")
+            raise PluginError(
+                f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}"
+            )
         name, options = "level-k", {"k": level[1]} | options
     factory = find(kind, name, allowed=allowed)
     known = inspect.signature(factory).parameters
