@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -91,23 +91,32 @@ def test_started_in_any_order_they_find_each_other(terminals: Terminals, order: 
     assert [command.out for command in started.values()] == ["", "", ""]
 
 
-def test_a_terminated_server_keeps_its_work_and_wakes_who_waits(terminals: Terminals, tmp_path: Path) -> None:
-    server = terminals.serve(*LONG)
-    server.until_it_says("listening on")
-    provider = terminals.provide("--server", terminals.server_url)
+def test_services_that_are_told_to_stop_keep_their_work_and_wake_who_waits(
+    terminals: Terminals, tmp_path: Path
+) -> None:
+    server, proxy, provider = terminals.serve(*LONG), terminals.attack(), terminals.provide()
+    for command in (server, proxy):
+        command.until_it_says("listening on")
     until(lambda: terminals.steps() > 2, "the game to be under way")
-    connection = HTTPConnection(urlsplit(terminals.server_url).netloc, timeout=LONGEST)
-    connection.request("GET", f"/v1/runs/game/parameters?after={10**9}&wait=60")
-    steps = terminals.steps()  # asked later, and answered: the poll has been read
-    assert server.end(signal.SIGTERM) == 0, server.err
-    assert connection.getresponse().status == 304
-    connection.close()
-    assert in_order(server.err, "server: stopped")
-    with safe_open(tmp_path / "runs/game/checkpoint.safetensors", "pt") as checkpoint:
-        assert int(checkpoint.metadata()["step"]) >= steps
-    provider.until_it_says(f"waiting for {terminals.server_url}")
-    assert provider.interrupt() == 0, provider.err
+
+    with httpx.stream("GET", f"{terminals.proxy_url}/v1/runs/game/events", trust_env=False) as events:
+        lines = events.iter_lines()
+        assert next(lines) == "event: step"
+        assert proxy.end(signal.SIGTERM) == 0
+        assert in_order(proxy.err, "proxy: stopped")
+        list(lines)
+    provider.until_it_says(f"waiting for {terminals.proxy_url}")
+    assert provider.interrupt() == 0
     assert in_order(provider.err, "provider: stopped before batch ")
+
+    with closing(HTTPConnection(urlsplit(terminals.server_url).netloc, timeout=LONGEST)) as poll:
+        poll.request("GET", f"/v1/runs/game/parameters?after={10**9}&wait=60")
+        steps = terminals.steps()  # asked later, and answered: the poll has been read
+        assert server.end(signal.SIGTERM) == 0
+        assert in_order(server.err, "server: stopped")
+        assert poll.getresponse().status == 304
+    with safe_open(tmp_path / "runs/game/checkpoint.safetensors", "pt") as checkpoint:
+        assert checkpoint.metadata()["step"] == str(steps)
 
 
 def test_a_provider_gives_up_on_a_killed_server_when_told_to(terminals: Terminals) -> None:
@@ -122,18 +131,3 @@ def test_a_provider_gives_up_on_a_killed_server_when_told_to(terminals: Terminal
     assert terminals.server_url in provider.err.splitlines()[-1]
     assert proxy.interrupt() == 0
     assert in_order(proxy.err, "proxy: stopped")
-
-
-def test_a_proxy_stops_while_someone_watches_through_it(terminals: Terminals) -> None:
-    server = terminals.serve(*DIGITS)
-    proxy = terminals.attack()
-    for command in (server, proxy):
-        command.until_it_says("listening on")
-    with httpx.stream("GET", f"{terminals.proxy_url}/v1/runs/game/events", trust_env=False) as events:
-        lines = events.iter_lines()
-        assert next(lines) == "event: status"
-        assert proxy.end(signal.SIGTERM) == 0
-        assert in_order(proxy.err, "proxy: stopped")
-        list(lines)
-    assert server.interrupt() == 0
-    assert in_order(server.err, "server: stopped")

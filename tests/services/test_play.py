@@ -30,7 +30,7 @@ def play(midstream: Callable[..., Ended], tmp_path: Path) -> Play:
 
 @pytest.mark.parametrize(
     ("attacker", "defender", "gradient"),
-    [("none", "none", "server"), ("level-1", "none", "server"), ("level-1", "level-1", "own")],
+    [("none", "none", "server"), ("level-1", "none", "own")],
 )
 def test_three_processes_and_one_end_in_the_same_parameters(
     play: Play, attacker: str, defender: str, gradient: str
