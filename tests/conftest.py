@@ -9,11 +9,14 @@ import torch
 # The tensors here are small: a second thread is mostly waited for, and long on a busy machine.
 torch.set_num_threads(1)
 
+# Every setting can come from the environment; the tests' own must not.
+_ENVIRONMENT = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MIDSTREAM_")}
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Return the torchvision root that the environment variable MIDSTREAM_DATA_ROOT names."""
-    root = os.environ.get("MIDSTREAM_DATA_ROOT")
+    root = _ENVIRONMENT.get("MIDSTREAM_DATA_ROOT")
     if not root:
         pytest.skip("the real data sets are tested where MIDSTREAM_DATA_ROOT names a torchvision root")
     return Path(root)
