@@ -10,7 +10,7 @@ def mend(document: dict[str, Any]) -> None:
     """Make a document say what the server answers, in place.
 
     The framework adds a 422 of its own form to every route with a path parameter, offers each problem as
-    plain JSON too, describes event streams in a later version's words, and drops the nulls of examples.
+    plain JSON too, and drops the nulls of examples.
     """
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -20,9 +20,6 @@ def mend(document: dict[str, Any]) -> None:
                     del responses[status]
                 elif int(status) >= 400:
                     response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
-                for content in response.get("content", {}).values():
-                    if content.pop("itemSchema", None) is not None:
-                        content["schema"] = {"type": "string"}
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

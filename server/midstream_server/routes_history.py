@@ -1,16 +1,14 @@
 """What happened so far: metrics, live events, pictures, and counters for Prometheus."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import FileResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from midstream.problem import Problem
 from midstream.runfolder import as_csv
-from midstream_server.hosted import HostedRun
+from midstream_server.events import events
 from midstream_server.messages import COLUMNS, Metrics
 from midstream_server.problems import documented
 from midstream_server.routes_game import Seq
@@ -18,8 +16,6 @@ from midstream_server.routes_runs import registry_of, run_of
 from midstream_server.status import describe
 
 router = APIRouter(tags=["history"])
-
-KEEP_ALIVE = 10.0
 
 _Format = Annotated[str | None, Query(pattern="^(json|csv)$", description="json or csv, over Accept.")]
 
@@ -30,6 +26,12 @@ _CSV: dict[int | str, dict[str, Any]] = {
     }
 }
 _PNG: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG image", "content": {"image/png": {}}}}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "Prometheus text", "content": {"text/plain": {}}}
 }
@@ -55,37 +57,24 @@ async def metrics(
     return {"run": run, "records": records}
 
 
-async def _subscribed(run: str, request: Request) -> HostedRun:
-    return run_of(request, run)
-
-
 @router.get(
     "/v1/runs/{run}/events",
     summary="The run, live",
-    response_class=EventSourceResponse,
-    responses=documented(404, 422),
+    response_class=Response,
+    responses=_EVENTS | documented(404, 422),
 )
-async def events(
-    found: Annotated[HostedRun, Depends(_subscribed)],
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
-) -> AsyncIterator[ServerSentEvent]:
+async def stream_events(
+    run: str, request: Request, last_event_id: Annotated[int | None, Header(ge=0)] = None
+) -> Response:
     """Stream `step` events (a record of the metrics, its id the step) and `status` events.
 
     A client that reconnects with `Last-Event-ID` misses nothing. The stream ends with the run.
     """
-    sent, state = last_event_id or 0, ""
-    while True:
-        # Taken before the records are, since the run goes on while an event is being sent.
-        now, over, status = found.changed.now(), found.over, describe(found)
-        for record in found.recorded.records[sent:]:
-            sent = record["step"]
-            yield ServerSentEvent(event="step", id=str(sent), data=record)
-        if status["state"] != state:
-            state = status["state"]
-            yield ServerSentEvent(event="status", data=status)
-        if over:
-            return
-        await found.changed.wait(KEEP_ALIVE, since=now)
+    return StreamingResponse(
+        events(run_of(request, run), last_event_id or 0),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
 
 
 @router.get(

@@ -18,9 +18,10 @@ class Signal:
         """Return what the next `notify` sets: taken before a look round, it misses nothing that follows."""
         return self._event
 
-    async def wait(self, timeout: float, since: asyncio.Event | None = None) -> None:
-        """Return when notified, from now on or since an earlier `now()`, or after `timeout` seconds."""
+    async def wait(self, timeout: float, since: asyncio.Event | None = None) -> bool:
+        """Return True once notified, from now on or since an earlier `now()`; False after `timeout`."""
         try:
             await asyncio.wait_for((since or self._event).wait(), timeout)
         except TimeoutError:
-            return
+            return False
+        return True
