@@ -13,6 +13,7 @@ import pytest
 from midstream.hosting import listen, url_of
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
+from midstream_server.registry import Registry
 from services.answering import Gradual, Listening
 from services.loopback import served
 from services.tiny import TinyRun
@@ -86,3 +87,14 @@ def test_half_a_request_to_the_proxy(path: str) -> None:
 def test_half_a_request_to_the_server(run: TinyRun) -> None:
     give_up_halfway(str(run.client.base_url), f"{run.path}/batches/0")
     run.play(0)
+
+
+def test_who_leaves_in_the_middle_of_a_long_history_is_no_fault(registry: Registry, run: TinyRun) -> None:
+    run.play(0)
+    run.until("finished")
+    records = registry.runs[run.name].recorded.records
+    records += [records[-1] | {"step": step} for step in range(len(records) + 1, 3000)]
+    for _ in range(5):
+        with httpx.stream("GET", f"{run.client.base_url}{run.path}/events", trust_env=False) as response:
+            assert next(response.iter_lines()) == "event: step"
+    run.client.get("/health/live").raise_for_status()

@@ -11,9 +11,11 @@ import httpx
 import pytest
 
 from midstream.specification import Specification
-from midstream_server.routes_history import events
+from midstream_server.events import events
 from services import tiny
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem
+
+EVENTS = {"Content-Type": "text/event-stream"}
 
 
 @dataclass(frozen=True)
@@ -95,24 +97,34 @@ def test_the_stream_ends_when_the_run_is_stopped(run: TinyRun) -> None:
 
 
 def test_a_run_that_ends_while_an_event_is_on_its_way_loses_no_step(tmp_path: Path) -> None:
-    async def play() -> list[tuple[str, str]]:
+    async def play() -> str:
         run = tiny.registry(tmp_path).create(Specification.model_validate(SPECIFICATION))
         await run.put_batch(0, tiny.batch(0))
         while not run.recorded.records:
             await run.changed.wait(1)
         stream = events(run)
-        found = [await anext(stream)]  # taken off, and the next not yet asked for
+        told = await anext(stream)  # taken off, and the next not yet asked for
         for seq in range(1, STEPS):
             await run.put_batch(seq, tiny.batch(seq))
         while run.state != "finished":
             await run.changed.wait(1)
-        found += [event async for event in stream]
+        async for event in stream:
+            told += event
         await run.close()
-        return [(str(event.event), event.id or event.data["state"]) for event in found]
+        return told
 
-    told = asyncio.run(play())
-    assert [number for kind, number in told if kind == "step"] == ["1", "2", "3", "4", "5", "6"]
-    assert told[-1] == ("status", "finished")
+    found = list(received(httpx.Response(200, text=asyncio.run(play()), headers=EVENTS)))
+    assert steps(found) == [1, 2, 3, 4, 5, 6]
+    assert states(found) == ["running", "finished"]
+    assert found[-1].kind == "status"
+
+
+def test_an_idle_stream_is_kept_alive(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midstream_server.events.KEEP_ALIVE", 0.05)
+    with run.client.stream("GET", f"{run.path}/events") as response:
+        comments = (line for line in response.iter_lines() if line.startswith(":"))
+        assert next(comments)
+        assert next(comments)
 
 
 @pytest.mark.parametrize("last", ["-1", "newest"])
