@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
+from midstream.batches import BatchSource
 from midstream.client import Client
 from midstream.command.local import LocalGame
 from midstream.command.processes import Services
@@ -22,7 +23,6 @@ from midstream.models import build_model
 from midstream.pixels import pixels
 from midstream.specification import Specification
 from midstream.wire import encode_batch
-from midstream_provider.batches import BatchSource
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_server.checks import check_batch
 from midstream_server.training import TrainingRun

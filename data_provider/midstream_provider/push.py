@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from midstream import datasets
+from midstream.batches import BatchSource, load_split
 from midstream.client import Client
+from midstream.datasets import Source
 from midstream.problem import Problem
 from midstream.specification import Specification
 from midstream.wire import encode_batch
-from midstream_provider.batches import BatchSource
 
 Say = Callable[[str], None]
 
@@ -48,7 +48,7 @@ def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def load_source(status: dict[str, Any], source: datasets.Source, *, allowed: Collection[str]) -> BatchSource:
+def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[str]) -> BatchSource:
     """Return the minibatches of the run that a status describes.
 
     Raises:
@@ -57,13 +57,7 @@ def load_source(status: dict[str, Any], source: datasets.Source, *, allowed: Col
         RunEndedError: the data on this machine are not the server's.
     """
     specification = Specification.model_validate(status["specification"])
-    source = datasets.Source(source.root, source.download, specification.image_size)
-    split = datasets.split(
-        datasets.load(specification.dataset, source, allowed=allowed),
-        validation_size=specification.validation_size,
-        train_size=specification.train_size,
-        seed=specification.seed,
-    )
+    split = load_split(specification, source, allowed=allowed)
     if len(split.train) != status["train_size"]:
         raise RunEndedError(
             f"the server's run trains on {status['train_size']} examples, this machine's "

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from midstream import datasets
+from midstream.batches import load_split
 from midstream.plugins import PluginError
 from midstream.problem import Problem
 from midstream.runfolder import RunFolder
@@ -90,16 +91,7 @@ class Registry:
         return None if self.runs else "a run: POST /v1/runs, or start it with --dataset"
 
     def _recorded(self, specification: Specification) -> RecordedRun:
-        source = datasets.Source(
-            self.settings.source.root, self.settings.source.download, specification.image_size
-        )
-        dataset = datasets.load(specification.dataset, source, allowed=self.settings.allowed)
-        split = datasets.split(
-            dataset,
-            validation_size=specification.validation_size,
-            train_size=specification.train_size,
-            seed=specification.seed,
-        )
+        split = load_split(specification, self.settings.source, allowed=self.settings.allowed)
         run = TrainingRun(specification, split, device=self.settings.device, allowed=self.settings.allowed)
         return RecordedRun(run, RunFolder(self.settings.out / str(specification.name)))
 

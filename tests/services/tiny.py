@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from midstream import datasets
+from midstream.batches import BatchSource
 from midstream.datasets import Source, Split
 from midstream.problem import PROBLEM_TYPE
 from midstream.specification import Specification
 from midstream.wire import BATCH_TYPE, WireBatch, decode_tensors, encode_batch, tensors_sha256
-from midstream_provider.batches import BatchSource
 from midstream_server.registry import Registry, Settings
 from services.waiting import until
 

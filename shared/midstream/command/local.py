@@ -4,13 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
-from midstream import datasets
+from midstream.batches import BatchSource, load_split
 from midstream.command.game import Follow, GamePlan
+from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.gradients import Gradient
 from midstream.runfolder import RunFolder
 from midstream.specification import Specification
-from midstream_provider.batches import BatchSource
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_server.checks import check_batch
 from midstream_server.record import RecordedRun
@@ -50,13 +50,7 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     """Play a game in this process; return the run's result."""
     device = configure(threads=plan.threads, device=plan.device)
     specification = plan.specification
-    source = datasets.Source(plan.data_root, plan.download, specification.image_size)
-    split = datasets.split(
-        datasets.load(specification.dataset, source),
-        validation_size=specification.validation_size,
-        train_size=specification.train_size,
-        seed=specification.seed,
-    )
+    split = load_split(specification, Source(plan.data_root, plan.download))
     run = TrainingRun(specification, split, device=device)
     settings = AttackSettings(
         plan.attacker, plan.attack_epsilon, plan.attack_norm, plan.gradient, device, allowed=None

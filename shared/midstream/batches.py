@@ -1,11 +1,39 @@
-"""Minibatches as a pure function of (seed, seq)."""
+"""A run's data, and its minibatches as a pure function of (seed, seq)."""
+
+from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 
-from midstream.datasets import Examples
+from midstream import datasets
+from midstream.datasets import Examples, Source, Split
 from midstream.seeds import permutation
 from midstream.specification import Specification
 from midstream.wire import WireBatch
+
+
+def load_split(
+    specification: Specification, source: Source, *, allowed: Collection[str] | None = None
+) -> Split:
+    """Return a run's data, the same on every machine that holds the data set.
+
+    Args:
+        specification: the run, of which data set, image size, split sizes and seed are used.
+        source: where the data are; its image size gives way to the run's.
+        allowed: what the specification may name, where it came over a network; None allows all.
+
+    Raises:
+        midstream.datasets.MissingDataError: the data are not on this machine.
+        midstream.plugins.PluginError: there is no such data set, or it is not allowed.
+        ValueError: the data set has fewer training examples than asked for.
+    """
+    source = replace(source, image_size=specification.image_size)
+    return datasets.split(
+        datasets.load(specification.dataset, source, allowed=allowed),
+        validation_size=specification.validation_size,
+        train_size=specification.train_size,
+        seed=specification.seed,
+    )
 
 
 class BatchSource:
