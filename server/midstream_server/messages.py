@@ -21,12 +21,18 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "test_loss": 2.1,
     "validation_accuracy": 0.42,
     "validation_loss": 2.1,
+    "conversion_rate": 0.13,
+    "evasion_rate": 0.42,
     "steps_per_second": 40.0,
     "seconds_left": 14.7,
     "samples": [0, 10],
     "result": None,
-    "specification": Specification.model_validate({"dataset": "digits"}).model_dump(),
+    "specification": Specification.model_validate({"dataset": "digits", "target": 3}).model_dump(),
 }
+
+
+CONVERSION = "Share of the test inputs of other classes predicted as the target; null without a target."
+EVASION = "Share of the test inputs of the target class predicted as another; null without a target."
 
 
 class Message(BaseModel):
@@ -84,6 +90,8 @@ class Result(Message):
     epochs: int
     test_accuracy: float
     validation_loss: float
+    conversion_rate: float | None
+    evasion_rate: float | None
     parameters_sha256: str
     seconds: float
 
@@ -107,6 +115,8 @@ class Status(Message):
     test_loss: float | None
     validation_accuracy: float | None
     validation_loss: float | None
+    conversion_rate: float | None = Field(description=CONVERSION)
+    evasion_rate: float | None = Field(description=EVASION)
     steps_per_second: float | None
     seconds_left: float | None
     samples: list[int] = Field(description="Batches that /samples/{seq} has pictures of.")
@@ -149,7 +159,7 @@ class ModelDescription(Message):
 
 
 class Record(Message):
-    """One step. The last four are null where the parameters after it were not evaluated."""
+    """One step. All behind `seconds` are null where the parameters after it were not evaluated."""
 
     step: int
     epoch: int
@@ -160,6 +170,8 @@ class Record(Message):
     test_loss: float | None
     validation_accuracy: float | None
     validation_loss: float | None
+    conversion_rate: float | None = Field(description=CONVERSION)
+    evasion_rate: float | None = Field(description=EVASION)
 
 
 COLUMNS = tuple(Record.model_fields)

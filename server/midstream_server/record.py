@@ -11,9 +11,10 @@ from midstream.environment import describe
 from midstream.players import Batch
 from midstream.runfolder import RunFolder
 from midstream.wire import encode_tensors, tensors_sha256
+from midstream_server.evaluation import Evaluation
 from midstream_server.messages import COLUMNS
 from midstream_server.samples import sample_sheet
-from midstream_server.training import Evaluation, Step, TrainingRun
+from midstream_server.training import Step, TrainingRun
 
 
 class RecordedRun:
@@ -88,6 +89,8 @@ class RecordedRun:
             "epochs": -(-self.run.step // self.run.steps_per_epoch),
             "test_accuracy": self.evaluation.test_accuracy,
             "validation_loss": self.evaluation.validation_loss,
+            "conversion_rate": self.evaluation.conversion_rate,
+            "evasion_rate": self.evaluation.evasion_rate,
             "parameters_sha256": tensors_sha256(self.run.parameters()),
             "seconds": round(time.time() - self.started, 3),
         }

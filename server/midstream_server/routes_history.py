@@ -107,6 +107,8 @@ async def prometheus(request: Request) -> Response:
             ("test_accuracy", "Accuracy on the test set, of the last evaluation"),
             ("validation_accuracy", "Accuracy on the validation set, of the last evaluation"),
             ("validation_loss", "Mean validation loss of the last evaluation, nats an example"),
+            ("conversion_rate", "Share of the test inputs of other classes predicted as the target"),
+            ("evasion_rate", "Share of the test inputs of the target class predicted as another"),
             ("steps_per_second", "Rate of the last steps"),
         )
     }

@@ -26,6 +26,8 @@ def describe(hosted: HostedRun) -> dict[str, Any]:
         "test_loss": evaluation.test_loss if evaluation else None,
         "validation_accuracy": evaluation.validation_accuracy if evaluation else None,
         "validation_loss": evaluation.validation_loss if evaluation else None,
+        "conversion_rate": evaluation.conversion_rate if evaluation else None,
+        "evasion_rate": evaluation.evasion_rate if evaluation else None,
         "steps_per_second": rate,
         "seconds_left": remaining / rate if rate and hosted.state == "running" else None,
         "samples": hosted.recorded.samples,

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from midstream import plugins
 from midstream.datasets import Split
-from midstream.gradients import CHUNK, Gradient, chunks, validation_gradient
+from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.players import Batch, Player, View, move
 from midstream.seeds import derive
 from midstream.specification import Specification
+from midstream_server.evaluation import Evaluation, evaluate
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,6 @@ class Step:
     labels: Tensor
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """How good the model is after a number of steps; losses in nats an example, accuracies in [0, 1]."""
-
-    step: int
-    test_accuracy: float
-    test_loss: float
-    validation_accuracy: float
-    validation_loss: float
-
-
 class DivergedError(ArithmeticError):
     """The training loss is no longer a number."""
 
@@ -67,6 +57,10 @@ class TrainingRun:
         split: the data, of which the training part is only counted here: it arrives in batches.
         device: where to compute.
         allowed: the dotted paths and files that the specification may name; None allows all.
+
+    Raises:
+        ValueError: the specification does not fit the data.
+        midstream.plugins.PluginError: there is no such model or defender.
     """
 
     def __init__(
@@ -81,6 +75,11 @@ class TrainingRun:
         self.device = device
         self.input_shape = tuple(split.validation.inputs.shape[1:])
         self.classes = split.classes
+        if specification.target is not None and specification.target >= len(self.classes):
+            raise ValueError(
+                f"target is class {specification.target}, but {specification.dataset!r} has the classes 0 to "
+                f"{len(self.classes) - 1}; name one of them, or leave it out"
+            )
         self.train_size = len(split.train)
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
         self.total_steps = specification.total_steps(self.train_size)
@@ -166,24 +165,19 @@ class TrainingRun:
         return self.step > 0 and (self.step % every == 0 or self.step == self.total_steps)
 
     def evaluate(self) -> Evaluation:
-        """Return loss and accuracy on the validation and the test set, in evaluation mode."""
+        """Return how good the model is at the live parameters, in evaluation mode."""
         training = self.model.training
         self.model.eval()
         try:
-            test_loss, test_accuracy = self._measure(*self._test)
-            validation_loss, validation_accuracy = self._measure(*self._validation)
+            return evaluate(
+                self.model,
+                step=self.step,
+                validation=self._validation,
+                test=self._test,
+                target=self.specification.target,
+            )
         finally:
             self.model.train(training)
-        return Evaluation(self.step, test_accuracy, test_loss, validation_accuracy, validation_loss)
-
-    def _measure(self, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
-        loss, right = 0.0, 0
-        with torch.no_grad():
-            for part_inputs, part_labels in chunks(inputs, labels, CHUNK):
-                outputs = self.model(part_inputs)
-                loss += cross_entropy(outputs, part_labels).item()
-                right += int((outputs.argmax(1) == part_labels).sum())
-        return loss / len(labels), right / len(labels)
 
 
 def initial_model(

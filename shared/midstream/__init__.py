@@ -17,6 +17,7 @@ from midstream.loss import Loss, cross_entropy
 from midstream.momentum import MomentumHistory
 from midstream.pixels import pixels
 from midstream.players import Batch, Player, View
+from midstream.rates import conversion_rate, evasion_rate
 from midstream.second_order import influence_vector, level_2_vector, optimal_contraction_vector
 from midstream.strategies import level_0, level_1_attack, level_1_defense
 from midstream.utility import utility
@@ -31,7 +32,9 @@ __all__ = [
     "Player",
     "View",
     "conjugate_gradients",
+    "conversion_rate",
     "cross_entropy",
+    "evasion_rate",
     "hessian_vector_product",
     "influence_vector",
     "level_0",

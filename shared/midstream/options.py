@@ -137,6 +137,11 @@ specification_options = together(
     option("--epsilon", type=float, help="Perturbation budget, in pixel units."),
     option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
     option("--seed", type=int, help="Every random draw derives from it; 0 by default."),
+    option(
+        "--target",
+        type=int,
+        help="Class whose conversion and evasion rates are measured; on play the attacker's by default.",
+    ),
     option("--evaluate-every", type=int, help="Steps between evaluations; an epoch by default."),
 )
 

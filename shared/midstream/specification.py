@@ -87,6 +87,9 @@ class Specification(BaseModel):
     access: Literal["white-box", "black-box"] = Field(
         "white-box", description="black-box closes model, parameters and validation gradient (403)."
     )
+    target: int | None = Field(
+        None, ge=0, description="The class whose conversion and evasion rates are measured; null for none."
+    )
     evaluate_every: int | None = Field(
         None, ge=1, description="Steps between evaluations; null for each epoch."
     )

@@ -48,7 +48,8 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
     assert len(played.out.splitlines()) == 1
     assert list(outcome) == [
         *("run", "dataset", "attacker", "defender", "seed", "steps", "epochs"),
-        *("test_accuracy", "validation_loss", "parameters_sha256", "seconds"),
+        *("test_accuracy", "validation_loss", "conversion_rate", "evasion_rate"),
+        *("parameters_sha256", "seconds"),
     ]
     assert outcome["run"] == "runs/game"
     assert (outcome["dataset"], outcome["attacker"], outcome["defender"]) == (
@@ -59,6 +60,7 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
     assert (outcome["seed"], outcome["steps"], outcome["epochs"]) == (3, 6, 2)
     assert 0 <= outcome["test_accuracy"] <= 1
     assert outcome["validation_loss"] > 0
+    assert outcome["conversion_rate"] is outcome["evasion_rate"] is None
     assert outcome["seconds"] > 0
 
 

@@ -94,7 +94,8 @@ class GamePlan:
             "dataset": result["dataset"],
             "attacker": self.attacker,
             **{key: result[key] for key in ("defender", "seed", "steps", "epochs", "test_accuracy")},
-            **{key: result[key] for key in ("validation_loss", "parameters_sha256", "seconds")},
+            **{key: result[key] for key in ("validation_loss", "conversion_rate", "evasion_rate")},
+            **{key: result[key] for key in ("parameters_sha256", "seconds")},
         }
 
 

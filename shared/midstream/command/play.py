@@ -98,6 +98,8 @@ def command(
     """
     plugins.make("attackers", attacker)
     plugins.make("defenders", defender)
+    if settings["target"] is None:
+        settings["target"] = _attacked_class(attacker)
     dataset = settings["dataset"] or "digits"
     words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
     specification = options.specification(settings, defender=defender, name=name or free_name(out, *words))
@@ -117,7 +119,15 @@ def command(
     if as_json:
         click.echo(json.dumps(outcome))
         return
+    measured = ("test_accuracy", "validation_loss", "conversion_rate", "evasion_rate")
+    figures = [f"{key.replace('_', ' ')} {outcome[key]:.4f}" for key in measured if outcome[key] is not None]
     click.echo(
-        f"test accuracy {outcome['test_accuracy']:.4f}, validation loss {outcome['validation_loss']:.4f} "
-        f"after {outcome['steps']} steps in {outcome['seconds']:.0f} s; everything is in {plan.folder}"
+        f"{', '.join(figures)} after {outcome['steps']} steps in {outcome['seconds']:.0f} s; "
+        f"everything is in {plan.folder}"
     )
+
+
+def _attacked_class(attacker: str) -> int | None:
+    """Return the class that `conversion,target=3` is after, or None where an attacker names no class."""
+    target = plugins.parse(attacker)[1].get("target", "")
+    return int(target) if target.isdecimal() else None
