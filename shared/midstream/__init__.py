@@ -20,9 +20,12 @@ from midstream.players import Batch, Player, View
 from midstream.rates import conversion_rate, evasion_rate
 from midstream.second_order import influence_vector, level_2_vector, optimal_contraction_vector
 from midstream.strategies import level_0, level_1_attack, level_1_defense
+from midstream.training_step import Adam, Sgd, TrainingStep, training_step
+from midstream.unrolled import unrolled_utility_gradient
 from midstream.utility import utility
 
 __all__ = [
+    "Adam",
     "Batch",
     "Budget",
     "Defender",
@@ -30,6 +33,8 @@ __all__ = [
     "Loss",
     "MomentumHistory",
     "Player",
+    "Sgd",
+    "TrainingStep",
     "View",
     "conjugate_gradients",
     "conversion_rate",
@@ -48,6 +53,8 @@ __all__ = [
     "optimal_contraction_vector",
     "pixels",
     "steps_by_rule",
+    "training_step",
+    "unrolled_utility_gradient",
     "utility",
     "validation_gradient",
 ]
