@@ -25,7 +25,10 @@ from midstream_proxy.attack import AttackSettings
     "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, file.py:Class, …"
 )
 @options.option(
-    "--epsilon", type=float, help="Perturbation budget, in pixel units; the data set's by default."
+    "--epsilon",
+    type=float,
+    callback=options.radius,
+    help="Perturbation budget, in pixel units; the data set's by default.",
 )
 @options.option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; the run's by default.")
 @options.option("--run", help="Attack only this run; all by default.")

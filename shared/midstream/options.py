@@ -47,6 +47,13 @@ def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
     return url
 
 
+def radius(_: click.Context, __: click.Parameter, epsilon: float | None) -> float | None:
+    """Return the radius of a ball, or say what one is."""
+    if epsilon is not None and not 0 <= epsilon < 1e6:
+        raise click.BadParameter(f"{epsilon} is not a radius: at least 0, in pixel units")
+    return epsilon
+
+
 def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     """Return one decorator that applies several, shown in the order given."""
 

@@ -18,6 +18,7 @@ from services.conftest import Ended
 from services.waiting import until
 
 GAME = ["--attacker", "level-1,beta=0.5", "--defender", "level-1", "--seed", "3", "--threads", "1"]
+GAME += ["--attack-epsilon", "2"]
 SIZE = ["--train-size", "250", "--validation-size", "100", "--epochs", "2"]
 
 
@@ -47,9 +48,9 @@ def outcome(played: Command) -> dict[str, Any]:
 def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: dict[str, Any]) -> None:
     assert len(played.out.splitlines()) == 1
     assert list(outcome) == [
-        *("run", "dataset", "attacker", "defender", "seed", "steps", "epochs"),
-        *("test_accuracy", "validation_loss", "conversion_rate", "evasion_rate"),
-        *("parameters_sha256", "seconds"),
+        *("run", "dataset", "attacker", "defender", "attack_epsilon", "attack_norm", "epsilon", "norm"),
+        *("seed", "steps", "epochs", "test_accuracy", "validation_loss"),
+        *("conversion_rate", "evasion_rate", "parameters_sha256", "seconds"),
     ]
     assert outcome["run"] == "runs/game"
     assert (outcome["dataset"], outcome["attacker"], outcome["defender"]) == (
@@ -57,6 +58,8 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
         "level-1,beta=0.5",
         "level-1",
     )
+    assert (outcome["attack_epsilon"], outcome["attack_norm"]) == (2.0, "l2")
+    assert (outcome["epsilon"], outcome["norm"]) == (1.5, "l2")
     assert (outcome["seed"], outcome["steps"], outcome["epochs"]) == (3, 6, 2)
     assert 0 <= outcome["test_accuracy"] <= 1
     assert outcome["validation_loss"] > 0

@@ -35,7 +35,7 @@ def command(out: Path, epochs: int, seed: int) -> None:
     for name, (attacker, defender) in _GAMES.items():
         settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
         specification = options.specification(settings)
-        plan = GamePlan(specification, attacker, specification.epsilon, out=folder, threads=1)
+        plan = GamePlan(specification, attacker, specification.budget, out=folder, threads=1)
         outcomes[name] = play_game(plan, label=name)
     Console(highlight=False).print(_table(outcomes))
     picture = folder / "learning-curves.png"

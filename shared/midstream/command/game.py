@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import yaml
 
-from midstream.budget import Norm
+from midstream.budget import Budget
 from midstream.specification import Specification
 
 Follow = Callable[[int, int, str], None]
@@ -26,7 +26,7 @@ class GamePlan:
     Attributes:
         specification: the run, its name included.
         attacker: the attacker's name and options.
-        attack_epsilon: the attacker's budget.
+        attack_budget: the attacker's ball; the defender's is in the specification.
         gradient: who computes the attacker's validation gradient: `server`, or the attacker's `own`.
         transport: `http`, three processes; `local`, one.
         out: the folder that the run folder is made in.
@@ -38,7 +38,7 @@ class GamePlan:
 
     specification: Specification
     attacker: str
-    attack_epsilon: float
+    attack_budget: Budget
     gradient: Literal["server", "own"] = "server"
     transport: Literal["http", "local"] = "http"
     out: Path = Path("runs")
@@ -59,11 +59,6 @@ class GamePlan:
         return self.out / self.name
 
     @property
-    def attack_norm(self) -> Norm:
-        """The norm of the attacker's ball."""
-        return self.specification.norm
-
-    @property
     def allowed(self) -> frozenset[str]:
         """What the specification names, allowed because the person who plays named it."""
         specification = self.specification
@@ -74,6 +69,7 @@ class GamePlan:
         """Write `scenario.yaml` into the run folder; `midstream play` with it repeats the game."""
         settings: dict[str, Any] = {
             "attacker": self.attacker,
+            **self._attack_budget(),
             "gradient": self.gradient,
             "transport": self.transport,
             "device": self.device,
@@ -93,10 +89,17 @@ class GamePlan:
             "run": str(self.folder),
             "dataset": result["dataset"],
             "attacker": self.attacker,
-            **{key: result[key] for key in ("defender", "seed", "steps", "epochs", "test_accuracy")},
+            "defender": result["defender"],
+            **self._attack_budget(),
+            "epsilon": self.specification.epsilon,
+            "norm": self.specification.norm,
+            **{key: result[key] for key in ("seed", "steps", "epochs", "test_accuracy")},
             **{key: result[key] for key in ("validation_loss", "conversion_rate", "evasion_rate")},
             **{key: result[key] for key in ("parameters_sha256", "seconds")},
         }
+
+    def _attack_budget(self) -> dict[str, Any]:
+        return {"attack_epsilon": self.attack_budget.epsilon, "attack_norm": self.attack_budget.norm}
 
 
 def free_name(out: Path, *parts: str) -> str:

@@ -53,7 +53,12 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     split = load_split(specification, Source(plan.data_root, plan.download))
     run = TrainingRun(specification, split, device=device)
     settings = AttackSettings(
-        plan.attacker, plan.attack_epsilon, plan.attack_norm, plan.gradient, device, allowed=None
+        plan.attacker,
+        plan.attack_budget.epsilon,
+        plan.attack_budget.norm,
+        plan.gradient,
+        device,
+        allowed=None,
     )
     attacked = None if plan.attacker == "none" else AttackedRun(LocalGame(run), settings)
     batches = BatchSource(specification, split.train)

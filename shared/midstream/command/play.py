@@ -7,11 +7,13 @@ from typing import Any, Literal
 import click
 
 from midstream import options, plugins
+from midstream.budget import Budget, Norm
 from midstream.command.game import GamePlan, free_name
 from midstream.command.listing import print_players
 from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.progress import Progress
+from midstream.specification import Specification
 
 
 def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
@@ -46,6 +48,13 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
 )
 @options.option("--defender", default="none", show_default=True, help="none, level-1, module:Class, …")
 @options.option(
+    "--attack-epsilon",
+    type=float,
+    callback=options.radius,
+    help="The attacker's budget, where it is not --epsilon, which is the defender's.",
+)
+@options.option("--attack-norm", type=click.Choice(["l2", "linf"]), help="Its norm, where it is not --norm.")
+@options.option(
     "--gradient",
     type=click.Choice(["server", "own"]),
     default="server",
@@ -78,6 +87,8 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
 def command(
     attacker: str,
     defender: str,
+    attack_epsilon: float | None,
+    attack_norm: Norm | None,
     gradient: Literal["server", "own"],
     transport: Literal["http", "local"],
     data_root: Path | None,
@@ -106,7 +117,7 @@ def command(
     plan = GamePlan(
         specification=specification,
         attacker=attacker,
-        attack_epsilon=specification.epsilon,
+        attack_budget=_attack_budget(attack_epsilon, attack_norm, specification),
         gradient=gradient,
         transport=transport,
         out=out,
@@ -131,3 +142,12 @@ def _attacked_class(attacker: str) -> int | None:
     """Return the class that `conversion,target=3` is after, or None where an attacker names no class."""
     target = plugins.parse(attacker)[1].get("target", "")
     return int(target) if target.isdecimal() else None
+
+
+def _attack_budget(epsilon: float | None, norm: Norm | None, specification: Specification) -> Budget:
+    if epsilon is None and norm not in (None, specification.norm):
+        raise click.UsageError(
+            f"--attack-norm {norm} needs an --attack-epsilon: ε = {specification.epsilon:g} was meant for "
+            f"the {specification.norm} ball"
+        )
+    return Budget(specification.epsilon if epsilon is None else epsilon, norm or specification.norm)

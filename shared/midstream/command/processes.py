@@ -107,9 +107,9 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             "--attacker",
             plan.attacker,
             "--epsilon",
-            str(plan.attack_epsilon),
+            str(plan.attack_budget.epsilon),
             "--norm",
-            plan.attack_norm,
+            plan.attack_budget.norm,
         ]
         reading = ["--server", server_url, "--gradient", plan.gradient]
         services.start("proxy", "attack", *reading, *attack, *allow, *common, listener=proxy)
