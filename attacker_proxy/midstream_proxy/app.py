@@ -19,6 +19,7 @@ from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.specification import Specification
+from midstream.training_step import TrainingStep
 from midstream.wire import Buffer, WireBatch, WireError, decode_batch, encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.forward import Forwarder, unreachable
@@ -55,6 +56,10 @@ class ServedGame:
     def validation_gradient(self, version: int) -> Gradient:
         """Return v at a version."""
         return self._client.validation_gradient(self._run, version)
+
+    def training_step(self, version: int) -> TrainingStep:
+        """Return the optimizer before the step from a version."""
+        return self._client.optimizer(self._run, version)
 
 
 class Proxy:

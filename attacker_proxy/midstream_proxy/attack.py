@@ -15,6 +15,7 @@ from midstream.models import build_model
 from midstream.pixels import pixels
 from midstream.players import Batch, Player, View, move
 from midstream.specification import Specification, defaults
+from midstream.training_step import TrainingStep
 from midstream.wire import WireBatch
 
 
@@ -35,6 +36,9 @@ class Game(Protocol):
 
     def validation_gradient(self, version: int) -> Gradient:
         """Return v at a version."""
+
+    def training_step(self, version: int) -> TrainingStep:
+        """Return the optimizer before the step from a version."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class AttackedRun:
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._version: int | None = None
         self._gradient: Gradient | None = None
+        self._step: TrainingStep | None = None
 
     def attack(self, batch: WireBatch) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against θ_seq.
@@ -102,7 +107,7 @@ class AttackedRun:
     def _follow(self, version: int) -> None:
         if version != self._version:
             self._model.load_state_dict(self._game.parameters(version))
-            self._version, self._gradient = version, None
+            self._version, self._gradient, self._step = version, None, None
 
     def _view(self) -> View:
         assert self._version is not None
@@ -117,7 +122,20 @@ class AttackedRun:
             seed=self._seed,
             role="attacker",
             gradient_source=self._validation_gradient,
+            step_source=self._training_step,
         )
+
+    def _training_step(self) -> TrainingStep:
+        if self._step is None:
+            assert self._version is not None
+            found, device = self._game.training_step(self._version), self.settings.device
+            self._step = found.with_moments(
+                {
+                    moment: {name: value.to(device) for name, value in of.items()}
+                    for moment, of in found.moments.items()
+                }
+            )
+        return self._step
 
     def _validation_gradient(self) -> Gradient:
         if self._gradient is None:

@@ -1,4 +1,4 @@
-"""What a run publishes: its parameters, their validation gradient and its validation set, encoded once."""
+"""What a run publishes: parameters, validation gradient, optimizer and validation set, each encoded once."""
 
 import asyncio
 from collections import deque
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from midstream.problem import Problem
+from midstream.step_file import encode_step
 from midstream.wire import encode_tensors
 from midstream_server.training import TrainingRun
 
@@ -41,7 +42,7 @@ class Published:
         self._in_worker = in_worker
         self._snapshots: deque[Snapshot] = deque(maxlen=KEPT_VERSIONS)
         self._encoded: Encoded = (-1, b"")
-        self._gradient: Encoded = (-1, b"")
+        self._live: dict[str, Encoded] = {}
         self._validation: bytes | None = None
         self.publish()
 
@@ -75,18 +76,35 @@ class Published:
         Raises:
             Problem: 404 where that version has not been reached, 410 where it is past.
         """
-        if self._gradient[0] != version:
 
-            def compute() -> tuple[int, bytes]:
-                if self.run.step != version:
-                    return (-1, b"")
-                return version, self._encode(version, dict(self.run.validation_gradient()))
+        def encode() -> bytes:
+            return self._encode(version, dict(self.run.validation_gradient()))
+
+        return await self._at_live_parameters("the validation gradient", version, encode)
+
+    async def optimizer(self, version: int) -> bytes:
+        """Return the optimizer as it will step from the live parameters, as safetensors.
+
+        Raises:
+            Problem: 404 where that version has not been reached, 410 where it is past.
+        """
+
+        def encode() -> bytes:
+            return encode_step(self.run.training_step(), run=self.name, parameters_version=version)
+
+        return await self._at_live_parameters("the optimizer", version, encode)
+
+    async def _at_live_parameters(self, what: str, version: int, encode: Callable[[], bytes]) -> bytes:
+        if self._live.get(what, (-1,))[0] != version:
+
+            def compute() -> Encoded:
+                return (version, encode()) if self.run.step == version else (-1, b"")
 
             encoded = await self._in_worker(compute)
             if encoded[0] != version:
-                raise self._not_kept(version, "the validation gradient")
-            self._gradient = encoded
-        return self._gradient[1]
+                raise self._not_kept(version, what)
+            self._live[what] = encoded
+        return self._live[what][1]
 
     async def validation(self) -> bytes:
         """Return the public Dval as safetensors: `inputs` as stored, and `labels`."""

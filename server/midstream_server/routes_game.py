@@ -123,13 +123,31 @@ async def validation_gradient(run: str, version: Seq, request: Request) -> Respo
     return Response(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
 
 
+@router.get(
+    "/optimizer/{version}",
+    summary="The optimizer before the next step",
+    response_class=Response,
+    responses=_TENSORS | documented(403, 404, 410, 422),
+)
+async def optimizer(run: str, version: Seq, request: Request) -> Response:
+    """Return the optimizer as it will step from the live parameters, as safetensors.
+
+    Its settings are in the file's metadata: `optimizer` (`sgd` or `adam`), `learning_rate`, and for Adam
+    `beta1`, `beta2`, `epsilon` and `count`, the steps taken. Adam's moments are tensors by parameter name,
+    behind `first/` and `second/`; there are none before the first step.
+    """
+    found = _white_box(request, run)
+    body = await found.published.optimizer(version)
+    return Response(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+
+
 def _white_box(request: Request, run: str) -> HostedRun:
     found = run_of(request, run)
     if found.specification.access == "black-box":
         raise Problem(
             403,
             "The run is black-box",
-            f"run {run!r} shows neither its model, its parameters nor its gradient",
+            f"run {run!r} shows neither its model, its parameters, its gradient nor its optimizer",
         )
     return found
 

@@ -16,6 +16,7 @@ from midstream.models import build_model
 from midstream.players import Batch, Player, View, move
 from midstream.seeds import derive
 from midstream.specification import Specification
+from midstream.training_step import TrainingStep, training_step
 from midstream_server.evaluation import Evaluation, evaluate
 
 
@@ -117,6 +118,10 @@ class TrainingRun:
             self._known = (self.step, validation_gradient(self.model, *self._validation))
         return self._known[1]
 
+    def training_step(self) -> TrainingStep:
+        """Return the step that the optimizer will take next, its moments the live ones."""
+        return training_step(self.optimizer, self.model)
+
     def view(self) -> View:
         """Return what the defender sees before the next step."""
         return View(
@@ -130,6 +135,7 @@ class TrainingRun:
             seed=self.specification.seed,
             role="defender",
             gradient_source=self.validation_gradient,
+            step_source=self.training_step,
         )
 
     def train(self, batch: Batch) -> Step:

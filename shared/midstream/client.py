@@ -10,6 +10,8 @@ from torch import Tensor
 
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.specification import Specification
+from midstream.step_file import decode_step
+from midstream.training_step import TrainingStep
 from midstream.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
 
 Say = Callable[[str], None]
@@ -88,6 +90,14 @@ class Client:
     def validation_gradient(self, run: str, version: int) -> dict[str, Tensor]:
         """Return v at a parameters version."""
         return decode_tensors(self._get(f"/v1/runs/{run}/validation-gradient/{version}").content)
+
+    def optimizer(self, run: str, version: int) -> TrainingStep:
+        """Return the optimizer before the step from a parameters version.
+
+        Raises:
+            Problem: 404 where the run has not got there, 410 where it is past.
+        """
+        return decode_step(self._get(f"/v1/runs/{run}/optimizer/{version}").content)
 
     def put_batch(self, run: str, seq: int, body: list[Buffer]) -> dict[str, Any]:
         """Send one minibatch; return the acknowledgement.

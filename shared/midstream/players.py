@@ -15,6 +15,7 @@ from midstream.budget import Budget
 from midstream.gradients import Gradient
 from midstream.loss import Loss
 from midstream.seeds import generator
+from midstream.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Batch:
     seq: int
     inputs: Tensor
     labels: Tensor
+
+
+def _no_optimizer() -> TrainingStep:
+    raise LookupError("this player's host does not show it the training optimizer")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class View:
     seed: int
     role: str
     gradient_source: Callable[[], Gradient]
+    step_source: Callable[[], TrainingStep] = _no_optimizer
 
     def validation_gradient(self) -> Gradient:
         """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.
@@ -68,6 +74,16 @@ class View:
         `midstream.validation_gradient`.
         """
         return self.gradient_source()
+
+    def training_step(self) -> TrainingStep:
+        """Return the optimizer as it will step from the live parameters: for Adam, with its moments.
+
+        Read at most once for each version; see `midstream.training_step`.
+
+        Raises:
+            LookupError: this player's host does not show it.
+        """
+        return self.step_source()
 
     def generator(self, seq: int) -> torch.Generator:
         """Return the random numbers that belong to this player at batch `seq`, on the CPU."""

@@ -12,7 +12,8 @@ def closed(server: httpx.Client) -> TinyRun:
 
 
 @pytest.mark.parametrize(
-    "path", ["/model", "/parameters", "/parameters?after=0&wait=60", "/validation-gradient/0"]
+    "path",
+    ["/model", "/parameters", "/parameters?after=0&wait=60", "/validation-gradient/0", "/optimizer/0"],
 )
 def test_what_is_closed(closed: TinyRun, path: str) -> None:
     found = problem(closed.get(path), 403)

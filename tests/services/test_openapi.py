@@ -29,6 +29,7 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/v1/runs/{run}/parameters"): {200, 304, 403, 404, 410, 422},
     ("get", "/v1/runs/{run}/validation"): {200, 404},
     ("get", "/v1/runs/{run}/validation-gradient/{version}"): {200, 403, 404, 410, 422},
+    ("get", "/v1/runs/{run}/optimizer/{version}"): {200, 403, 404, 410, 422},
     ("get", "/v1/runs/{run}/metrics"): {200, 404, 422},
     ("get", "/v1/runs/{run}/events"): {200, 404, 422},
     ("get", "/v1/runs/{run}/samples/{seq}"): {200, 404, 422},

@@ -11,6 +11,7 @@ from midstream.environment import configure
 from midstream.gradients import Gradient
 from midstream.runfolder import RunFolder
 from midstream.specification import Specification
+from midstream.training_step import TrainingStep
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_server.checks import check_batch
 from midstream_server.record import RecordedRun
@@ -44,6 +45,11 @@ class LocalGame:
         """Return v at the live parameters."""
         assert version == self._run.step
         return self._run.validation_gradient()
+
+    def training_step(self, version: int) -> TrainingStep:
+        """Return the live optimizer."""
+        assert version == self._run.step
+        return self._run.training_step()
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:

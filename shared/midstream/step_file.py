@@ -1,0 +1,51 @@
+"""The optimizer between two steps as a safetensors file: moments as tensors, settings in the metadata."""
+
+import json
+
+from midstream.training_step import Adam, Sgd, TrainingStep
+from midstream.wire import WireError, decode_tensors, encode_tensors
+
+_ADAM = {"learning_rate": float, "beta1": float, "beta2": float, "epsilon": float, "count": int}
+
+
+def encode_step(step: TrainingStep, **metadata: str) -> bytes:
+    """Return an optimizer as one safetensors file, its moments named `first/…` and `second/…`.
+
+    Args:
+        step: a `Sgd` or an `Adam`.
+        metadata: what else the file's metadata say, such as the run.
+
+    >>> decode_step(encode_step(Sgd(0.1), run="digits-1"))
+    Sgd(learning_rate=0.1)
+    """
+    kinds = {Sgd: ("sgd", ["learning_rate"]), Adam: ("adam", list(_ADAM))}
+    kind, settings = kinds[type(step)]
+    tensors = {f"{moment}/{name}": value for moment, of in step.moments.items() for name, value in of.items()}
+    described = {
+        name: repr(getattr(step, name)) for name in settings
+    }  # repr, so that it is read back exactly
+    return encode_tensors(tensors, **metadata, optimizer=kind, **described)
+
+
+def decode_step(body: bytes) -> TrainingStep:
+    """Return the optimizer that a file of `encode_step` holds.
+
+    Raises:
+        WireError: it is not such a file, or of another optimizer.
+    """
+    tensors = decode_tensors(body)
+    try:
+        described = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])["__metadata__"]
+        kind = described["optimizer"]
+        if kind == "sgd":
+            return Sgd(float(described["learning_rate"]))
+        if kind == "adam":
+            settings = {name: convert(described[name]) for name, convert in _ADAM.items()}
+            first, second = (
+                {name.partition("/")[2]: t for name, t in tensors.items() if name.startswith(f"{moment}/")}
+                for moment in ("first", "second")
+            )
+            return Adam(**settings, first=first, second=second)
+    except (KeyError, ValueError) as error:
+        raise WireError(f"the body does not describe an optimizer: {error!r}") from error
+    raise WireError(f"the optimizer is {kind!r}; known are sgd, adam")
