@@ -8,23 +8,23 @@ from midstream.wire import WireError, decode_tensors, encode_tensors
 _ADAM = {"learning_rate": float, "beta1": float, "beta2": float, "epsilon": float, "count": int}
 
 
-def encode_step(step: TrainingStep, **metadata: str) -> bytes:
+def encode_step(step: TrainingStep, *, run: str, parameters_version: int) -> bytes:
     """Return an optimizer as one safetensors file, its moments named `first/…` and `second/…`.
 
     Args:
         step: a `Sgd` or an `Adam`.
-        metadata: what else the file's metadata say, such as the run.
+        run: the run's name.
+        parameters_version: the θ that it will step from.
 
-    >>> decode_step(encode_step(Sgd(0.1), run="digits-1"))
+    >>> decode_step(encode_step(Sgd(0.1), run="digits-1", parameters_version=0))
     Sgd(learning_rate=0.1)
     """
     kinds = {Sgd: ("sgd", ["learning_rate"]), Adam: ("adam", list(_ADAM))}
     kind, settings = kinds[type(step)]
     tensors = {f"{moment}/{name}": value for moment, of in step.moments.items() for name, value in of.items()}
-    described = {
-        name: repr(getattr(step, name)) for name in settings
-    }  # repr, so that it is read back exactly
-    return encode_tensors(tensors, **metadata, optimizer=kind, **described)
+    described = {name: repr(getattr(step, name)) for name in settings}  # which is read back exactly
+    whose = {"run": run, "parameters_version": str(parameters_version), "optimizer": kind}
+    return encode_tensors(tensors, **whose, **described)
 
 
 def decode_step(body: bytes) -> TrainingStep:
