@@ -1,0 +1,1 @@
+"""`midstream figure N`: the paper's figures, each by one command from a seed."""

@@ -1,0 +1,17 @@
+"""`midstream figure`: one subcommand for each figure of the paper that is regenerated here."""
+
+import click
+
+from midstream.command.figures import figure_3
+
+
+@click.group("figure")
+def command() -> None:
+    """Regenerate a figure of the paper: a PNG, and its numbers as JSON beside it.
+
+    \b
+    Example: midstream figure 3
+    """
+
+
+command.add_command(figure_3.command)
