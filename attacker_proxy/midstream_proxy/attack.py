@@ -9,6 +9,7 @@ from torch import Tensor
 
 from midstream import plugins
 from midstream.budget import Budget, Norm
+from midstream.datasets import Source
 from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
 from midstream.models import build_model
@@ -52,7 +53,8 @@ class AttackSettings:
         gradient: who computes the validation gradient: `server` reads the one it publishes, `own` computes
             it here, to the same bits.
         device: where to compute.
-        allowed: the dotted paths and files that the run's model may name.
+        allowed: the dotted paths, files and folders that the run's model and data set may name.
+        source: where the data set is, for an attacker that possesses it.
     """
 
     attacker: str
@@ -61,6 +63,7 @@ class AttackSettings:
     gradient: Literal["server", "own"] = "server"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     allowed: Collection[str] | None = frozenset()
+    source: Source = field(default_factory=Source)
 
 
 class AttackedRun:

@@ -1,11 +1,13 @@
 """`midstream attack`: the man in the middle."""
 
+from pathlib import Path
 from typing import Literal
 
 import click
 
 from midstream import options, plugins
 from midstream.budget import Norm
+from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import listen, serve, url_of
 from midstream_proxy.app import Proxy, make_app
@@ -39,6 +41,7 @@ from midstream_proxy.attack import AttackSettings
     show_default=True,
     help="Read the validation gradient from the server, or compute it here.",
 )
+@options.data_options
 @options.allow_option
 @options.process_options
 @options.show_config
@@ -53,6 +56,8 @@ def command(
     norm: Norm | None,
     run: str | None,
     gradient: Literal["server", "own"],
+    data_root: Path | None,
+    download: bool,
     allow: tuple[str, ...],
     device: str,
     threads: int | None,
@@ -67,7 +72,13 @@ def command(
     options.refuse_open_address(host, insecure=insecure or fd is not None)
     plugins.make("attackers", attacker)
     settings = AttackSettings(
-        attacker, epsilon, norm, gradient, configure(threads=threads, device=device), frozenset(allow)
+        attacker,
+        epsilon,
+        norm,
+        gradient,
+        configure(threads=threads, device=device),
+        frozenset(allow),
+        Source(data_root, download),
     )
     listener = listen(host, port, fd)
     with listener:

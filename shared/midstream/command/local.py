@@ -56,7 +56,8 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     """Play a game in this process; return the run's result."""
     device = configure(threads=plan.threads, device=plan.device)
     specification = plan.specification
-    split = load_split(specification, Source(plan.data_root, plan.download))
+    source = Source(plan.data_root, plan.download)
+    split = load_split(specification, source)
     run = TrainingRun(specification, split, device=device)
     settings = AttackSettings(
         plan.attacker,
@@ -65,6 +66,7 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         plan.gradient,
         device,
         allowed=None,
+        source=source,
     )
     attacked = None if plan.attacker == "none" else AttackedRun(LocalGame(run), settings)
     batches = BatchSource(specification, split.train)

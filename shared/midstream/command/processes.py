@@ -112,7 +112,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             plan.attack_budget.norm,
         ]
         reading = ["--server", server_url, "--gradient", plan.gradient]
-        services.start("proxy", "attack", *reading, *attack, *allow, *common, listener=proxy)
+        services.start("proxy", "attack", *reading, *attack, *data, *allow, *common, listener=proxy)
         client = Client(server_url, give_up_after=1.0)
         try:
             _until_up(client, services)
