@@ -5,6 +5,7 @@ on the unit ball is the step `Δ_k` on the ball of radius ε.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -61,18 +62,15 @@ def level_k_attack(
     True
     """
     check_steps(steps, step_size, opponent_step_size)
-
-    def uphill(at: Tensor) -> Tensor:
-        return -mixed_derivative(model, at, labels, validation_gradient, loss=loss)
-
-    attack, answer = torch.zeros_like(inputs), torch.zeros_like(inputs)
-    for step in range(steps):
-        seen = opponent.perturb(budget.perturb(inputs, attack), answer)
-        attack = _ascend(attack, uphill(seen), budget, learning_rate, step_size)
-        if step + 1 < steps:
-            seen = opponent.perturb(budget.perturb(inputs, attack), answer)
-            answer = _ascend(answer, -uphill(seen), opponent, learning_rate, opponent_step_size)
-    return attack
+    return nested_ascent(
+        lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
+        inputs,
+        budget=budget,
+        opponent=opponent,
+        steps=steps,
+        step_size=_scaled(step_size, learning_rate),
+        opponent_step_size=_scaled(opponent_step_size, learning_rate),
+    )
 
 
 def level_k_defense(
@@ -93,11 +91,65 @@ def level_k_defense(
     those of `level_k_attack`; it costs `steps` mixed derivatives, and one infinite step is exactly level 1.
     """
     check_steps(steps, step_size)
+    return descent(
+        lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
+        inputs,
+        budget=budget,
+        steps=steps,
+        step_size=_scaled(step_size, learning_rate),
+    )
+
+
+def nested_ascent(
+    gradient: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    budget: Budget,
+    opponent: Budget,
+    steps: int,
+    step_size: float = INFINITE,
+    opponent_step_size: float = INFINITE,
+) -> Tensor:
+    """Return the attacker's `ε δ` by nested PGD along any gradient of the utility (paper Remark 1).
+
+    `level_k_attack` is this with `-B_x v`; the exact utility has a gradient of its own.
+
+    Args:
+        gradient: `x → g(x)` up to a positive factor, which is then the step sizes'.
+        inputs: clean inputs, `(batch, *input)`.
+        budget: the attacker's ball.
+        opponent: the ball of the defender it expects.
+        steps: n_k ≥ 1.
+        step_size: what `gradient` is multiplied by; infinite goes to the ball's edge.
+        opponent_step_size: the expected defender's.
+    """
+    check_steps(steps)
+    attack, answer = torch.zeros_like(inputs), torch.zeros_like(inputs)
+    for step in range(steps):
+        seen = opponent.perturb(budget.perturb(inputs, attack), answer)
+        attack = _ascend(attack, gradient(seen), budget, step_size)
+        if step + 1 < steps:
+            seen = opponent.perturb(budget.perturb(inputs, attack), answer)
+            answer = _ascend(answer, -gradient(seen), opponent, opponent_step_size)
+    return attack
+
+
+def descent(
+    gradient: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    budget: Budget,
+    steps: int,
+    step_size: float = INFINITE,
+) -> Tensor:
+    """Return the defender's `ε σ` by PGD down any gradient of the utility (paper Remark 2).
+
+    Arguments are those of `nested_ascent`, at the inputs that arrived.
+    """
+    check_steps(steps)
     answer = torch.zeros_like(inputs)
     for _ in range(steps):
-        seen = budget.perturb(inputs, answer)
-        downhill = mixed_derivative(model, seen, labels, validation_gradient, loss=loss)
-        answer = _ascend(answer, downhill, budget, learning_rate, step_size)
+        answer = _ascend(answer, -gradient(budget.perturb(inputs, answer)), budget, step_size)
     return answer
 
 
@@ -154,9 +206,11 @@ def check_steps(steps: int, *sizes: float) -> None:
             raise ValueError(f"a step size must be above 0, not {size}")
 
 
-def _ascend(
-    perturbation: Tensor, gradient: Tensor, budget: Budget, learning_rate: float, step_size: float
-) -> Tensor:
+def _scaled(step_size: float, factor: float) -> float:
+    return step_size if math.isinf(step_size) else factor * step_size
+
+
+def _ascend(perturbation: Tensor, gradient: Tensor, budget: Budget, step_size: float) -> Tensor:
     if math.isinf(step_size):
         return budget.epsilon * budget.direction(gradient)
-    return budget.project(perturbation + learning_rate * step_size * gradient)
+    return budget.project(perturbation + step_size * gradient)
