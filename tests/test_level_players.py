@@ -92,9 +92,11 @@ def test_a_level_is_found_by_its_number(side: Side, name: str, k: int, steps: in
 
 @sides
 def test_every_option_is_converted(side: Side) -> None:
-    options = {"k": 5, "steps": 4, "step_size": 0.25, "smoothness": 1.04, "c": 0.01}
+    options: dict[str, Any] = {"k": 5, "steps": 4, "step_size": 0.25, "smoothness": 1.04, "c": 0.01}
+    options |= {"max_steps": 9}
     if side == "attackers":
         options |= {"opponent_step_size": 0.5, "opponent_epsilon": 2.0, "beta": 0.9}
+        options |= {"validation": "minibatch", "goal": "evasion", "target": 1}
     player = plugins.make(
         side, ",".join(["level-k", *(f"{name}={value}" for name, value in options.items())])
     )
@@ -132,9 +134,11 @@ def test_the_player_makes_the_move_of_the_function(side: Side) -> None:
     p = CONV.build()
     # By the paper's rule at M = 0.203, c = 2: 2 M² k² (1 + M)^(k - 2), or k where that is less.
     for name, steps in {"level-2": 2, "level-3": 3, "level-k,k=6": 7, "level-6,steps=1": 1}.items():
+        name += ",smoothness=0.203"
         assert torch.equal(play(side, name, p), by_function(side, p, steps))
     assert torch.equal(play(side, "level-2,smoothness=1,c=1", p), by_function(side, p, 4))
-    assert torch.equal(play(side, "level-2,step_size=0.2", p), by_function(side, p, 2, step_size=0.2))
+    finite = by_function(side, p, 2, step_size=0.2)
+    assert torch.equal(play(side, "level-2,steps=2,step_size=0.2", p), finite)
 
 
 @sides
@@ -149,17 +153,17 @@ def test_the_rule_counts_by_the_players_own_budget(
         return mixed_derivative(model, inputs, *others, **options)
 
     monkeypatch.setattr("midstream.level_k.mixed_derivative", counted)
-    play(side, "level-4", p, Budget(epsilon))
+    play(side, "level-4,smoothness=0.203", p, Budget(epsilon))
     assert len(taken) == (2 * steps - 1 if side == "attackers" else steps)
 
 
 def test_the_attacker_expects_the_opponent_that_it_is_told_of() -> None:
     p = CONV.build()
     other = by_function("attackers", p, 2, Budget(0.1))
-    assert torch.equal(play("attackers", "level-2,opponent_epsilon=0.1", p), other)
-    assert not torch.allclose(play("attackers", "level-2", p), other)
+    assert torch.equal(play("attackers", "level-2,steps=2,opponent_epsilon=0.1", p), other)
+    assert not torch.allclose(play("attackers", "level-2,steps=2", p), other)
     assert torch.equal(
-        play("attackers", "level-2,opponent_step_size=0.5", p),
+        play("attackers", "level-2,steps=2,opponent_step_size=0.5", p),
         by_function("attackers", p, 2, opponent_step_size=0.5),
     )
 

@@ -95,7 +95,7 @@ MALFORMED = {
     "a product of 0 modulo 2^64": (inputs(shape=[2**32, 2**32], data=b""), f"has {2**64}"),
     "more dimensions than there are": (inputs(shape=[1] * 8 + [2]), "9 exceeds max_array_len(8)"),
     "a list said to be huge": (b"\xdd\xff\xff\xff\xff", "4294967295 exceeds max_array_len(8)"),
-    "a map said to be huge": (b"\xdf\xff\xff\xff\xff", "4294967295 exceeds max_map_len(8)"),
+    "a map said to be huge": (b"\xdf\xff\xff\xff\xff", "4294967295 exceeds max_map_len(16)"),
     "data said to be huge": (b"\xc6\xff\xff\xff\xff", NOT_ONE_MAP),
     "text said to be huge": (b"\xdb\xff\xff\xff\xff", NOT_ONE_MAP),
     "nested lists": (b"\x91" * 100_000, NOT_ONE_MAP),

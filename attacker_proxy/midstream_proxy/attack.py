@@ -104,8 +104,9 @@ class AttackedRun:
         self._follow(batch.seq)
         device = self.settings.device
         seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
-        attacked = move(self.settings.attacker, self.player, seen, self._view())
-        return WireBatch(batch.seq, batch.seq, attacked.cpu(), batch.labels)
+        view = self._view()
+        attacked = move(self.settings.attacker, self.player, seen, view)
+        return WireBatch(batch.seq, batch.seq, attacked.cpu(), batch.labels, view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:

@@ -1,14 +1,19 @@
 """The attackers, as thin, stateful shells round the strategies."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from torch import Tensor
 
-from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_attack, steps_by_rule
+from midstream.curvature import InverseHessian
+from midstream.gradients import Gradient
+from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_attack
 from midstream.momentum import MomentumHistory
+from midstream.objective import Goal, Objective, check_goal, objective
 from midstream.players import Batch, View
-from midstream.second_order import level_2_vector
+from midstream.second_order import level_2_vector, optimal_contraction_vector
+from midstream.smoothness import StepRule
 from midstream.strategies import level_0, level_1_attack
 
 
@@ -20,23 +25,65 @@ class NoAttack:
         return level_0(batch.inputs)
 
 
-class WithMomentum:
-    """An attack whose perturbations are blended with what was last done to the same input (paper A.1.1).
+@dataclass(kw_only=True)
+class GradientAttacker:
+    """What every attacker along a gradient has in common: a memory, and a loss that it raises.
 
     Args:
-        beta: weight of the last perturbation; 0 forgets.
+        beta: weight of the last perturbation of the same input (paper A.1.1); 0 forgets.
+        validation: `public`, the run's validation set, or `minibatch`, for an attacker that has none and puts
+            the clean batch in its place (paper A.2.4).
+        goal: `untargeted`; `conversion` of other classes to the target, or `evasion` of it (paper 6.4).
+        target: index of the target class; -1 for none.
     """
 
-    def __init__(self, *, beta: float = 0.95) -> None:
-        self.history = MomentumHistory(beta)
+    beta: float = 0.95
+    validation: Literal["public", "minibatch"] = "public"
+    goal: Goal = "untargeted"
+    target: int = -1
+    history: MomentumHistory = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_goal(self.goal, self.target)
+        self.history = MomentumHistory(self.beta)
+
+    def vector(self, batch: Batch, view: View) -> Gradient:
+        """Return the `u` in parameter space that each input is moved against, along `-B_x u`."""
+        raise NotImplementedError
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the attack as it would be without memory."""
-        raise NotImplementedError
+        return level_1_attack(
+            view.model,
+            batch.inputs,
+            batch.labels,
+            validation_gradient=self.vector(batch, view),
+            budget=view.budget,
+            loss=view.loss,
+        )
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return `Proj(β δᴴ(x) + (1 - β) δ*)`, in pixel units."""
         return self.history.blend(batch.inputs, self.fresh(batch, view), view.budget)
+
+    def validation_set(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
+        """Return the examples that stand for Dval, inputs and labels."""
+        if self.validation == "minibatch":
+            return batch.inputs, batch.labels
+        return view.validation_inputs, view.validation_labels
+
+    def objective(self, batch: Batch, view: View) -> Objective:
+        """Return the loss that is raised."""
+        found = objective(self.goal, *self.validation_set(batch, view), target=self.target)
+        if self.validation == "public" and len(found.labels) == 0:
+            raise ValueError(f"no validation example is there for {self.goal} of class {self.target}")
+        return found
+
+    def gradient(self, batch: Batch, view: View) -> Gradient:
+        """Return v of the loss that is raised."""
+        if self.validation == "public" and self.goal == "untargeted":
+            return view.validation_gradient()  # common knowledge, which the server may have computed
+        return self.objective(batch, view).gradient(view.model, loss=view.loss)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the history."""
@@ -47,96 +94,134 @@ class WithMomentum:
         self.history.load_state_dict(state)
 
 
-class Level1(WithMomentum):
+@dataclass(kw_only=True)
+class Level1(GradientAttacker):
     """`δ* = -e(B_x v)`: raise the validation loss after the step, to first order (Theorem 1)."""
 
-    def fresh(self, batch: Batch, view: View) -> Tensor:
-        """Return the level-1 attack at the live parameters."""
-        return level_1_attack(
-            view.model,
-            batch.inputs,
-            batch.labels,
-            validation_gradient=view.validation_gradient(),
-            budget=view.budget,
-            loss=view.loss,
-        )
+    def vector(self, batch: Batch, view: View) -> Gradient:
+        """Return v."""
+        return self.gradient(batch, view)
 
 
-class LevelK(WithMomentum):
+@dataclass(kw_only=True)
+class Conversion(Level1):
+    """`δ* = -e(B_x v)`, v of `-Σ L(z, label = target)`: have other classes taken for the target (6.4)."""
+
+    goal: Goal = field(default="conversion", init=False)
+
+
+@dataclass(kw_only=True)
+class Evasion(Level1):
+    """`δ* = -e(B_x v)`, v of the target class's loss: have the target taken for another class (6.4)."""
+
+    goal: Goal = field(default="evasion", init=False)
+
+
+@dataclass(kw_only=True)
+class LevelK(StepRule, GradientAttacker):
     """Nested PGD against the defender of level k - 1 that it expects (Remark 1).
 
     Args:
         k: the level, at least 2.
-        steps: PGD steps; 0 takes them from the paper's rule.
         step_size: Δ_k; infinite in the paper's practice.
         opponent_step_size: Δ_{k-1} of the defender it expects.
         opponent_epsilon: the budget it expects the defender to have; -1 for its own.
-        smoothness: M of the rule; the paper estimates 0.203 for MNIST.
-        c: c of the rule; 2 for MNIST.
-        beta: weight of the last perturbation of the same input; 0 forgets.
     """
 
-    def __init__(
-        self,
-        *,
-        k: int,
-        steps: int = 0,
-        step_size: float = INFINITE,
-        opponent_step_size: float = INFINITE,
-        opponent_epsilon: float = -1.0,
-        smoothness: float = 0.203,
-        c: float = 2.0,
-        beta: float = 0.95,
-    ) -> None:
-        super().__init__(beta=beta)
-        self.k = at_least_2(k)
-        check_steps(steps or 1, step_size, opponent_step_size)
-        self.steps = steps
-        self.step_size = step_size
-        self.opponent_step_size = opponent_step_size
-        self.opponent_epsilon = opponent_epsilon
-        self.smoothness = smoothness
-        self.c = c
+    k: int
+    step_size: float = INFINITE
+    opponent_step_size: float = INFINITE
+    opponent_epsilon: float = -1.0
+
+    def __post_init__(self) -> None:
+        StepRule.__post_init__(self)
+        GradientAttacker.__post_init__(self)
+        at_least_2(self.k)
+        check_steps(self.steps or 1, self.step_size, self.opponent_step_size)
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k attack at the live parameters."""
         expected = view.budget.epsilon if self.opponent_epsilon < 0 else self.opponent_epsilon
-        rule = steps_by_rule(self.k, smoothness=self.smoothness, epsilon=view.budget.epsilon, c=self.c)
         return level_k_attack(
             view.model,
             batch.inputs,
             batch.labels,
-            validation_gradient=view.validation_gradient(),
+            validation_gradient=self.gradient(batch, view),
             budget=view.budget,
             opponent=replace(view.budget, epsilon=expected),
-            steps=self.steps or rule,
+            steps=self.count(self.k, view),
             learning_rate=view.learning_rate,
             step_size=self.step_size,
             opponent_step_size=self.opponent_step_size,
             loss=view.loss,
         )
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the history and M."""
+        return StepRule.state_dict(self) | GradientAttacker.state_dict(self)
 
-class Level2ClosedForm(WithMomentum):
-    """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: level 2 as ε goes to 0 (Theorem 2, Corollary 3)."""
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a history and M."""
+        StepRule.load_state_dict(self, state)
+        GradientAttacker.load_state_dict(self, {key: state[key] for key in state.keys() - {"smoothness"}})
 
-    def fresh(self, batch: Batch, view: View) -> Tensor:
-        """Return the closed form of level 2 at the live parameters."""
-        vector = level_2_vector(
+
+@dataclass(kw_only=True)
+class Level2ClosedForm(GradientAttacker):
+    """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: level 2 as ε goes to 0 (Theorem 2, Corollary 3).
+
+    Args:
+        learning_rate: η; 0 takes the run's.
+    """
+
+    learning_rate: float = 0.0
+
+    def vector(self, batch: Batch, view: View) -> Gradient:
+        """Return `v - η H Σ_j ∇θ L(x_j)`."""
+        raised = self.objective(batch, view)
+        return level_2_vector(
             view.model,
             batch.inputs,
             batch.labels,
-            view.validation_inputs,
-            view.validation_labels,
-            learning_rate=view.learning_rate,
-            validation_gradient=view.validation_gradient(),
+            raised.inputs,
+            raised.labels,
+            learning_rate=self.learning_rate or view.learning_rate,
+            validation_gradient=self.gradient(batch, view),
+            sign=raised.sign,
             loss=view.loss,
         )
-        return level_1_attack(
+
+
+@dataclass(kw_only=True)
+class Influence(InverseHessian, GradientAttacker):
+    """`δ* = -e(B_x H⁻¹ v)`: the influence function (eq. 8)."""
+
+    def __post_init__(self) -> None:
+        InverseHessian.__post_init__(self)
+        GradientAttacker.__post_init__(self)
+
+    def vector(self, batch: Batch, view: View) -> Gradient:
+        """Return `H⁻¹ v`, H that of the validation loss whatever the goal."""
+        return self.influence(view, *self.validation_set(batch, view), self.gradient(batch, view))
+
+
+@dataclass(kw_only=True)
+class OptimalContraction(Influence):
+    """`δ* = -e(B_x [H⁻¹ v - η Σ_j ∇θ L(x_j)])`: optimal contraction (Corollary 1).
+
+    Args:
+        learning_rate: η; 0 takes the run's.
+    """
+
+    learning_rate: float = 0.0
+
+    def vector(self, batch: Batch, view: View) -> Gradient:
+        """Return `H⁻¹ v - η Σ_j ∇θ L(x_j)`."""
+        return optimal_contraction_vector(
             view.model,
             batch.inputs,
             batch.labels,
-            validation_gradient=vector,
-            budget=view.budget,
+            super().vector(batch, view),
+            learning_rate=self.learning_rate or view.learning_rate,
             loss=view.loss,
         )

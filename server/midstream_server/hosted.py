@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
@@ -88,7 +88,7 @@ class HostedRun:
             )
             self.state = "running"
             try:
-                step = await self._in_worker(lambda: self._train(checked))
+                step = await self._in_worker(lambda: self._train(checked, batch.report))
             except PlayerError as error:
                 raise Problem(500, "The defender failed", f"{error}; the batch was not trained on") from error
             except DivergedError as error:
@@ -118,8 +118,8 @@ class HostedRun:
             )
         return answer | {"next_seq": self.version, "replay": True}
 
-    def _train(self, batch: Batch) -> Step:
-        step = self.recorded.train(batch)
+    def _train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
+        step = self.recorded.train(batch, reported)
         self.published.publish()
         return step
 

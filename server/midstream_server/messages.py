@@ -166,6 +166,8 @@ class Record(Message):
     loss: float
     correction: float = Field(description="Mean distance the defender moved an input, in pixel units.")
     seconds: float = Field(description="Time the defence and the step took.")
+    attacker: dict[str, float] | None = Field(description="What the attacker reports of its move.")
+    defender: dict[str, float] | None = Field(description="What the defender reports of its move.")
     test_accuracy: float | None
     test_loss: float | None
     validation_accuracy: float | None

@@ -1,6 +1,7 @@
 """A training run that keeps its history: metrics, samples, checkpoint and result."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -34,14 +35,20 @@ class RecordedRun:
         self.result: dict[str, Any] | None = None
         self.started: float | None = None
         self._last: Step | None = None
+        self._attacker_reported: dict[str, float] = {}
         folder.write_json("specification.json", run.specification.model_dump())
         folder.write_json("environment.json", describe(run.device))
 
-    def train(self, batch: Batch) -> Step:
-        """Take one step; see `TrainingRun.train`."""
+    def train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
+        """Take one step; see `TrainingRun.train`.
+
+        Args:
+            batch: the minibatch.
+            reported: numbers that the attacker wants in the metrics; the defender does not see them.
+        """
         if self.started is None:
             self.started = time.time()
-        self._last = self.run.train(batch)
+        self._last, self._attacker_reported = self.run.train(batch), dict(reported)
         return self._last
 
     def settle(self) -> dict[str, Any]:
@@ -54,6 +61,8 @@ class RecordedRun:
             "loss": step.loss,
             "correction": step.correction,
             "seconds": step.seconds,
+            "attacker": self._attacker_reported or None,
+            "defender": step.reported or None,
         }
         if self.run.evaluation_due():
             self.evaluation = self.run.evaluate()

@@ -32,6 +32,7 @@ class Step:
         received: the first few inputs as they arrived.
         defended: the same inputs after the defence.
         labels: their labels.
+        reported: what the defender said of its move, by name.
     """
 
     step: int
@@ -41,6 +42,7 @@ class Step:
     received: Tensor
     defended: Tensor
     labels: Tensor
+    reported: dict[str, float]
 
 
 class DivergedError(ArithmeticError):
@@ -147,7 +149,8 @@ class TrainingRun:
         """
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
-        defended = move(self.specification.defender, self.defender, batch, self.view())
+        view = self.view()
+        defended = move(self.specification.defender, self.defender, batch, view)
         loss = cross_entropy(self.model(defended), batch.labels)
         if not loss.isfinite():
             raise DivergedError(f"the training loss of batch {batch.seq} is {loss.item()}")
@@ -163,6 +166,7 @@ class TrainingRun:
             received=batch.inputs[:8].cpu(),
             defended=defended[:8].cpu(),
             labels=batch.labels[:8].cpu(),
+            reported=view.reports,
         )
 
     def evaluation_due(self) -> bool:

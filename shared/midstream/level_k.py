@@ -164,7 +164,8 @@ def step_size_by_rule(k: int, *, smoothness: float, epsilon: float) -> float:
     >>> round(1 / step_size_by_rule(4, smoothness=0.203, epsilon=3.0), 3)
     3.244
     """
-    return 1 / (smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2))
+    slope = smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2)
+    return 1 / slope if slope else INFINITE
 
 
 def steps_by_rule(k: int, *, smoothness: float, epsilon: float, c: float) -> int:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from midstream.gradients import Gradient, trainable, validation_gradient
-from midstream.hessian import hessian_vector_product
 from midstream.loss import Loss, cross_entropy
 
 Goal = Literal["untargeted", "conversion", "evasion"]
@@ -16,9 +15,6 @@ Goal = Literal["untargeted", "conversion", "evasion"]
 @dataclass(frozen=True)
 class Objective:
     """`sign · Σ_z L_θ(z)` over a set of examples: the loss in an attacker's utility (paper eq. 5 and 6.4).
-
-    Every strategy reaches the objective through its gradient and its products with the Hessian, which are
-    those of the set's loss, times the sign.
 
     Attributes:
         inputs: `(examples, *input)`; there may be none.
@@ -34,20 +30,8 @@ class Objective:
         """Return `sign · Σ_z ∇θ L_θ(z)`, to stand in the place of `v`; zero where the set is empty."""
         if len(self.labels) == 0:
             return {name: torch.zeros_like(value) for name, value in trainable(model).items()}
-        return self._signed(validation_gradient(model, self.inputs, self.labels, loss=loss))
-
-    def hessian_vector_product(
-        self, model: nn.Module, vector: Gradient, *, loss: Loss = cross_entropy
-    ) -> Gradient:
-        """Return `sign · Σ_z ∇²θ L_θ(z) u`; zero where the set is empty."""
-        if len(self.labels) == 0:
-            return {name: torch.zeros_like(value) for name, value in vector.items()}
-        return self._signed(hessian_vector_product(model, self.inputs, self.labels, vector, loss=loss))
-
-    def _signed(self, vector: Gradient) -> Gradient:
-        if self.sign == 1:
-            return vector
-        return {name: self.sign * value for name, value in vector.items()}
+        v = validation_gradient(model, self.inputs, self.labels, loss=loss)
+        return v if self.sign == 1 else {name: self.sign * value for name, value in v.items()}
 
 
 def objective(goal: Goal, inputs: Tensor, labels: Tensor, *, target: int = -1) -> Objective:

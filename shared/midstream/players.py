@@ -4,8 +4,11 @@ An attacker and a defender are the same shape: an object with `perturb(batch, vi
 is the proxy, the defender's the training server.
 """
 
+import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from reprlib import repr as shortened
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +19,9 @@ from midstream.gradients import Gradient
 from midstream.loss import Loss
 from midstream.seeds import generator
 from midstream.training_step import TrainingStep
+
+REPORTS = 16
+"""Numbers that a player may report of one move."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class View:
     role: str
     gradient_source: Callable[[], Gradient]
     step_source: Callable[[], TrainingStep] = _no_optimizer
+    reports: dict[str, float] = field(default_factory=dict)
 
     def validation_gradient(self) -> Gradient:
         """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.
@@ -84,6 +91,17 @@ class View:
             LookupError: this player's host does not show it.
         """
         return self.step_source()
+
+    def report(self, name: str, value: float) -> None:
+        """Put a number about this move into the run's metrics, such as a solver's residual.
+
+        Raises:
+            ValueError: the number is not finite, the name is not lower case, or there are too many.
+        """
+        check_report(name, value)
+        self.reports[name] = float(value)
+        if len(self.reports) > REPORTS:
+            raise ValueError(f"{name!r} is one report too many; a move has at most {REPORTS}")
 
     def generator(self, seq: int) -> torch.Generator:
         """Return the random numbers that belong to this player at batch `seq`, on the CPU."""
@@ -105,6 +123,18 @@ class Player(Protocol):
         exceed its budget. Whatever is raised here, a wrong shape, a NaN or an infinity stops the batch
         with an error that names the player: nothing unattacked or undefended slips through.
         """
+
+
+def check_report(name: object, value: object) -> None:
+    """Refuse a number that cannot stand in the metrics.
+
+    Raises:
+        ValueError: it is not finite, or its name is not lower case.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise ValueError(f"{shortened(name)} is no name of a report: lower case, at most 40 characters")
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"report {name} is {shortened(value)}, which is not a finite number")
 
 
 class PlayerError(RuntimeError):

@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Kind = Literal["attackers", "defenders", "models", "datasets"]
 
@@ -131,6 +131,10 @@ def _convert(value: str, kind: Any, what: str) -> Any:
         if value not in ("true", "false"):
             raise PluginError(f"{what} is {value!r}, not true or false")
         return value == "true"
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise PluginError(_unknown(f"value of {what.removeprefix('option ')}", value, get_args(kind)))
+        return value
     if kind in (int, float):
         try:
             return kind(value)

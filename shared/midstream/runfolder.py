@@ -65,7 +65,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def as_csv(records: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
-    """Return records as CSV, an empty cell where one has no value.
+    """Return records as CSV, an empty cell where one has no value, and JSON where it has several.
 
     >>> as_csv([{"step": 1, "loss": None}], ["step", "loss"])
     'step,loss\\r\\n1,\\r\\n'
@@ -73,5 +73,6 @@ def as_csv(records: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns))
     writer.writeheader()
-    writer.writerows(records)
+    for record in records:
+        writer.writerow({k: json.dumps(v) if isinstance(v, dict) else v for k, v in record.items()})
     return text.getvalue()

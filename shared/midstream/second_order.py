@@ -21,6 +21,7 @@ def level_2_vector(
     *,
     learning_rate: float,
     validation_gradient: Gradient,
+    sign: float = 1.0,
     loss: Loss = cross_entropy,
 ) -> Gradient:
     """Return `v - η H Σ_j ∇θ L_θ(x_j)`, of which `∓e(B_x ·)` is level 2 (paper Theorem 2, Corollary 3).
@@ -35,6 +36,7 @@ def level_2_vector(
         validation_labels: `(examples,)`.
         learning_rate: η, against the sum of the batch's losses.
         validation_gradient: `v` at θ_t.
+        sign: of the validation loss in the objective that `v` is the gradient of; -1 where it is lowered.
         loss: a loss that sums over its batch.
 
     >>> import torch, midstream
@@ -47,7 +49,7 @@ def level_2_vector(
     """
     step = _batch_gradient(model, inputs, labels, loss)
     curved = hessian_vector_product(model, validation_inputs, validation_labels, step, loss=loss)
-    return {name: v - learning_rate * curved[name] for name, v in validation_gradient.items()}
+    return {name: v - sign * learning_rate * curved[name] for name, v in validation_gradient.items()}
 
 
 def influence_vector(

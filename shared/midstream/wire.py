@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from reprlib import repr as shortened
 from typing import Any
@@ -18,6 +18,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+
+from midstream.players import REPORTS, check_report
 
 PROTOCOL = 1
 BATCH_TYPE = "application/msgpack"
@@ -32,7 +34,7 @@ _DTYPES: dict[str, tuple[torch.dtype, str]] = {
     "int64": (torch.int64, "<i8"),
 }
 _NAMES = {dtype: name for name, (dtype, _) in _DTYPES.items()}
-_FIELDS = {"protocol", "seq", "parameters_version", "inputs", "labels"}
+_FIELDS = {"protocol", "seq", "parameters_version", "report", "inputs", "labels"}
 
 
 class WireError(ValueError):
@@ -48,12 +50,14 @@ class WireBatch:
         parameters_version: the θ it was computed against; None on the clean leg.
         inputs: uint8 pixels, or float32 in the pixel range.
         labels: class indices, int64.
+        report: numbers by name that whoever attacked it wants in the run's metrics; nothing depends on them.
     """
 
     seq: int
     parameters_version: int | None
     inputs: Tensor
     labels: Tensor
+    report: Mapping[str, float] = field(default_factory=dict)
 
 
 def encode_batch(batch: WireBatch) -> list[Buffer]:
@@ -66,12 +70,15 @@ def encode_batch(batch: WireBatch) -> list[Buffer]:
     tensor([3])
     """
     packer = msgpack.Packer()
-    head = packer.pack_map_header(len(_FIELDS))
-    for key, value in (
-        ("protocol", PROTOCOL),
-        ("seq", batch.seq),
-        ("parameters_version", batch.parameters_version),
-    ):
+    fields: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "seq": batch.seq,
+        "parameters_version": batch.parameters_version,
+    }
+    if batch.report:
+        fields["report"] = dict(batch.report)
+    head = packer.pack_map_header(len(fields) + 2)
+    for key, value in fields.items():
         head += packer.pack(key) + packer.pack(value)
     return [
         head + packer.pack("inputs"),
@@ -98,12 +105,17 @@ def decode_batch(body: bytes) -> WireBatch:
     """
     try:
         fields = msgpack.unpackb(
-            body, max_str_len=64, max_array_len=8, max_map_len=8, max_ext_len=0, max_bin_len=len(body)
+            body,
+            max_str_len=64,
+            max_array_len=8,
+            max_map_len=REPORTS,
+            max_ext_len=0,
+            max_bin_len=len(body),
         )
     except (ValueError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise WireError(f"the body is not one MessagePack map of a batch: {reason}") from error
-    fields = _map(fields, _FIELDS, "the batch", optional={"parameters_version"})
+    fields = _map(fields, _FIELDS, "the batch", optional={"parameters_version", "report"})
     if type(fields["protocol"]) is not int or fields["protocol"] != PROTOCOL:
         raise WireError(f"protocol is {shortened(fields['protocol'])}; this side speaks {PROTOCOL}")
     version = fields.get("parameters_version")
@@ -112,7 +124,19 @@ def decode_batch(body: bytes) -> WireBatch:
         parameters_version=None if version is None else _count(version, "parameters_version"),
         inputs=_decode_tensor(fields["inputs"], "inputs"),
         labels=_decode_tensor(fields["labels"], "labels"),
+        report=_decode_report(fields.get("report", {})),
     )
+
+
+def _decode_report(value: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise WireError("report is not a map")
+    for name, number in value.items():
+        try:
+            check_report(name, number)
+        except ValueError as error:
+            raise WireError(f"report: {error}") from error
+    return {name: float(number) for name, number in value.items()}
 
 
 def _decode_tensor(value: Any, name: str) -> Tensor:

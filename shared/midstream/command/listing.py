@@ -1,12 +1,16 @@
 """`midstream play --list`: every attacker and defender with its options and its place in the paper."""
 
 import inspect
+import re
+import textwrap
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from midstream import plugins
+
+_WIDTH = 110
 
 
 def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -28,6 +32,27 @@ def _describe(kind: plugins.Kind, name: str) -> Iterator[str]:
     player = plugins.find(kind, name)
     summary = (inspect.getdoc(player) or "").partition("\n")[0]
     yield f"  {name:<20} {summary}"
-    for option in inspect.signature(player).parameters.values():
-        default = "" if option.default is option.empty else f" = {option.default}"
-        yield f"  {'':<20}   {option.name}{default}"
+    explained = option_texts(player)
+    options = inspect.signature(player).parameters.values()
+    for option in sorted(options, key=lambda option: option.default is not option.empty):
+        default = "required" if option.default is option.empty else f"{option.default}"
+        head = f"    {option.name} = {default}"
+        yield (
+            textwrap.fill(
+                explained.get(option.name, ""),
+                _WIDTH,
+                initial_indent=f"{head:<30} ",
+                subsequent_indent=" " * 31,
+            )
+            or head
+        )
+
+
+def option_texts(player: Any) -> dict[str, str]:
+    """Return what the docstrings of a player and its bases say of each option, under `Args:`."""
+    texts: dict[str, str] = {}
+    for described in reversed(inspect.getmro(player) if inspect.isclass(player) else [player]):
+        _, _, arguments = inspect.cleandoc(described.__doc__ or "").partition("\nArgs:\n")
+        for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE):
+            texts[name] = " ".join(text.split())
+    return texts

@@ -84,7 +84,8 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
                     length=specification.batch_length(seq, run.train_size),
                     input_shape=run.input_shape,
                     classes=len(run.classes),
-                )
+                ),
+                batch.report,
             )
             follow(seq + 1, run.total_steps, describe(recorded.settle(), recorded))
     finally:
