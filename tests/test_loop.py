@@ -104,6 +104,28 @@ def test_the_gradients_of_a_running_step_are_left_alone(data: Split) -> None:
     assert not torch.equal(corrected, x)
 
 
+def test_dropout_is_not_guessed_and_stays_on_for_the_step(data: Split) -> None:
+    plain, dropping = fresh_model(), digits_cnn((1, 8, 8), 10, dropout=0.5)
+    dropping.load_state_dict(plain.state_dict())
+    x, y = data.train.inputs[:8], data.train.labels[:8]
+    defended = [
+        Defender(model, data.validation.inputs, data.validation.labels, epsilon=1.0)(x, y)
+        for model in (plain, dropping)
+    ]
+    assert torch.equal(*defended)
+    assert all(layer.training for layer in dropping.modules())
+
+
+def test_batch_norm_over_the_batch_is_refused(data: Split) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1), fresh_model())
+    defender = Defender(model, data.validation.inputs, data.validation.labels, epsilon=1.0)
+    x, y = data.train.inputs[:8], data.train.labels[:8]
+    with pytest.raises(ValueError, match="couples the examples"):
+        defender(x, y)
+    model.eval()
+    assert defender(x, y).shape == x.shape
+
+
 def test_a_budget_that_is_none_is_refused_at_once(data: Split) -> None:
     with pytest.raises(ValueError, match="epsilon must be finite"):
         Defender(fresh_model(), data.validation.inputs, data.validation.labels, epsilon=-1.0)

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from midstream.plugins import PluginError, make
+from midstream.plugins import PluginError, configured, make
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -100,6 +101,17 @@ def test_an_option_where_there_are_none(plugin: str) -> None:
 
 def test_an_object_that_can_be_called(plugin: str) -> None:
     assert type(make("attackers", f"{plugin}:ready,step=2")).__name__ == "Plain"
+
+
+def test_what_the_caller_passes_is_no_option() -> None:
+    model = configured("models", "digits-cnn,dropout=0.5", given=2)((1, 8, 8), 3)
+    assert model(torch.rand(1, 1, 8, 8)).shape == (1, 3)
+    with pytest.raises(
+        PluginError, match=r"no option of model 'digits-cnn' called 'classes'\. Known: dropout"
+    ):
+        configured("models", "digits-cnn,classes=3", given=2)
+    with pytest.raises(PluginError, match="option 'dropout' of 'digits-cnn' is 'half', not a number"):
+        configured("models", "digits-cnn,dropout=half", given=2)
 
 
 @pytest.mark.parametrize("allowed", [[], None])

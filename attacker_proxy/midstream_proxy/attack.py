@@ -88,7 +88,7 @@ class AttackedRun:
         self.budget = Budget(epsilon, settings.norm or specification.norm)
         shape, classes = tuple(described["input_shape"]), len(described["classes"])
         self._model = build_model(described["model"], shape, classes, allowed=settings.allowed)
-        self._model.to(settings.device)
+        self._model.to(settings.device).eval()
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._version: int | None = None

@@ -13,8 +13,9 @@ from midstream.datasets import Split
 from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
 from midstream.models import build_model
+from midstream.modes import layers_in_training_mode, switched
 from midstream.players import Batch, Player, View, move
-from midstream.seeds import derive
+from midstream.seeds import seeded
 from midstream.specification import Specification
 from midstream.training_step import TrainingStep, training_step
 from midstream_server.evaluation import Evaluation, evaluate
@@ -52,8 +53,8 @@ class DivergedError(ArithmeticError):
 class TrainingRun:
     """A model in training, defended.
 
-    The only methods that change the model are `train` and, for its duration, `evaluate`; they belong to
-    one thread at a time.
+    The only method that changes the model is `train`; it belongs to one thread at a time. Outside of the step
+    that it takes, the model is in evaluation mode.
 
     Args:
         specification: what to train, on what, how.
@@ -87,6 +88,8 @@ class TrainingRun:
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
         self.total_steps = specification.total_steps(self.train_size)
         self.model = initial_model(specification, self.input_shape, len(self.classes), allowed).to(device)
+        self._trained = layers_in_training_mode(self.model)
+        self.model.eval()
         optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
         self.optimizer = optimizers[specification.optimizer](
             self.model.parameters(), lr=specification.learning_rate
@@ -143,6 +146,9 @@ class TrainingRun:
     def train(self, batch: Batch) -> Step:
         """Defend one batch and take the step `θ ← θ - η ∇θ Σ L_θ(x'')` (paper eq. 3), by the optimizer.
 
+        The step alone is taken in training mode; what its layers draw derives from the run's seed and the
+        batch's number.
+
         Raises:
             midstream.players.PlayerError: the defender broke its rules; nothing was changed.
             DivergedError: the loss is infinite or NaN; nothing was changed.
@@ -151,7 +157,9 @@ class TrainingRun:
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
         view = self.view()
         defended = move(self.specification.defender, self.defender, batch, view)
-        loss = cross_entropy(self.model(defended), batch.labels)
+        seed = self.specification.seed
+        with seeded(self.device, seed, batch.seq, "step"), switched(self._trained, training=True):
+            loss = cross_entropy(self.model(defended), batch.labels)
         if not loss.isfinite():
             raise DivergedError(f"the training loss of batch {batch.seq} is {loss.item()}")
         self.optimizer.zero_grad()
@@ -175,19 +183,14 @@ class TrainingRun:
         return self.step > 0 and (self.step % every == 0 or self.step == self.total_steps)
 
     def evaluate(self) -> Evaluation:
-        """Return how good the model is at the live parameters, in evaluation mode."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            return evaluate(
-                self.model,
-                step=self.step,
-                validation=self._validation,
-                test=self._test,
-                target=self.specification.target,
-            )
-        finally:
-            self.model.train(training)
+        """Return how good the model is at the live parameters."""
+        return evaluate(
+            self.model,
+            step=self.step,
+            validation=self._validation,
+            test=self._test,
+            target=self.specification.target,
+        )
 
 
 def initial_model(
@@ -197,6 +200,5 @@ def initial_model(
     allowed: Collection[str] | None = None,
 ) -> nn.Module:
     """Return the model at θ_0, drawn from the run's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(specification.seed, "model"))
+    with seeded(torch.device("cpu"), specification.seed, "model"):
         return build_model(specification.model, input_shape, classes, allowed=allowed)

@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from midstream.budget import Budget, Norm
-from midstream.gradients import CHUNK, validation_gradient
+from midstream.gradients import CHUNK, refuse_coupled_examples, validation_gradient
 from midstream.loss import Loss, cross_entropy
+from midstream.modes import layers_in_training_mode, switched
 from midstream.strategies import level_1_defense
 
 
@@ -12,8 +13,9 @@ class Defender:
     """Corrects each minibatch so that the step it causes lowers the loss on data you trust.
 
     `x'' = clamp(x' + ε e(B_x' v))`, the level-1 defence (paper Theorem 1), at the model's parameters at the
-    time of the call. A call costs about three forward passes over the validation set and four over the
-    batch, and leaves the model, its mode and its gradients as they were.
+    time of the call, taken in evaluation mode: what a layer such as dropout will do in the step is not known
+    beforehand. A call costs about three forward passes over the validation set and four over the batch, and
+    leaves the model, its mode and its gradients as they were.
 
     Args:
         model: the model being trained.
@@ -52,15 +54,21 @@ class Defender:
         self.chunk_size = chunk_size
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the corrected inputs, to train on in place of `inputs`."""
-        v = validation_gradient(
-            self.model,
-            self.validation_inputs,
-            self.validation_labels,
-            loss=self.loss,
-            chunk_size=self.chunk_size,
-        )
-        correction = level_1_defense(
-            self.model, inputs, labels, validation_gradient=v, budget=self.budget, loss=self.loss
-        )
+        """Return the corrected inputs, to train on in place of `inputs`.
+
+        Raises:
+            ValueError: the model has batch norm over batch statistics, which couples the examples.
+        """
+        refuse_coupled_examples(self.model)
+        with switched(layers_in_training_mode(self.model), training=False):
+            v = validation_gradient(
+                self.model,
+                self.validation_inputs,
+                self.validation_labels,
+                loss=self.loss,
+                chunk_size=self.chunk_size,
+            )
+            correction = level_1_defense(
+                self.model, inputs, labels, validation_gradient=v, budget=self.budget, loss=self.loss
+            )
         return self.budget.perturb(inputs, correction)

@@ -13,10 +13,12 @@ def build_model(
 ) -> nn.Module:
     """Return the network that a name stands for, its convolutions laid out channels-last.
 
-    That layout is the faster one on a CPU, and both sides must have the same for equal bits.
+    That layout is the faster one on a CPU, and both sides must have the same for equal bits. The network is
+    in the mode that its maker left it in, which is training mode for most.
 
     Args:
-        name: an installed name or `package.module:function`, called with `(input_shape, classes)`.
+        name: an installed name or `package.module:function`, called with `(input_shape, classes)`, and its
+            options, such as `mnist-cnn,dropout=0.2`.
         input_shape: shape of one input.
         classes: how many classes there are.
         allowed: the paths that may be imported, where the name came over a network; None allows all.
@@ -27,7 +29,7 @@ def build_model(
     >>> sum(p.numel() for p in build_model("mnist-cnn", (1, 28, 28), 10).parameters())
     92330
     """
-    factory = plugins.find("models", name, allowed=allowed)
+    factory = plugins.configured("models", name, allowed=allowed, given=2)
     try:
         model = factory(input_shape, classes)
     except Exception as error:

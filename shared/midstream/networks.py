@@ -1,8 +1,12 @@
 """The paper's three networks (A.1.2), and a small one for 8×8 digits.
 
 Each is a function `(input_shape, classes) -> nn.Module`; any other function of that form can be named as
-`package.module:function`. Pooling stands before the ReLU: the two commute exactly, and so the ReLU works
-on a quarter of the values.
+`package.module:function`, and its keyword arguments as options behind the name. Pooling stands before the
+ReLU: the two commute exactly, and so the ReLU works on a quarter of the values.
+
+`dropout` is the share of nodes that a training step drops behind each hidden ReLU (paper A.2.3): three layers
+of it in the MNIST network, as the paper counts them. Without it a network has no such layer; with it the
+names, the shapes and the initial values of the parameters stay the same.
 """
 
 import torch
@@ -11,22 +15,22 @@ from torch import Tensor, nn
 Shape = tuple[int, ...]
 
 
-def digits_cnn(input_shape: Shape, classes: int) -> nn.Module:
+def digits_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return a network for 8×8 images: conv 16 and 32 (3×3), fc 64; 13,706 parameters."""
     convolutions = [*_stage(input_shape[0], 16, kernel=3), *_stage(16, 32, kernel=3, pool=True)]
-    return _classifier(convolutions, input_shape, hidden=64, classes=classes)
+    return _classifier(convolutions, input_shape, hidden=64, classes=classes, dropout=dropout)
 
 
-def mnist_cnn(input_shape: Shape, classes: int) -> nn.Module:
+def mnist_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the paper's MNIST network: conv 16 and 64 (5×5), fc 64; 92,330 parameters."""
     convolutions = [
         *_stage(input_shape[0], 16, kernel=5, pool=True),
         *_stage(16, 64, kernel=5, pool=True),
     ]
-    return _classifier(convolutions, input_shape, hidden=64, classes=classes)
+    return _classifier(convolutions, input_shape, hidden=64, classes=classes, dropout=dropout)
 
 
-def cifar_cnn(input_shape: Shape, classes: int) -> nn.Module:
+def cifar_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the paper's CIFAR network: conv 128, 128, 512, average pool 3×3, fc 256.
 
     The paper leaves the kernels open; 3×3 without padding and with two 2×2 poolings give
@@ -38,10 +42,10 @@ def cifar_cnn(input_shape: Shape, classes: int) -> nn.Module:
         *_stage(128, 512, kernel=3),
         nn.AvgPool2d(3),
     ]
-    return _classifier(convolutions, input_shape, hidden=256, classes=classes)
+    return _classifier(convolutions, input_shape, hidden=256, classes=classes, dropout=dropout)
 
 
-def photo_cnn(input_shape: Shape, classes: int) -> nn.Module:
+def photo_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the paper's network for 256×256 photos: conv 64, 64, 64, 512, average pool 7×7, fc 128.
 
     Strides are 4, 3, 2, 1; kernels, open in the paper, are 5×5: 1,095,426 parameters for two classes.
@@ -53,17 +57,17 @@ def photo_cnn(input_shape: Shape, classes: int) -> nn.Module:
         *_stage(64, 512, kernel=5, padding=2),
         nn.AvgPool2d(7),
     ]
-    return _classifier(convolutions, input_shape, hidden=128, classes=classes)
+    return _classifier(convolutions, input_shape, hidden=128, classes=classes, dropout=dropout)
 
 
-def auto(input_shape: Shape, classes: int) -> nn.Module:
+def auto(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the one of these networks that fits the images' size: up to 15, 28, 127 pixels, or more."""
     side = min(input_shape[1:])
     if side < 16:
-        return digits_cnn(input_shape, classes)
+        return digits_cnn(input_shape, classes, dropout=dropout)
     if side <= 28:
-        return mnist_cnn(input_shape, classes)
-    return (cifar_cnn if side < 128 else photo_cnn)(input_shape, classes)
+        return mnist_cnn(input_shape, classes, dropout=dropout)
+    return (cifar_cnn if side < 128 else photo_cnn)(input_shape, classes, dropout=dropout)
 
 
 def _stage(
@@ -73,11 +77,24 @@ def _stage(
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *pooling, nn.ReLU()]
 
 
-def _classifier(convolutions: list[nn.Module], input_shape: Shape, *, hidden: int, classes: int) -> nn.Module:
+def _classifier(
+    convolutions: list[nn.Module], input_shape: Shape, *, hidden: int, classes: int, dropout: float
+) -> nn.Module:
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            f"dropout is the share of nodes that a step drops, at least 0 and below 1, not {dropout}"
+        )
     features = _features(nn.Sequential(*convolutions), input_shape)
+    head = [nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+    return nn.Sequential(*(_dropping(layer, dropout) for layer in (*convolutions, *head)))
+
+
+def _dropping(layer: nn.Module, dropout: float) -> nn.Module:
+    if dropout == 0 or not isinstance(layer, nn.ReLU):
+        return layer
     return nn.Sequential(
-        *convolutions, nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes)
-    )
+        layer, nn.Dropout(dropout)
+    )  # within one place, so that no later layer changes its name
 
 
 def _features(convolutions: nn.Module, input_shape: Shape) -> int:

@@ -133,7 +133,10 @@ specification_options = together(
         "--dataset", help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:PATH or module:function."
     ),
     option("--image-size", type=int, help="Scale and crop a folder's images to this side length."),
-    option("--model", help="auto, digits-cnn, mnist-cnn, cifar-cnn, photo-cnn or module:function."),
+    option(
+        "--model",
+        help="auto, digits-cnn, mnist-cnn, cifar-cnn, photo-cnn or module:function; mnist-cnn,dropout=0.2.",
+    ),
     option("--train-size", type=int, help="Training examples to use; all by default."),
     option("--validation-size", type=int, help="Examples held out as the public validation set."),
     option("--batch-size", type=int, help="Examples a minibatch."),

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -104,6 +104,31 @@ def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> An
     >>> make("attackers", "level-1,beta=0.9").history.beta
     0.9
     """
+    try:
+        return configured(kind, text, allowed=allowed)()
+    except (TypeError, ValueError) as error:
+        if isinstance(error, PluginError):
+            raise
+        raise PluginError(f"{_SINGULAR[kind]} {text!r}: {error}") from error
+
+
+def configured(
+    kind: Kind, text: str, *, allowed: Collection[str] | None = None, given: int = 0
+) -> Callable[..., Any]:
+    """Return what `name,option=value,…` stands for, waiting for the arguments that are no options.
+
+    Args:
+        kind: what is looked for.
+        text: its name and its options, which are converted by its annotations.
+        allowed: as for `find`.
+        given: how many arguments the caller will pass by position; none of them is an option.
+
+    Raises:
+        PluginError: as for `find`, or there is no such option, or its value is none.
+
+    >>> configured("models", "mnist-cnn,dropout=0.2", given=2).keywords
+    {'dropout': 0.2}
+    """
     name, options = parse(text)
     if (level := re.fullmatch(r"level-(\d+)", name)) and name not in names(kind):
         if "k" in options:
@@ -112,18 +137,15 @@ def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> An
             )
         name, options = "level-k", {"k": level[1]} | options
     factory = find(kind, name, allowed=allowed)
-    known = inspect.signature(factory).parameters
+    known = list(inspect.signature(factory).parameters)[given:]
     described = factory.__init__ if inspect.isclass(factory) else factory
     hints = get_type_hints(described if inspect.isroutine(described) else type(described).__call__)
     values = {}
     for key, value in options.items():
         if key not in known:
-            raise PluginError(_unknown(f"option of {_SINGULAR[kind]} {name!r}", key, list(known)))
+            raise PluginError(_unknown(f"option of {_SINGULAR[kind]} {name!r}", key, known))
         values[key] = _convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
-    try:
-        return factory(**values)
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"{_SINGULAR[kind]} {text!r}: {error}") from error
+    return partial(factory, **values)
 
 
 def _convert(value: str, kind: Any, what: str) -> Any:

@@ -1,10 +1,15 @@
 """Every random draw derives from (seed, what it is for), and from nothing that happened before."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import shake_128
+from threading import RLock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+_GLOBAL = RLock()
 
 
 def derive(seed: int, *purpose: int | str) -> int:
@@ -19,6 +24,28 @@ def derive(seed: int, *purpose: int | str) -> int:
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
     """Return a torch generator on the CPU, seeded by `derive`."""
     return torch.Generator().manual_seed(derive(seed, *purpose))
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int, *purpose: int | str) -> Iterator[None]:
+    """Let layers draw from random numbers seeded by `derive`, and put torch's own back afterwards.
+
+    Layers such as dropout take no generator, so torch's global one is lent out: to one thread at a time.
+
+    Args:
+        device: where the layers compute.
+        seed: the run's seed.
+        purpose: what is drawn.
+
+    >>> def drawn() -> float:
+    ...     with seeded(torch.device("cpu"), 0, 7, "dropout"):
+    ...         return torch.rand(()).item()
+    >>> drawn() == drawn()
+    True
+    """
+    with _GLOBAL, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, *purpose))
+        yield
 
 
 def permutation(size: int, seed: int, *purpose: int | str) -> NDArray[np.int64]:

@@ -72,7 +72,9 @@ class Specification(BaseModel):
     image_size: int | None = Field(
         None, ge=8, le=1024, description="Side length to scale a folder's images to."
     )
-    model: str = Field(min_length=1, description="An installed name or package.module:function.")
+    model: str = Field(
+        min_length=1, description="An installed name or package.module:function, and its options."
+    )
     train_size: int | None = Field(None, ge=1, description="Training examples streamed; null for all.")
     validation_size: int = Field(ge=1, description="Examples held out of the training data as public Dval.")
     batch_size: int = Field(ge=1, description="Examples a minibatch; an epoch's last one may be smaller.")
