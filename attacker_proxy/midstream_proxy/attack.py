@@ -87,7 +87,13 @@ class AttackedRun:
         epsilon = defaults(specification.dataset)["epsilon"] if settings.epsilon is None else settings.epsilon
         self.budget = Budget(epsilon, settings.norm or specification.norm)
         shape, classes = tuple(described["input_shape"]), len(described["classes"])
-        self._model = build_model(described["model"], shape, classes, allowed=settings.allowed)
+        self._model = build_model(
+            described["model"],
+            shape,
+            classes,
+            batch_norm=specification.batch_norm,
+            allowed=settings.allowed,
+        )
         self._model.to(settings.device).eval()
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))

@@ -201,4 +201,10 @@ def initial_model(
 ) -> nn.Module:
     """Return the model at θ_0, drawn from the run's seed."""
     with seeded(torch.device("cpu"), specification.seed, "model"):
-        return build_model(specification.model, input_shape, classes, allowed=allowed)
+        return build_model(
+            specification.model,
+            input_shape,
+            classes,
+            batch_norm=specification.batch_norm,
+            allowed=allowed,
+        )

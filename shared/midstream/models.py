@@ -4,27 +4,43 @@ from collections.abc import Collection
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from midstream import plugins
+from midstream.gradients import refuse_coupled_examples
+from midstream.modes import BatchNorm
 
 
 def build_model(
-    name: str, input_shape: tuple[int, ...], classes: int, *, allowed: Collection[str] | None = None
+    name: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    batch_norm: BatchNorm = "refuse",
+    allowed: Collection[str] | None = None,
 ) -> nn.Module:
     """Return the network that a name stands for, its convolutions laid out channels-last.
 
     That layout is the faster one on a CPU, and both sides must have the same for equal bits. The network is
-    in the mode that its maker left it in, which is training mode for most.
+    in the mode that its maker left it in, which is training mode for most, but for its batch norm.
+
+    Batch norm in training mode couples the examples of a batch: an input has no derivative of its own, so
+    such a network is refused. In evaluation mode a layer uses its running statistics, and these stay what
+    the maker left there. Where that is mean 0 and variance 1, as in a new layer, it normalises nothing: it
+    is a scale and a shift of each channel, both trained.
 
     Args:
         name: an installed name or `package.module:function`, called with `(input_shape, classes)`, and its
             options, such as `mnist-cnn,dropout=0.2`.
         input_shape: shape of one input.
         classes: how many classes there are.
+        batch_norm: `refuse` a network that has it in training mode, or put it into `evaluation` mode, where
+            it is to stay.
         allowed: the paths that may be imported, where the name came over a network; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, it is not allowed, or it could not be built.
+        midstream.plugins.PluginError: there is no such model, it is not allowed, it could not be built, or it
+            has batch norm.
 
     >>> sum(p.numel() for p in build_model("mnist-cnn", (1, 28, 28), 10).parameters())
     92330
@@ -36,4 +52,20 @@ def build_model(
         raise plugins.PluginError(f"model {name!r} for inputs of shape {input_shape}: {error}") from error
     if not isinstance(model, nn.Module):
         raise plugins.PluginError(f"model {name!r} is a {type(model).__name__}, not a torch.nn.Module")
+    _settle(model, name, batch_norm)
     return model.to(memory_format=torch.channels_last)
+
+
+def _settle(model: nn.Module, name: str, batch_norm: BatchNorm) -> None:
+    if batch_norm == "evaluation":
+        for layer in model.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.eval()
+    try:
+        refuse_coupled_examples(model)
+    except ValueError as error:
+        way_out = (
+            " Or let layers with running statistics keep those they start with: batch_norm: evaluation, on "
+            "the command line --batch-norm evaluation."
+        )
+        raise plugins.PluginError(f"model {name!r}: {error}{way_out * (batch_norm == 'refuse')}") from error

@@ -7,8 +7,12 @@ training mode.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from torch import nn
+
+BatchNorm = Literal["refuse", "evaluation"]
+"""What becomes of a model with batch norm: see `midstream.models.build_model`."""
 
 
 def layers_in_training_mode(model: nn.Module) -> list[nn.Module]:

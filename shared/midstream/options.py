@@ -137,6 +137,11 @@ specification_options = together(
         "--model",
         help="auto, digits-cnn, mnist-cnn, cifar-cnn, photo-cnn or module:function; mnist-cnn,dropout=0.2.",
     ),
+    option(
+        "--batch-norm",
+        type=click.Choice(["refuse", "evaluation"]),
+        help="Refuse a model with batch norm, by default, or keep it in evaluation mode throughout.",
+    ),
     option("--train-size", type=int, help="Training examples to use; all by default."),
     option("--validation-size", type=int, help="Examples held out as the public validation set."),
     option("--batch-size", type=int, help="Examples a minibatch."),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from midstream.budget import Budget, Norm
+from midstream.modes import BatchNorm
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -74,6 +75,11 @@ class Specification(BaseModel):
     )
     model: str = Field(
         min_length=1, description="An installed name or package.module:function, and its options."
+    )
+    batch_norm: BatchNorm = Field(
+        "refuse",
+        description="What becomes of a model with batch norm: refuse it, or keep those layers in evaluation "
+        "mode, their running statistics as initialised, throughout.",
     )
     train_size: int | None = Field(None, ge=1, description="Training examples streamed; null for all.")
     validation_size: int = Field(ge=1, description="Examples held out of the training data as public Dval.")

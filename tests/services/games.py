@@ -37,7 +37,9 @@ def over_http(
 ) -> dict[str, Any]:
     """Play the tiny run between a provider, a proxy and a server; return the result."""
     with served(make_server(registry)) as upstream:
-        proxy = Proxy(upstream, AttackSettings(attacker, gradient=gradient))
+        proxy = Proxy(
+            upstream, AttackSettings(attacker, gradient=gradient, allowed=registry.settings.allowed)
+        )
         with (
             served(make_app(proxy), transparent=True) as url,
             httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
