@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar
 
 from midstream.players import Batch, PlayerError
 from midstream.problem import Problem
+from midstream.training import DivergedError
 from midstream.wire import WireBatch
 from midstream_server.checks import check_batch, check_number
 from midstream_server.published import Published
 from midstream_server.record import RecordedRun
-from midstream_server.training import DivergedError, Step
+from midstream_server.training import Step
 from midstream_server.waking import Signal
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed"]

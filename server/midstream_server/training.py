@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from midstream import plugins
 from midstream.datasets import Split
-from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
-from midstream.models import build_model
-from midstream.modes import layers_in_training_mode, switched
 from midstream.players import Batch, Player, View, move
-from midstream.seeds import seeded
 from midstream.specification import Specification
-from midstream.training_step import TrainingStep, training_step
+from midstream.training import Training
 from midstream_server.evaluation import Evaluation, evaluate
 
 
@@ -46,15 +41,8 @@ class Step:
     reported: dict[str, float]
 
 
-class DivergedError(ArithmeticError):
-    """The training loss is no longer a number."""
-
-
-class TrainingRun:
-    """A model in training, defended.
-
-    The only method that changes the model is `train`; it belongs to one thread at a time. Outside of the step
-    that it takes, the model is in evaluation mode.
+class TrainingRun(Training):
+    """A model in training, defended and evaluated.
 
     Args:
         specification: what to train, on what, how.
@@ -75,57 +63,15 @@ class TrainingRun:
         device: torch.device,
         allowed: Collection[str] | None = None,
     ) -> None:
-        self.specification = specification
-        self.device = device
-        self.input_shape = tuple(split.validation.inputs.shape[1:])
-        self.classes = split.classes
-        if specification.target is not None and specification.target >= len(self.classes):
+        if specification.target is not None and specification.target >= len(split.classes):
             raise ValueError(
                 f"target is class {specification.target}, but {specification.dataset!r} has the classes 0 to "
-                f"{len(self.classes) - 1}; name one of them, or leave it out"
+                f"{len(split.classes) - 1}; name one of them, or leave it out"
             )
-        self.train_size = len(split.train)
-        self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
+        super().__init__(specification, split, device=device, allowed=allowed)
         self.total_steps = specification.total_steps(self.train_size)
-        self.model = initial_model(specification, self.input_shape, len(self.classes), allowed).to(device)
-        self._trained = layers_in_training_mode(self.model)
-        self.model.eval()
-        optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        self.optimizer = optimizers[specification.optimizer](
-            self.model.parameters(), lr=specification.learning_rate
-        )
         self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
-        self.validation = split.validation
-        self._validation = (split.validation.inputs.to(device), split.validation.labels.to(device))
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
-        self.step = 0
-        self._known: tuple[int, Gradient] | None = None
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Return the live parameters and buffers, by name, detached."""
-        return {name: value.detach() for name, value in self.model.state_dict().items()}
-
-    def description(self) -> dict[str, Any]:
-        """Return architecture and loss, enough to rebuild the model."""
-        return {
-            "model": self.specification.model,
-            "input_shape": list(self.input_shape),
-            "classes": list(self.classes),
-            "loss": "cross-entropy",
-            "reduction": "sum",
-            "optimizer": self.specification.optimizer,
-            "learning_rate": self.specification.learning_rate,
-        }
-
-    def validation_gradient(self) -> Gradient:
-        """Return `v` at the live parameters, computed once for each version."""
-        if self._known is None or self._known[0] != self.step:
-            self._known = (self.step, validation_gradient(self.model, *self._validation))
-        return self._known[1]
-
-    def training_step(self) -> TrainingStep:
-        """Return the step that the optimizer will take next, its moments the live ones."""
-        return training_step(self.optimizer, self.model)
 
     def view(self) -> View:
         """Return what the defender sees before the next step."""
@@ -134,8 +80,8 @@ class TrainingRun:
             parameters_version=self.step,
             loss=cross_entropy,
             learning_rate=self.specification.learning_rate,
-            validation_inputs=self._validation[0],
-            validation_labels=self._validation[1],
+            validation_inputs=self.validation_here[0],
+            validation_labels=self.validation_here[1],
             budget=self.specification.budget,
             seed=self.specification.seed,
             role="defender",
@@ -144,31 +90,20 @@ class TrainingRun:
         )
 
     def train(self, batch: Batch) -> Step:
-        """Defend one batch and take the step `θ ← θ - η ∇θ Σ L_θ(x'')` (paper eq. 3), by the optimizer.
-
-        The step alone is taken in training mode; what its layers draw derives from the run's seed and the
-        batch's number.
+        """Defend one batch and take the step on it; see `Training.take_step`.
 
         Raises:
             midstream.players.PlayerError: the defender broke its rules; nothing was changed.
-            DivergedError: the loss is infinite or NaN; nothing was changed.
+            midstream.training.DivergedError: the loss is infinite or NaN; nothing was changed.
         """
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
         view = self.view()
         defended = move(self.specification.defender, self.defender, batch, view)
-        seed = self.specification.seed
-        with seeded(self.device, seed, batch.seq, "step"), switched(self._trained, training=True):
-            loss = cross_entropy(self.model(defended), batch.labels)
-        if not loss.isfinite():
-            raise DivergedError(f"the training loss of batch {batch.seq} is {loss.item()}")
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.step += 1
+        loss = self.take_step(replace(batch, inputs=defended))
         return Step(
             step=self.step,
-            loss=loss.item() / len(batch.labels),
+            loss=loss,
             correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
             seconds=time.perf_counter() - started,
             received=batch.inputs[:8].cpu(),
@@ -187,24 +122,7 @@ class TrainingRun:
         return evaluate(
             self.model,
             step=self.step,
-            validation=self._validation,
+            validation=self.validation_here,
             test=self._test,
             target=self.specification.target,
-        )
-
-
-def initial_model(
-    specification: Specification,
-    input_shape: tuple[int, ...],
-    classes: int,
-    allowed: Collection[str] | None = None,
-) -> nn.Module:
-    """Return the model at θ_0, drawn from the run's seed."""
-    with seeded(torch.device("cpu"), specification.seed, "model"):
-        return build_model(
-            specification.model,
-            input_shape,
-            classes,
-            batch_norm=specification.batch_norm,
-            allowed=allowed,
         )

@@ -1,0 +1,124 @@
+"""A model in training: the run's own on the server, and an attacker's surrogate of it."""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from midstream.datasets import Split
+from midstream.gradients import Gradient, validation_gradient
+from midstream.loss import cross_entropy
+from midstream.models import build_model
+from midstream.modes import layers_in_training_mode, switched
+from midstream.players import Batch
+from midstream.seeds import seeded
+from midstream.specification import Specification
+from midstream.training_step import TrainingStep, training_step
+
+
+class DivergedError(ArithmeticError):
+    """The training loss is no longer a number."""
+
+
+class Training:
+    """A model and its optimizer, which take one step at a time from θ_0, drawn from the seed.
+
+    The only method that changes the model is `take_step`; it belongs to one thread at a time. Outside of the
+    step that it takes, the model is in evaluation mode.
+
+    Args:
+        specification: model, batch norm, optimizer, learning rate and seed.
+        split: the data, of which the training part is only counted here: it arrives in batches.
+        device: where to compute.
+        allowed: the dotted paths and files that the specification may name; None allows all.
+
+    Raises:
+        midstream.plugins.PluginError: there is no such model.
+    """
+
+    def __init__(
+        self,
+        specification: Specification,
+        split: Split,
+        *,
+        device: torch.device,
+        allowed: Collection[str] | None = None,
+    ) -> None:
+        self.specification = specification
+        self.device = device
+        self.input_shape = tuple(split.validation.inputs.shape[1:])
+        self.classes = split.classes
+        self.train_size = len(split.train)
+        self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
+        with seeded(torch.device("cpu"), specification.seed, "model"):
+            model = build_model(
+                specification.model,
+                self.input_shape,
+                len(self.classes),
+                batch_norm=specification.batch_norm,
+                allowed=allowed,
+            )
+        self.model = model.to(device)
+        self._trained = layers_in_training_mode(self.model)
+        self.model.eval()
+        optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+        self.optimizer = optimizers[specification.optimizer](
+            self.model.parameters(), lr=specification.learning_rate
+        )
+        self.validation = split.validation
+        self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
+        self.step = 0
+        self._known: tuple[int, Gradient] | None = None
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the live parameters and buffers, by name, detached."""
+        return {name: value.detach() for name, value in self.model.state_dict().items()}
+
+    def description(self) -> dict[str, Any]:
+        """Return architecture and loss, enough to rebuild the model."""
+        return {
+            "model": self.specification.model,
+            "input_shape": list(self.input_shape),
+            "classes": list(self.classes),
+            "loss": "cross-entropy",
+            "reduction": "sum",
+            "optimizer": self.specification.optimizer,
+            "learning_rate": self.specification.learning_rate,
+        }
+
+    def validation_gradient(self) -> Gradient:
+        """Return `v` at the live parameters, computed once for each version."""
+        if self._known is None or self._known[0] != self.step:
+            self._known = (self.step, validation_gradient(self.model, *self.validation_here))
+        return self._known[1]
+
+    def training_step(self) -> TrainingStep:
+        """Return the step that the optimizer will take next, its moments the live ones."""
+        return training_step(self.optimizer, self.model)
+
+    def take_step(self, batch: Batch) -> float:
+        """Take the step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3), by the optimizer.
+
+        The step alone is taken in training mode; what its layers draw derives from the seed and the batch's
+        number.
+
+        Args:
+            batch: on the device.
+
+        Returns:
+            The batch's mean loss before the step, nats an example.
+
+        Raises:
+            DivergedError: the loss is infinite or NaN; nothing was changed.
+        """
+        seed = self.specification.seed
+        with seeded(self.device, seed, batch.seq, "step"), switched(self._trained, training=True):
+            loss = cross_entropy(self.model(batch.inputs), batch.labels)
+        if not loss.isfinite():
+            raise DivergedError(f"the training loss of batch {batch.seq} is {loss.item()}")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        return loss.item() / len(batch.labels)
