@@ -169,6 +169,13 @@ def test_adam_that_divides_by_a_large_epsilon_points_like_sgd() -> None:
     assert cosine(exact(p, Adam(1e-4, epsilon=1e-3)), exact(p, Sgd(1e-4))) < 0.99
 
 
+def test_a_loss_that_is_lowered_has_the_opposite_slope() -> None:
+    p = TANH_MLP.build()
+    z, t = p.validation_inputs, p.validation_labels
+    lowered = unrolled_utility_gradient(p.model, p.inputs, p.labels, z, t, step=Sgd(0.1), sign=-1.0)
+    assert torch.equal(lowered, -exact(p, Sgd(0.1)))
+
+
 @pytest.mark.parametrize("further", [0, 1, 3])
 def test_of_scalar_regression_it_is_the_closed_form(further: int) -> None:
     # Each step multiplies u = θ - θ* by 1 - 2η Σx², and ∇x of the first factor is -4ηx.

@@ -18,6 +18,7 @@ from midstream.players import Batch, Player, View, move
 from midstream.specification import Specification, defaults
 from midstream.training_step import TrainingStep
 from midstream.wire import WireBatch
+from midstream_proxy.upcoming import UpcomingBatches
 
 
 class Game(Protocol):
@@ -81,9 +82,9 @@ class AttackedRun:
         self.settings = settings
         self.player: Player = plugins.make("attackers", settings.attacker)
         self._game = game
-        specification, described = game.specification(), game.model()
+        self._specification = specification = game.specification()
+        described = game.model()
         self._learning_rate: float = described["learning_rate"]
-        self._seed = specification.seed
         epsilon = defaults(specification.dataset)["epsilon"] if settings.epsilon is None else settings.epsilon
         self.budget = Budget(epsilon, settings.norm or specification.norm)
         shape, classes = tuple(described["input_shape"]), len(described["classes"])
@@ -100,6 +101,7 @@ class AttackedRun:
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
+        self._to_come: UpcomingBatches | None = None
 
     def attack(self, batch: WireBatch) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against θ_seq.
@@ -110,7 +112,7 @@ class AttackedRun:
         self._follow(batch.seq)
         device = self.settings.device
         seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
-        view = self._view()
+        view = self._view(seen)
         attacked = move(self.settings.attacker, self.player, seen, view)
         return WireBatch(batch.seq, batch.seq, attacked.cpu(), batch.labels, view.reports)
 
@@ -119,7 +121,7 @@ class AttackedRun:
             self._model.load_state_dict(self._game.parameters(version))
             self._version, self._gradient, self._step = version, None, None
 
-    def _view(self) -> View:
+    def _view(self, batch: Batch) -> View:
         assert self._version is not None
         return View(
             model=self._model,
@@ -129,11 +131,19 @@ class AttackedRun:
             validation_inputs=self._validation[0],
             validation_labels=self._validation[1],
             budget=self.budget,
-            seed=self._seed,
+            seed=self._specification.seed,
             role="attacker",
             gradient_source=self._validation_gradient,
             step_source=self._training_step,
+            batch_source=lambda count: self._upcoming(batch, count),
         )
+
+    def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
+        if self._to_come is None:
+            self._to_come = UpcomingBatches(
+                self._specification, self.settings.source, allowed=self.settings.allowed
+            )
+        return self._to_come.after(batch, count)
 
     def _training_step(self) -> TrainingStep:
         if self._step is None:

@@ -1,14 +1,15 @@
 """The attackers, as thin, stateful shells round the strategies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
 
 from midstream.curvature import InverseHessian
+from midstream.exact import UtilityOption, exact_gradient
 from midstream.gradients import Gradient
-from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_attack
+from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_attack, nested_ascent
 from midstream.momentum import MomentumHistory
 from midstream.objective import Goal, Objective, check_goal, objective
 from midstream.players import Batch, View
@@ -95,12 +96,43 @@ class GradientAttacker:
 
 
 @dataclass(kw_only=True)
-class Level1(GradientAttacker):
+class UtilityAttacker(UtilityOption, GradientAttacker):
+    """An attacker of a level, along the utility to first order or along the exact one.
+
+    Args:
+        lookahead: further training steps, on the clean batches to come, after which the validation loss is
+            taken; it needs `utility=exact`, and the data set.
+    """
+
+    lookahead: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lookahead < 0:
+            raise ValueError(f"lookahead must be at least 0, not {self.lookahead}")
+        if self.lookahead and self.utility != "exact":
+            raise ValueError(f"lookahead={self.lookahead} is of the exact utility; add utility=exact")
+
+    def exact_gradient(self, batch: Batch, view: View) -> Callable[[Tensor], Tensor]:
+        """Return the gradient of the exact utility at an input."""
+        upcoming = view.upcoming(self.lookahead) if self.lookahead else []
+        return exact_gradient(batch, view, self.objective(batch, view), upcoming)
+
+
+@dataclass(kw_only=True)
+class Level1(UtilityAttacker):
     """`δ* = -e(B_x v)`: raise the validation loss after the step, to first order (Theorem 1)."""
 
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return v."""
         return self.gradient(batch, view)
+
+    def fresh(self, batch: Batch, view: View) -> Tensor:
+        """Return the level-1 attack at the live parameters."""
+        if self.utility == "linearised":
+            return super().fresh(batch, view)
+        uphill = self.exact_gradient(batch, view)
+        return nested_ascent(uphill, batch.inputs, budget=view.budget, opponent=view.budget, steps=1)
 
 
 @dataclass(kw_only=True)
@@ -118,7 +150,7 @@ class Evasion(Level1):
 
 
 @dataclass(kw_only=True)
-class LevelK(StepRule, GradientAttacker):
+class LevelK(StepRule, UtilityAttacker):
     """Nested PGD against the defender of level k - 1 that it expects (Remark 1).
 
     Args:
@@ -135,13 +167,23 @@ class LevelK(StepRule, GradientAttacker):
 
     def __post_init__(self) -> None:
         StepRule.__post_init__(self)
-        GradientAttacker.__post_init__(self)
+        UtilityAttacker.__post_init__(self)
         at_least_2(self.k)
         check_steps(self.steps or 1, self.step_size, self.opponent_step_size)
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k attack at the live parameters."""
         expected = view.budget.epsilon if self.opponent_epsilon < 0 else self.opponent_epsilon
+        if self.utility == "exact":
+            return nested_ascent(
+                self.exact_gradient(batch, view),
+                batch.inputs,
+                budget=view.budget,
+                opponent=replace(view.budget, epsilon=expected),
+                steps=self.count(self.k, view),
+                step_size=self.step_size,
+                opponent_step_size=self.opponent_step_size,
+            )
         return level_k_attack(
             view.model,
             batch.inputs,

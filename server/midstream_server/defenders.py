@@ -1,12 +1,15 @@
 """The defenders, as thin shells round the strategies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from midstream.curvature import InverseHessian
+from midstream.exact import UtilityOption, exact_gradient
 from midstream.gradients import Gradient
-from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_defense
+from midstream.level_k import INFINITE, at_least_2, check_steps, descent, level_k_defense
+from midstream.objective import Objective
 from midstream.players import Batch, View
 from midstream.second_order import level_2_vector, optimal_contraction_vector
 from midstream.smoothness import StepRule
@@ -40,16 +43,23 @@ class VectorDefender:
         )
 
 
-class Level1(VectorDefender):
+@dataclass(kw_only=True)
+class Level1(UtilityOption, VectorDefender):
     """`x'' = x' + ε e(B_x' v)`: move each input so that the step lowers the validation loss (Theorem 1)."""
 
     def vector(self, batch: Batch, view: View) -> Gradient:  # noqa: ARG002
         """Return v."""
         return view.validation_gradient()
 
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the level-1 correction at the live parameters."""
+        if self.utility == "linearised":
+            return super().perturb(batch, view)
+        return descent(_uphill(batch, view), batch.inputs, budget=view.budget, steps=1)
+
 
 @dataclass(kw_only=True)
-class LevelK(StepRule):
+class LevelK(StepRule, UtilityOption):
     """PGD on the utility at the inputs that arrived (Remark 2).
 
     Args:
@@ -67,6 +77,14 @@ class LevelK(StepRule):
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k correction at the live parameters."""
+        if self.utility == "exact":
+            return descent(
+                _uphill(batch, view),
+                batch.inputs,
+                budget=view.budget,
+                steps=self.count(self.k, view),
+                step_size=self.step_size,
+            )
         return level_k_defense(
             view.model,
             batch.inputs,
@@ -135,3 +153,7 @@ class OptimalContraction(Influence):
             learning_rate=self.learning_rate or view.learning_rate,
             loss=view.loss,
         )
+
+
+def _uphill(batch: Batch, view: View) -> Callable[[Tensor], Tensor]:
+    return exact_gradient(batch, view, Objective(view.validation_inputs, view.validation_labels))

@@ -43,6 +43,12 @@ def _no_optimizer() -> TrainingStep:
     raise LookupError("this player's host does not show it the training optimizer")
 
 
+def _no_batches(count: int) -> list[Batch]:
+    raise LookupError(
+        f"the {count} batches after this one are known only to an attacker whose host has the data set"
+    )
+
+
 @dataclass(frozen=True)
 class View:
     """What a player sees when it makes its move.
@@ -72,6 +78,7 @@ class View:
     role: str
     gradient_source: Callable[[], Gradient]
     step_source: Callable[[], TrainingStep] = _no_optimizer
+    batch_source: Callable[[int], list[Batch]] = _no_batches
     reports: dict[str, float] = field(default_factory=dict)
 
     def validation_gradient(self) -> Gradient:
@@ -91,6 +98,18 @@ class View:
             LookupError: this player's host does not show it.
         """
         return self.step_source()
+
+    def upcoming(self, count: int) -> list[Batch]:
+        """Return the next batches, clean, for an attacker that possesses the data set.
+
+        Args:
+            count: how many; there are fewer at the end of the run.
+
+        Raises:
+            LookupError: this player's host does not know them.
+            ValueError: the data set of the host is not the one that the run is fed from.
+        """
+        return self.batch_source(count)
 
     def report(self, name: str, value: float) -> None:
         """Put a number about this move into the run's metrics, such as a solver's residual.

@@ -28,6 +28,7 @@ def unrolled_utility_gradient(
     *,
     step: TrainingStep,
     upcoming: Sequence[tuple[Tensor, Tensor]] = (),
+    sign: float = 1.0,
     loss: Loss = cross_entropy,
     chunk_size: int = CHUNK,
 ) -> Tensor:
@@ -54,11 +55,12 @@ def unrolled_utility_gradient(
         validation_labels: `(examples,)`.
         step: the optimizer before the step; see `midstream.training_step`.
         upcoming: the n batches after this one, as pairs of inputs and labels.
+        sign: of the validation loss in the utility; -1 where it is lowered.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time.
 
     Returns:
-        A tensor shaped like `inputs`: the direction that raises the validation loss.
+        A tensor shaped like `inputs`: the direction that raises `sign` times the validation loss.
 
     Raises:
         ValueError: the model has batch norm over batch statistics, which couples the examples.
@@ -80,9 +82,8 @@ def unrolled_utility_gradient(
         parameters, step = step.stepped(parameters, gradient)
 
     _place(scratch, parameters)
-    adjoint = validation_gradient(
-        scratch, validation_inputs, validation_labels, loss=loss, chunk_size=chunk_size
-    )
+    v = validation_gradient(scratch, validation_inputs, validation_labels, loss=loss, chunk_size=chunk_size)
+    adjoint: Gradient = {name: sign * value for name, value in v.items()}
     remembered: Moments = {
         key: {name: torch.zeros_like(m) for name, m in moment.items()} for key, moment in step.moments.items()
     }
