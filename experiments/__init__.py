@@ -1,0 +1,1 @@
+"""Measurements that a page in docs reports, each one command."""
