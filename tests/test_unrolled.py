@@ -263,3 +263,12 @@ def test_examples_that_batch_norm_couples_are_refused() -> None:
     p.model.train()
     with pytest.raises(ValueError, match="batch norm over the statistics of its batch"):
         exact(p, Sgd(0.1))
+
+
+def test_in_scalar_regression_it_is_level_2_in_closed_form_and_level_1_is_not() -> None:
+    # Level 1 attacks along e(-x), level 2 along e(-(1 - 2ηx²)x); they differ exactly when 2ηx² > 1.
+    eta, z, one = 0.2, torch.tensor([[50.0]]).double(), torch.ones(1)
+    for x in torch.linspace(0.1, 2.0, 20, dtype=torch.float64):
+        model = ScalarRegression(theta=-10.0, target=20.0)
+        found = unrolled_utility_gradient(model, x.view(1, 1), one, z, one, step=Sgd(eta), loss=squares)
+        assert found.sign().item() == -(1 - 2 * eta * x**2).sign().item()
