@@ -151,3 +151,28 @@ def test_the_real_data(
     assert dataset.train.inputs.is_contiguous()
     assert dataset.train.labels[:5].tolist() == first_labels
     assert len(dataset.classes) == 10
+
+
+def test_the_ones_and_sevens_of_mnist(data_root: Path) -> None:
+    source = Source(root=data_root)
+    try:
+        whole, two = load("mnist", source), load("mnist-1-vs-7", source)
+    except MissingDataError as error:
+        pytest.skip(str(error))
+    assert [len(two.train), len(two.test)] == [13_007, 2_163]
+    assert two.classes == (whole.classes[1], whole.classes[7])
+    for found, given in ((two.train, whole.train), (two.test, whole.test)):
+        for label, digit in ((0, 1), (1, 7)):
+            assert torch.equal(found.inputs[found.labels == label], given.inputs[given.labels == digit])
+
+
+def test_classes_that_are_kept_are_counted_from_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([7, 0, 1, 1, 7, 9])
+    examples = Examples(torch.arange(6).reshape(6, 1, 1, 1).float(), labels)
+    whole = Dataset(examples, examples[torch.tensor([3])], tuple("0123456789"))
+    monkeypatch.setattr("midstream.datasets.mnist", lambda source: whole)  # noqa: ARG005
+    two = load("mnist-1-vs-7", NOWHERE)
+    assert two.train.inputs.flatten().tolist() == [0, 2, 3, 4]
+    assert two.train.labels.tolist() == [1, 0, 0, 1]
+    assert two.test.labels.tolist() == [0]
+    assert two.classes == ("1", "7")

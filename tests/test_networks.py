@@ -6,17 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from midstream.networks import Shape, cifar_cnn, digits_cnn, mnist_cnn, photo_cnn
+from midstream.networks import Shape, cifar_cnn, digits_cnn, logistic, mnist_cnn, photo_cnn, small_cnn
 
 Factory = Callable[[Shape, int], nn.Module]
 
 NETWORKS: list[tuple[Factory, Shape, int]] = [
+    (logistic, (1, 28, 28), 2),
     (digits_cnn, (1, 8, 8), 10),
+    (small_cnn, (1, 28, 28), 2),
     (mnist_cnn, (1, 28, 28), 10),
     (cifar_cnn, (3, 32, 32), 10),
     (photo_cnn, (3, 256, 256), 2),
 ]
-PARAMETERS = [13_706, 92_330, 875_402, 1_095_426]
+PARAMETERS = [1_570, 13_706, 15_122, 92_330, 875_402, 1_095_426]
 every_network = pytest.mark.parametrize(
     ("factory", "shape", "classes"), NETWORKS, ids=[row[0].__name__ for row in NETWORKS]
 )
@@ -31,7 +33,7 @@ def test_the_number_of_parameters(network: tuple[Factory, Shape, int], count: in
 
 
 def test_the_poolings_and_strides_of_the_paper() -> None:
-    cifar, photo = (list(f(s, c).children()) for f, s, c in NETWORKS[2:])
+    cifar, photo = (list(f(s, c).children()) for f, s, c in NETWORKS[-2:])
     assert [layer.kernel_size for layer in cifar if isinstance(layer, nn.AvgPool2d)] == [3]
     assert [layer.kernel_size for layer in photo if isinstance(layer, nn.AvgPool2d)] == [7]
     strides = [layer.stride for layer in photo if isinstance(layer, nn.Conv2d)]
@@ -56,6 +58,7 @@ def test_examples_do_not_know_each_other(factory: Factory, shape: Shape, classes
     [
         (mnist_cnn, (3, 32, 32)),
         (digits_cnn, (1, 28, 28)),
+        (small_cnn, (3, 32, 32)),
         (photo_cnn, (3, 224, 224)),
         (cifar_cnn, (1, 40, 48)),
     ],
@@ -71,6 +74,18 @@ def test_other_image_sizes_and_channels(factory: Factory, shape: Shape) -> None:
 def test_images_that_are_too_small(factory: Factory, shape: Shape) -> None:
     with pytest.raises(ValueError, match=r"images of shape \(\d, \d+, \d+\) are too small for this network"):
         factory(shape, 10)
+
+
+def test_every_docstring_counts_its_parameters() -> None:
+    for (factory, _, _), count in zip(NETWORKS, PARAMETERS, strict=True):
+        assert f"{count:,} param" in (factory.__doc__ or "")
+
+
+def test_logistic_regression_is_one_linear_layer() -> None:
+    model, x = logistic((2, 3, 4), 5), torch.rand(6, 2, 3, 4)
+    (layer,) = (module for module in model.modules() if list(module.parameters(recurse=False)))
+    assert isinstance(layer, nn.Linear)
+    assert torch.allclose(model(x), x.flatten(1) @ layer.weight.T + layer.bias)
 
 
 def test_building_a_network_draws_only_its_weights() -> None:
@@ -91,7 +106,7 @@ def relu_first(model: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize(("factory", "shape", "classes"), NETWORKS[:3])
+@pytest.mark.parametrize(("factory", "shape", "classes"), NETWORKS[1:5])
 def test_pooling_and_relu_commute_to_the_last_bit(factory: Factory, shape: Shape, classes: int) -> None:
     torch.manual_seed(0)
     model = factory(shape, classes)
@@ -101,7 +116,7 @@ def test_pooling_and_relu_commute_to_the_last_bit(factory: Factory, shape: Shape
     x = (torch.rand(4, *shape) * 4).round() / 4
     x[:, :, : shape[1] // 2, : shape[2] // 2] = 0.0
     x.requires_grad_()
-    y = torch.arange(4)
+    y = torch.arange(4) % classes
     outputs, gradients = [], []
     for network in (model, other):
         outputs.append(network(x))

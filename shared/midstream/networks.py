@@ -1,4 +1,4 @@
-"""The paper's three networks (A.1.2), and a small one for 8×8 digits.
+"""The paper's networks (A.1.2), and a small one for 8×8 digits.
 
 Each is a function `(input_shape, classes) -> nn.Module`; any other function of that form can be named as
 `package.module:function`, and its keyword arguments as options behind the name. Pooling stands before the
@@ -8,6 +8,8 @@ ReLU: the two commute exactly, and so the ReLU works on a quarter of the values.
 of it in the MNIST network, as the paper counts them. Without it a network has no such layer; with it the
 names, the shapes and the initial values of the parameters stay the same.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,26 @@ def mnist_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.M
         *_stage(16, 64, kernel=5, pool=True),
     ]
     return _classifier(convolutions, input_shape, hidden=64, classes=classes, dropout=dropout)
+
+
+def logistic(input_shape: Shape, classes: int) -> nn.Module:
+    """Return logistic regression, one linear layer with a logit for each class (paper 6.2).
+
+    1,570 parameters for two classes of 28×28 images.
+    """
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), classes))
+
+
+def small_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
+    """Return the paper's network for second-order attacks (6.2): conv 16 and 16, fc 32.
+
+    With the kernels of `mnist_cnn`, 5×5, 15,122 parameters for two classes of 28×28 images.
+    """
+    convolutions = [
+        *_stage(input_shape[0], 16, kernel=5, pool=True),
+        *_stage(16, 16, kernel=5, pool=True),
+    ]
+    return _classifier(convolutions, input_shape, hidden=32, classes=classes, dropout=dropout)
 
 
 def cifar_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:

@@ -130,12 +130,14 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
 
 specification_options = together(
     option(
-        "--dataset", help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:PATH or module:function."
+        "--dataset",
+        help="digits, mnist, mnist-1-vs-7, fashion-mnist, cifar10, cifar100, folder:PATH or module:function.",
     ),
     option("--image-size", type=int, help="Scale and crop a folder's images to this side length."),
     option(
         "--model",
-        help="auto, digits-cnn, mnist-cnn, cifar-cnn, photo-cnn or module:function; mnist-cnn,dropout=0.2.",
+        help="auto, digits-cnn, mnist-cnn, logistic, small-cnn, cifar-cnn, photo-cnn or module:function; "
+        "mnist-cnn,dropout=0.2.",
     ),
     option(
         "--batch-norm",

@@ -25,6 +25,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 500,
         "epochs": 120,
     },
+    "mnist-1-vs-7": {
+        "model": "logistic",
+        "epsilon": 3.0,
+        "train_size": 40,
+        "validation_size": 400,
+        "batch_size": 40,
+        "epochs": 120,
+    },
     "cifar": {
         "model": "cifar-cnn",
         "epsilon": 2.0,
@@ -37,6 +45,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 _FAMILY = {
     "digits": "digits",
     "mnist": "mnist",
+    "mnist-1-vs-7": "mnist-1-vs-7",
     "fashion-mnist": "mnist",
     "cifar10": "cifar",
     "cifar100": "cifar",
@@ -81,7 +90,9 @@ class Specification(BaseModel):
         description="What becomes of a model with batch norm: refuse it, or keep those layers in evaluation "
         "mode, their running statistics as initialised, throughout.",
     )
-    train_size: int | None = Field(None, ge=1, description="Training examples streamed; null for all.")
+    train_size: int | None = Field(
+        None, ge=1, description="Training examples streamed; null for all, or the data set's own default."
+    )
     validation_size: int = Field(ge=1, description="Examples held out of the training data as public Dval.")
     batch_size: int = Field(ge=1, description="Examples a minibatch; an epoch's last one may be smaller.")
     epochs: int = Field(ge=1, description="How often every training example is sent.")
