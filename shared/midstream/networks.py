@@ -5,8 +5,9 @@ Each is a function `(input_shape, classes) -> nn.Module`; any other function of 
 ReLU: the two commute exactly, and so the ReLU works on a quarter of the values.
 
 `dropout` is the share of nodes that a training step drops behind each hidden ReLU (paper A.2.3): three layers
-of it in the MNIST network, as the paper counts them. Without it a network has no such layer; with it the
-names, the shapes and the initial values of the parameters stay the same.
+of it in the MNIST network, as the paper counts them, and four in the CIFAR network, where it counts five and
+does not say where. Without it a network has no such layer; with it the names, the shapes and the initial
+values of the parameters stay the same.
 """
 
 import math

@@ -1,0 +1,197 @@
+"""What holds for every player that is installed, under any budget: a new one is covered by its name alone."""
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+import torch
+from cases import CLASSES, CONV, LOGISTIC, TANH_MLP, Case, Problem, untouched
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from midstream import Batch, Budget, Sgd, View, cross_entropy, plugins, validation_gradient
+from midstream.budget import Norm
+from midstream.players import Player, move
+
+Side = Literal["attackers", "defenders"]
+
+GIVEN = {"k": "3", "target": "1", "steps": "3"}
+"""Options that a player needs, or that keep it quick."""
+
+VARIANTS: dict[Side, list[str]] = {
+    "attackers": [
+        "level-1,validation=minibatch",
+        "level-1,utility=exact,lookahead=2",
+        "level-2,steps=3,step_size=0.5,opponent_step_size=0.2",
+        "level-2,steps=2,goal=conversion,target=2",
+        "level-2,steps=2,utility=exact",
+        "influence,goal=evasion,target=0,validation=minibatch",
+        "optimal-contraction,damping=0",
+    ],
+    "defenders": ["level-2,steps=3,step_size=0.5", "level-2,steps=2,utility=exact", "influence,damping=0"],
+}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A player by side and text."""
+
+    side: Side
+    text: str
+
+    def make(self, *, beta: float | None = None) -> Player:
+        """Return a new one, an attacker's memory as long as it is by default, or as told."""
+        keeps = "beta" in inspect.signature(plugins.find(self.side, kind(self.text))).parameters
+        text = f"{self.text},beta={beta}" if keeps and beta is not None else self.text
+        player: Player = plugins.make(self.side, text)
+        return player
+
+
+def kind(text: str) -> str:
+    name = plugins.parse(text)[0]
+    return "level-k" if name not in (*plugins.names("attackers"), *plugins.names("defenders")) else name
+
+
+def installed(side: Side) -> list[Chosen]:
+    """Return every installed player of a side by name, with the options that it needs, and the variants."""
+    texts = []
+    for name in plugins.names(side):
+        options = [
+            option for option in inspect.signature(plugins.find(side, name)).parameters if option in GIVEN
+        ]
+        needed = [option for option in options if option != "target" or name in ("conversion", "evasion")]
+        texts.append(",".join([name, *(f"{option}={GIVEN[option]}" for option in needed)]))
+    return [Chosen(side, text) for text in texts + VARIANTS[side]]
+
+
+PLAYERS = installed("attackers") + installed("defenders")
+every_player = pytest.mark.parametrize("chosen", PLAYERS, ids=[f"{c.side[:-1]} {c.text}" for c in PLAYERS])
+
+
+@st.composite
+def budgets(draw: st.DrawFn) -> Budget:
+    norm: Norm = draw(st.sampled_from(["l2", "linf"]))
+    epsilon = draw(st.one_of(st.just(0.0), st.floats(1e-3, 10)))
+    return Budget(epsilon, norm, draw(st.sampled_from([0.0, -0.5])), draw(st.sampled_from([1.0, 2.5])))
+
+
+def game(case: Case, budget: Budget, seed: int, dtype: torch.dtype = torch.float32) -> Problem:
+    """Return a problem with 5 inputs in the pixel range, and sets that no subset of makes 5."""
+    p, random = case.build(dtype, batch=5, validation=11), torch.Generator().manual_seed(seed)
+
+    def pixels(like: Tensor) -> Tensor:
+        drawn = torch.rand(like.shape, generator=random, dtype=torch.float64).to(dtype)
+        return (budget.low + (budget.high - budget.low) * drawn).clamp(budget.low, budget.high)
+
+    y, t = (torch.arange(size) % CLASSES for size in (5, 11))
+    return Problem(p.model, pixels(p.inputs), y, pixels(p.validation_inputs), t)
+
+
+def view(chosen: Chosen, p: Problem, budget: Budget) -> View:
+    z, t = p.validation_inputs, p.validation_labels
+    return View(
+        model=p.model,
+        parameters_version=0,
+        loss=cross_entropy,
+        learning_rate=0.1,
+        validation_inputs=z,
+        validation_labels=t,
+        budget=budget,
+        seed=0,
+        role=chosen.side.removesuffix("s"),
+        gradient_source=lambda: validation_gradient(p.model, z, t),
+        step_source=lambda: Sgd(0.1),
+        batch_source=lambda count: [Batch(1 + i, z[: 2 + i], t[: 2 + i]) for i in range(count)],
+    )
+
+
+# Not shrunk: an example is as small as it gets, and a failure should not take minutes.
+few = settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate])
+
+
+@every_player
+@given(budget=budgets(), seed=st.integers(0, 99))
+@few
+def test_budget_and_range_hold_visit_after_visit(chosen: Chosen, budget: Budget, seed: int) -> None:
+    player, p = chosen.make(), game(CONV, budget, seed)
+    rounding = 1e-5
+
+    def looked_at(_: nn.Module, arguments: tuple[Tensor]) -> None:
+        at = arguments[0].detach()
+        assert budget.low <= at.min()
+        assert at.max() <= budget.high
+        if len(at) == len(p.inputs):
+            assert budget.size(at - p.inputs).max() <= 2 * budget.epsilon * (1 + rounding) + rounding
+
+    hook = p.model.register_forward_pre_hook(looked_at)
+    for seq in range(3):
+        moved = move(chosen.text, player, Batch(seq, p.inputs, p.labels), view(chosen, p, budget))
+        assert ((moved >= budget.low) & (moved <= budget.high)).all()
+        assert budget.size(moved - p.inputs).max() <= budget.epsilon * (1 + rounding) + rounding
+        for parameter in p.model.parameters():
+            parameter.data.mul_(-1.2)
+    hook.remove()
+
+
+def dead() -> nn.Module:
+    """A network whose hidden nodes are all off: no input has any influence on anything."""
+    model = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, CLASSES))
+    with torch.no_grad():
+        model.get_parameter("0.bias").fill_(-100.0)
+    return model
+
+
+@every_player
+@given(budget=budgets(), seed=st.integers(0, 99))
+@few
+def test_where_no_input_has_an_influence_none_is_moved(chosen: Chosen, budget: Budget, seed: int) -> None:
+    p = game(Case("dead", dead, (5,)), budget, seed)
+    player = chosen.make()
+    for seq in range(2):
+        perturbation = player.perturb(Batch(seq, p.inputs, p.labels), view(chosen, p, budget))
+        assert torch.equal(perturbation, torch.zeros_like(p.inputs))
+
+
+@every_player
+@given(
+    case=st.sampled_from([LOGISTIC, TANH_MLP, CONV]),
+    budget=budgets(),
+    seed=st.integers(0, 99),
+    order=st.permutations(range(5)),
+)
+@few
+def test_a_batch_in_another_order_has_its_answers_in_that_order(
+    chosen: Chosen, case: Case, budget: Budget, seed: int, order: list[int]
+) -> None:
+    p = game(case, budget, seed, torch.float64)
+    straight, shuffled = (
+        chosen.make(beta=0).perturb(Batch(0, p.inputs[rows], p.labels[rows]), view(chosen, p, budget))
+        for rows in (torch.arange(5), torch.tensor(order))
+    )
+    assert torch.allclose(shuffled, straight[order], rtol=1e-6, atol=1e-8)
+
+
+@every_player
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_and_the_data_are_left_as_they_were(chosen: Chosen, training: bool) -> None:
+    budget = Budget(0.5)
+    p = game(CONV, budget, seed=0)
+    p.model.train(training)
+    before = replace(p, **{name: value.clone() for name, value in vars(p).items() if name != "model"})
+    state = torch.get_rng_state()
+    with untouched(p.model):
+        perturbation = chosen.make().perturb(Batch(0, p.inputs, p.labels), view(chosen, p, budget))
+    assert not perturbation.requires_grad
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in vars(p).items():
+        if name != "model":
+            assert torch.equal(value, vars(before)[name]), name
+            assert not value.requires_grad
+
+
+def test_a_player_is_in_the_table_by_its_name_alone() -> None:
+    assert {(c.side, kind(c.text)) for c in PLAYERS} == {
+        (side, name) for side in VARIANTS for name in plugins.names(side)
+    }
