@@ -2,7 +2,7 @@
 
 import click
 
-from midstream.command.figures import figure_3
+from midstream.command.figures import figure_3, figure_8
 
 
 @click.group("figure")
@@ -15,3 +15,4 @@ def command() -> None:
 
 
 command.add_command(figure_3.command)
+command.add_command(figure_8.command)
