@@ -22,6 +22,7 @@ class Play:
     steps: int = 3
     step_size: float = INFINITE
     opponent_step_size: float = INFINITE
+    share: float = INFINITE
     rate: float = RATE
 
     def attack(self, p: Problem, v: Gradient | None = None) -> Tensor:
@@ -36,6 +37,7 @@ class Play:
             learning_rate=self.rate,
             step_size=self.step_size,
             opponent_step_size=self.opponent_step_size,
+            share=self.share,
         )
 
     def defend(self, p: Problem, v: Gradient | None = None) -> Tensor:
@@ -48,6 +50,7 @@ class Play:
             steps=self.steps,
             learning_rate=self.rate,
             step_size=self.step_size,
+            share=self.share,
         )
 
 

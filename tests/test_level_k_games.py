@@ -19,6 +19,7 @@ from midstream import (
     level_k_defense,
     utility,
 )
+from midstream.level_k import INFINITE, SHARE
 
 RATE = 0.25
 V: Gradient = {"theta": torch.tensor(1.0).double()}
@@ -157,8 +158,9 @@ def level_k(steps: int, **sizes: float) -> Tensor:
     )
 
 
+@pytest.mark.parametrize("share", [SHARE, INFINITE])
 @pytest.mark.parametrize("value", [against_level_1, against_the_best_response])
-def test_deeper_reasoning_comes_closer_to_the_solution_of_the_game(value: Quality) -> None:
+def test_deeper_reasoning_comes_closer_to_the_solution_of_the_game(value: Quality, share: float) -> None:
     first = level_1_attack(
         LinearInTheta(plane),
         START,
@@ -167,8 +169,9 @@ def test_deeper_reasoning_comes_closer_to_the_solution_of_the_game(value: Qualit
         budget=ATTACKER,
         loss=total,
     )
-    falls_short = [shortfall(attack, value) for attack in (first, level_k(2), level_k(7))]
-    assert falls_short[0] > 0.01 > 2 * falls_short[1]  # an honest linearisation, the better the deeper
+    attacks = (first, level_k(2, share=share), level_k(7, share=share))
+    falls_short = [shortfall(attack, value) for attack in attacks]
+    assert falls_short[0] > 0.01 > falls_short[1]  # an honest linearisation, the better the deeper
     assert falls_short[2] < 0.001
     assert shortfall(level_k(100, step_size=0.2, opponent_step_size=0.2), value) < 0.001
     assert shortfall(torch.zeros_like(START), value) == pytest.approx(1)
@@ -176,7 +179,7 @@ def test_deeper_reasoning_comes_closer_to_the_solution_of_the_game(value: Qualit
 
 def test_the_defenders_answer_is_the_best_response() -> None:
     model, x = LinearInTheta(plane), START
-    for steps, allowed in ((1, 0.02), (4, 1e-4)):
+    for steps, share, allowed in ((1, SHARE, 0.02), (4, INFINITE, 1e-4), (4, SHARE, 4e-3), (30, SHARE, 1e-4)):
         answer = level_k_defense(
             model,
             x,
@@ -185,6 +188,7 @@ def test_the_defenders_answer_is_the_best_response() -> None:
             budget=DEFENDER,
             steps=steps,
             learning_rate=RATE,
+            share=share,
             loss=total,
         )
         best = against_the_best_response(x)

@@ -92,7 +92,14 @@ def test_a_level_is_found_by_its_number(side: Side, name: str, k: int, steps: in
 
 @sides
 def test_every_option_is_converted(side: Side) -> None:
-    options: dict[str, Any] = {"k": 5, "steps": 4, "step_size": 0.25, "smoothness": 1.04, "c": 0.01}
+    options: dict[str, Any] = {
+        "k": 5,
+        "steps": 4,
+        "step_size": 0.25,
+        "share": 0.4,
+        "smoothness": 1.04,
+        "c": 0.01,
+    }
     options |= {"max_steps": 9, "utility": "exact"}
     if side == "attackers":
         options |= {"opponent_step_size": 0.5, "opponent_epsilon": 2.0, "beta": 0.9}

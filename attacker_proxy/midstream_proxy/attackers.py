@@ -9,7 +9,7 @@ from torch import Tensor
 from midstream.curvature import InverseHessian
 from midstream.exact import UtilityOption, exact_gradient
 from midstream.gradients import Gradient
-from midstream.level_k import INFINITE, at_least_2, check_steps, level_k_attack, nested_ascent
+from midstream.level_k import INFINITE, SHARE, at_least_2, check_steps, level_k_attack, nested_ascent
 from midstream.momentum import MomentumHistory
 from midstream.objective import Goal, Objective, check_goal, objective
 from midstream.players import Batch, View
@@ -157,19 +157,21 @@ class LevelK(StepRule, UtilityAttacker):
         k: the level, at least 2.
         step_size: Δ_k; infinite in the paper's practice.
         opponent_step_size: Δ_{k-1} of the defender it expects.
+        share: how far an infinite step after the first moves, as a share of ε; inf is the paper's practice.
         opponent_epsilon: the budget it expects the defender to have; -1 for its own.
     """
 
     k: int
     step_size: float = INFINITE
     opponent_step_size: float = INFINITE
+    share: float = SHARE
     opponent_epsilon: float = -1.0
 
     def __post_init__(self) -> None:
         StepRule.__post_init__(self)
         UtilityAttacker.__post_init__(self)
         at_least_2(self.k)
-        check_steps(self.steps or 1, self.step_size, self.opponent_step_size)
+        check_steps(self.steps or 1, self.step_size, self.opponent_step_size, self.share)
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k attack at the live parameters."""
@@ -183,6 +185,7 @@ class LevelK(StepRule, UtilityAttacker):
                 steps=self.count(self.k, view),
                 step_size=self.step_size,
                 opponent_step_size=self.opponent_step_size,
+                share=self.share,
             )
         return level_k_attack(
             view.model,
@@ -195,6 +198,7 @@ class LevelK(StepRule, UtilityAttacker):
             learning_rate=view.learning_rate,
             step_size=self.step_size,
             opponent_step_size=self.opponent_step_size,
+            share=self.share,
             loss=view.loss,
         )
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from midstream.curvature import InverseHessian
 from midstream.exact import UtilityOption, exact_gradient
 from midstream.gradients import Gradient
-from midstream.level_k import INFINITE, at_least_2, check_steps, descent, level_k_defense
+from midstream.level_k import INFINITE, SHARE, at_least_2, check_steps, descent, level_k_defense
 from midstream.objective import Objective
 from midstream.players import Batch, View
 from midstream.second_order import level_2_vector, optimal_contraction_vector
@@ -65,15 +65,17 @@ class LevelK(StepRule, UtilityOption):
     Args:
         k: the level, at least 2.
         step_size: Δ_k; infinite in the paper's practice.
+        share: how far an infinite step after the first moves, as a share of ε; inf is the paper's practice.
     """
 
     k: int
     step_size: float = INFINITE
+    share: float = SHARE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_2(self.k)
-        check_steps(self.steps or 1, self.step_size)
+        check_steps(self.steps or 1, self.step_size, self.share)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k correction at the live parameters."""
@@ -84,6 +86,7 @@ class LevelK(StepRule, UtilityOption):
                 budget=view.budget,
                 steps=self.count(self.k, view),
                 step_size=self.step_size,
+                share=self.share,
             )
         return level_k_defense(
             view.model,
@@ -94,6 +97,7 @@ class LevelK(StepRule, UtilityOption):
             steps=self.count(self.k, view),
             learning_rate=view.learning_rate,
             step_size=self.step_size,
+            share=self.share,
             loss=view.loss,
         )
 

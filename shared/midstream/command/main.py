@@ -18,6 +18,7 @@ _COMMANDS = {
     "demo": ("midstream.command.demo", "play", "Clean, attacked, defended: three games on embedded digits."),
     "play": ("midstream.command.play", "play", "Play one game and report how it ended."),
     "figure": ("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
+    "estimate": ("midstream.command.estimate", "play", "M on a white image, and the PGD steps it asks for."),
     "serve": ("midstream_server.command", "server", "The training server."),
     "provide": ("midstream_provider.command", "provider", "The data provider."),
     "attack": ("midstream_proxy.command", "proxy", "The man in the middle."),

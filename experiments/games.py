@@ -1,0 +1,48 @@
+"""Whole games played for a table, each kept, so that an interrupted measurement goes on where it was."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from midstream.command.game import GamePlan
+from midstream.command.local import play_local
+from midstream.specification import Specification
+
+
+def played(specification: Specification, attacker: str, out: Path, data_root: Path | None) -> dict[str, Any]:
+    """Play a game in this process, on one thread, unless its result is there already; return it."""
+    kept = out / f"{specification.name}.json"
+    if not kept.exists():
+        plan = GamePlan(
+            specification=specification,
+            attacker=attacker,
+            attack_budget=specification.budget,
+            out=out / "runs",
+            data_root=data_root,
+            device="cpu",
+            threads=1,
+        )
+        result = play_local(plan, follow=lambda *_: None)
+        kept.write_text(json.dumps(result) + "\n")
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def name_of(attacker: str, defender: str, seed: int) -> str:
+    """Return the name that a game is kept under.
+
+    >>> name_of("level-2,steps=3", "none", 0)
+    'level-2-steps-3-vs-none-seed0'
+    """
+    words = [text.replace("=", "-").replace(",", "-").replace("_", "-") for text in (attacker, defender)]
+    return f"{words[0]}-vs-{words[1]}-seed{seed}"
+
+
+def spread(values: list[float]) -> str:
+    """Return mean and standard deviation.
+
+    >>> spread([1.0, 2.0, 3.0])
+    '2.000 ± 1.000'
+    """
+    return f"{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}"

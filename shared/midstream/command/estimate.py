@@ -1,0 +1,71 @@
+"""`midstream estimate`: M on a white image, and the PGD steps that the paper's rule takes from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from midstream import datasets, options
+from midstream.environment import configure
+from midstream.level_k import step_size_by_rule, steps_by_rule
+from midstream.smoothness import estimate_smoothness
+from midstream_server.training import TrainingRun
+
+_LEVELS = (2, 3, 4)
+
+
+@click.command("estimate")
+@options.specification_options
+@options.data_options
+@click.option("--c", default=2.0, show_default=True, help="c of the rule: 2, 0.5 or 0.01 in the paper.")
+@options.process_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.show_config
+def command(
+    data_root: Path | None,
+    download: bool,
+    c: float,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Estimate M at θ_0: the change of the validation loss after one step on a white image, times √pixels.
+
+    M sets how many PGD steps a player of level k takes: n_k = max(k, ⌈c/Δ_k⌉), 1/Δ_k = M² k² (1 + 2Mε)^(k-2).
+
+    \b
+    Example: midstream estimate --dataset digits
+    """
+    where = configure(threads=threads, device=device)
+    specification = options.specification(settings)
+    source = datasets.Source(data_root, download, specification.image_size)
+    split = datasets.split(
+        datasets.load(specification.dataset, source),
+        validation_size=specification.validation_size,
+        train_size=specification.train_size,
+        seed=specification.seed,
+    )
+    run = TrainingRun(specification, split, device=where)
+    estimate = estimate_smoothness(
+        run.model,
+        split.validation.inputs.to(where),
+        split.validation.labels.to(where),
+        learning_rate=specification.learning_rate,
+    )
+    rule = {"smoothness": estimate.value, "epsilon": specification.epsilon}
+    steps = {k: steps_by_rule(k, c=c, **rule) for k in _LEVELS}
+    if as_json:
+        found = {"smoothness": estimate.value, "by_class": estimate.by_class, "steps": steps, "c": c}
+        click.echo(json.dumps(found | {"dataset": specification.dataset, "seed": specification.seed}))
+        return
+    high = max(estimate.by_class)
+    click.echo(
+        f"M = {estimate.value:.3g}, the smallest over {len(estimate.by_class)} labels of the white image "
+        f"(the largest is {high:.3g}); {specification.validation_size} validation examples, "
+        f"η = {specification.learning_rate:g}, ε = {specification.epsilon:g}, c = {c:g}"
+    )
+    for k in _LEVELS:
+        size = step_size_by_rule(k, **rule)
+        click.echo(f"level {k}: step size {size:.4g}, {steps[k]} PGD steps")
