@@ -35,25 +35,26 @@ def uphill(p: Problem) -> Field:
     return lambda x: -RATE * mixed_derivative(p.model, x, p.labels, v)
 
 
-def theirs(p: Problem, field: Field, budget: Budget, *, steps: int, step_size: float, raw: bool) -> Tensor:
-    """Return Foolbox's perturbations, up a field; its steps are along `g` if raw, else along `g / ‖g‖`."""
+def theirs(p: Problem, field: Field, budget: Budget, sizes: list[float], *, raw: bool) -> Tensor:
+    """Return Foolbox's perturbations, up a field; its steps are along `g` if raw, else along `e(g)`."""
     kind: Any = L2PGD if budget.norm == "l2" else LinfPGD
+    left = iter(sizes)
 
     class Ascent(kind):  # type: ignore[misc]
         def value_and_grad(self, loss_fn: object, x: EagerTensor) -> tuple[EagerTensor, EagerTensor]:  # noqa: ARG002
             return x.sum(), astensor(field(x.raw))
 
         def normalize(self, gradients: EagerTensor, **options: Any) -> Any:
-            return gradients if raw else super().normalize(gradients, **options)
+            return next(left) * (gradients if raw else super().normalize(gradients, **options))
 
     model = PyTorchModel(p.model.eval(), bounds=(budget.low, budget.high), device="cpu")
-    attack = Ascent(abs_stepsize=step_size, steps=steps, random_start=False)
+    attack = Ascent(abs_stepsize=1.0, steps=len(sizes), random_start=False)
     moved = attack.run(model, p.inputs, Misclassification(p.labels), epsilon=budget.epsilon)
     perturbation: Tensor = moved - p.inputs
     return perturbation
 
 
-def ours(p: Problem, side: str, budget: Budget, *, steps: int, step_size: float) -> Tensor:
+def ours(p: Problem, side: str, budget: Budget, *, steps: int, step_size: float, share: float) -> Tensor:
     v = validation_gradient(p.model, p.validation_inputs, p.validation_labels)
     if side == "defense":
         return level_k_defense(
@@ -65,6 +66,7 @@ def ours(p: Problem, side: str, budget: Budget, *, steps: int, step_size: float)
             steps=steps,
             learning_rate=RATE,
             step_size=step_size,
+            share=share,
         )
     return level_k_attack(
         p.model,
@@ -76,6 +78,7 @@ def ours(p: Problem, side: str, budget: Budget, *, steps: int, step_size: float)
         steps=steps,
         learning_rate=RATE,
         step_size=step_size,
+        share=share,
     )
 
 
@@ -90,15 +93,9 @@ def test_finite_steps(
 ) -> None:
     p, budget = CONV.build(), Budget(epsilon, norm, **WIDE)
     field = uphill(p)
-    expected = theirs(
-        p,
-        field if side == "attack" else lambda x: -field(x),
-        budget,
-        steps=5,
-        step_size=step_size,
-        raw=True,
-    )
-    found = ours(p, side, budget, steps=5, step_size=step_size)
+    towards = field if side == "attack" else lambda x: -field(x)
+    expected = theirs(p, towards, budget, 5 * [step_size], raw=True)
+    found = ours(p, side, budget, steps=5, step_size=step_size, share=math.inf)
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
     ended = int((budget.size(found) > epsilon * (1 - 1e-9)).sum())
     assert ended in at_the_border
@@ -106,12 +103,15 @@ def test_finite_steps(
 
 @every_norm
 @pytest.mark.parametrize("side", ["attack", "defense"])
-def test_infinite_steps_are_the_limit_of_theirs(norm: Norm, side: str) -> None:
+@pytest.mark.parametrize("share", [math.inf, 0.25])
+def test_infinite_steps_are_the_limit_of_theirs(norm: Norm, side: str, share: float) -> None:
     p, budget = TANH_MLP.build(), Budget(0.5, norm, **WIDE)  # smooth: no pixel's gradient is exactly zero
     field = uphill(p)
     towards = field if side == "attack" else lambda x: -field(x)
-    expected = theirs(p, towards, budget, steps=3, step_size=1e8, raw=False)
-    assert torch.allclose(ours(p, side, budget, steps=3, step_size=math.inf), expected, atol=1e-6)
+    later = 1e8 if math.isinf(share) else share * budget.epsilon
+    expected = theirs(p, towards, budget, [1e8, later, later], raw=False)
+    found = ours(p, side, budget, steps=3, step_size=math.inf, share=share)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 @every_norm
