@@ -2,7 +2,7 @@
 
 import click
 
-from midstream.command.figures import figure_3, figure_8
+from midstream.command.figures import figure_3, figure_6, figure_8
 
 
 @click.group("figure")
@@ -15,4 +15,5 @@ def command() -> None:
 
 
 command.add_command(figure_3.command)
+command.add_command(figure_6.command)
 command.add_command(figure_8.command)
