@@ -14,12 +14,13 @@ class InverseHessian:
     """`u → (H + λ|Dval| I)⁻¹ u` by conjugate gradients, reported in the metrics.
 
     Args:
-        damping: λ, for each validation example, since H is their sum.
+        damping: λ, for each validation example, since H is their sum. Measured on digits, its most negative
+            eigenvalue is -0.3 to -0.4 an example early in training; on few images of MNIST -0.3 to -10.
         max_iterations: products with H at most.
         tolerance: relative residual to stop at.
     """
 
-    damping: float = 0.1
+    damping: float = 1.0
     max_iterations: int = 20
     tolerance: float = 1e-3
 

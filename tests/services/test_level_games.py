@@ -3,9 +3,16 @@
 from pathlib import Path
 
 import pytest
+from test_every_player import installed
 
 from midstream_server.registry import Registry
 from services.games import in_one_process, over_http
+
+ATTACKERS, DEFENDERS = ([chosen.text for chosen in installed(side)] for side in ("attackers", "defenders"))
+PAIRS = [
+    (ATTACKERS[i % len(ATTACKERS)], DEFENDERS[i % len(DEFENDERS)])
+    for i in range(max(len(ATTACKERS), len(DEFENDERS)))
+]
 
 
 def test_they_come_to_their_end_and_differ(tmp_path: Path) -> None:
@@ -33,3 +40,11 @@ def test_over_http_they_are_the_same_games(
 ) -> None:
     local = in_one_process(tmp_path / "local", level, level)
     assert over_http(registry, level, level, gradient)["parameters_sha256"] == local["parameters_sha256"]
+
+
+@pytest.mark.parametrize(("attacker", "defender"), PAIRS)
+def test_every_installed_name_plays_to_the_same_bits_over_http(
+    registry: Registry, tmp_path: Path, attacker: str, defender: str
+) -> None:
+    local = in_one_process(tmp_path / "local", attacker, defender)
+    assert over_http(registry, attacker, defender)["parameters_sha256"] == local["parameters_sha256"]
