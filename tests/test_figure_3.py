@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from midstream import level_k_attack, validation_gradient
 from midstream.command.figures import figure_3, regression
 from midstream.command.main import cli
+from midstream.training_step import Sgd
+from midstream.unrolled import unrolled_utility_gradient
 
 INPUTS = [0.05, 0.7, 1.5, 1.58, 1.59, 1.9, 2.0]
 PLAYERS = [(side, level) for side in ("attacker", "defender") for level in regression.LEVELS]
@@ -90,6 +92,23 @@ def test_nested_pgd_follows_the_first_order_and_so_does_not_see_the_overshoot(x:
         loss=regression.squared_error,
     )
     assert torch.equal(attack, regression.closed_form(1, "attacker", batch))
+
+
+@pytest.mark.parametrize("x", [1.2, 1.8])
+def test_the_exact_utility_sees_the_overshoot(x: float) -> None:
+    batch, one = torch.tensor([[x]], dtype=torch.float64), torch.ones(1)
+    z = torch.tensor([[50.0]], dtype=torch.float64)
+    uphill = unrolled_utility_gradient(
+        regression.Regression(-10.0),
+        batch,
+        one,
+        z,
+        one,
+        step=Sgd(regression.RATE),
+        loss=regression.squared_error,
+    )
+    attack = regression.EPSILON * regression.BALL.direction(uphill)
+    assert torch.equal(attack, regression.closed_form(2, "attacker", batch))
 
 
 def test_a_step_that_overshoots_is_what_level_1_gets_wrong() -> None:

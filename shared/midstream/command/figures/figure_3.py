@@ -44,10 +44,10 @@ class DisagreementError(ArithmeticError):
 )
 @options.show_config
 def command(out: Path, seed: int, threads: int, runs: int, checked: int) -> None:
-    """Level 1 and level 2 in scalar regression (section 5): one step, and the loss after 30.
+    """Level 1 and level 2 in scalar regression (section 5).
 
-    Played by the closed forms of A.2.1, and again by the strategies that play every other game; the two must
-    agree.
+    One step, and the loss after thirty. Played by the closed forms of A.2.1, and again by the
+    strategies that play every other game; the two must agree.
 
     \b
     Example: midstream figure 3

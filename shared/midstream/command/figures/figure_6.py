@@ -69,10 +69,10 @@ def command(
     epochs: int | None,
     chosen: tuple[str, ...],
 ) -> None:
-    """Level 2 against optimal contraction and influence: test accuracy and gradient norm (section 6.2).
+    """Level 2, optimal contraction and influence (6.2).
 
-    40 training and 400 validation images of MNIST: logistic regression and a small CNN on the digits 1 and
-    7, and that CNN on all ten digits.
+    Test accuracy and gradient norm over epochs, on 40 training and 400 validation images of MNIST:
+    logistic regression and a small CNN on the digits 1 and 7, and that CNN on all ten digits.
 
     \b
     Example: midstream figure 6 --data-root DIR

@@ -70,10 +70,10 @@ def command(
     steps: int | None,
     rows: int,
 ) -> None:
-    """Clean, attacked and defended images of MNIST, CIFAR-10 and photos, and the perturbations (A.2.2).
+    """Images clean, attacked and defended (A.2.2).
 
-    Each model is first trained for some steps under level 1 on both sides. A data set that is not there is
-    left out.
+    MNIST, CIFAR-10 and photos, and the perturbations beside them. Each model is first trained for some
+    steps under level 1 on both sides. A data set that is not there is left out.
 
     \b
     Example: midstream figure 8 --data-root DIR --photos DIR/owl-jellyfish

@@ -25,7 +25,13 @@ figure_options = options.together(
     options.option(
         "--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder to fill."
     ),
-    options.option("--seed", default=0, show_default=True, help="Every random draw derives from it."),
+    options.option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Every random draw derives from it.",
+    ),
     options.option(
         "--threads",
         type=click.IntRange(1),
