@@ -10,9 +10,9 @@ import torch
 from benchmarks.measure import Row
 from benchmarks.synthetic import split
 from midstream.batches import BatchSource
-from midstream.command.local import LocalGame
 from midstream.specification import Specification
 from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.local_game import LocalGame
 from midstream_server.checks import check_batch
 from midstream_server.training import TrainingRun
 

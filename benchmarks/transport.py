@@ -14,7 +14,6 @@ from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
 from midstream.batches import BatchSource
 from midstream.client import Client
-from midstream.command.local import LocalGame
 from midstream.command.processes import Services
 from midstream.datasets import Source, Split
 from midstream.datasets import split as split_dataset
@@ -24,6 +23,7 @@ from midstream.pixels import pixels
 from midstream.specification import Specification
 from midstream.wire import encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.local_game import LocalGame
 from midstream_server.checks import check_batch
 from midstream_server.training import TrainingRun
 

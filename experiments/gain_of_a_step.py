@@ -18,7 +18,6 @@ import click
 import torch
 
 from midstream.batches import BatchSource, load_split
-from midstream.command.local import LocalGame
 from midstream.datasets import Source, Split
 from midstream.pixels import pixels
 from midstream.players import Batch
@@ -26,6 +25,7 @@ from midstream.specification import Specification
 from midstream.utility import total_loss
 from midstream.wire import WireBatch
 from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.local_game import LocalGame
 from midstream_server.training import TrainingRun
 
 ATTACKERS = (

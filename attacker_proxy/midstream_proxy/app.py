@@ -2,64 +2,32 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from torch import Tensor
 
 from midstream.client import Client, ServerGoneError
-from midstream.gradients import Gradient
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
-from midstream.specification import Specification
-from midstream.training_step import TrainingStep
+from midstream.progress import Progress
 from midstream.wire import Buffer, WireBatch, WireError, decode_batch, encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
-from midstream_proxy.forward import Forwarder, unreachable
+from midstream_proxy.black_box import BlackBoxRun, attacked_run
+from midstream_proxy.forward import Forwarder, closing_down, unreachable
+from midstream_proxy.served_game import ServedGame
+from midstream_proxy.surrogate import SurrogateError
 
 _ANSWER_WITHIN = 3.0  # seconds; past it the provider, who has more patience, is told
 _LARGEST_BODY = 2**30
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-
-class ServedGame:
-    """What an attacker reads of a run over HTTP."""
-
-    def __init__(self, client: Client, run: str) -> None:
-        self._client = client
-        self._run = run
-
-    def specification(self) -> Specification:
-        """Return what is trained."""
-        return Specification.model_validate(self._client.run(self._run)["specification"])
-
-    def model(self) -> dict[str, Any]:
-        """Return the architecture and the loss."""
-        return self._client.model(self._run)
-
-    def validation(self) -> dict[str, Tensor]:
-        """Return the public Dval."""
-        return self._client.validation(self._run)
-
-    def parameters(self, version: int) -> dict[str, Tensor]:
-        """Return θ at a version."""
-        return self._client.parameters(self._run, version)
-
-    def validation_gradient(self, version: int) -> Gradient:
-        """Return v at a version."""
-        return self._client.validation_gradient(self._run, version)
-
-    def training_step(self, version: int) -> TrainingStep:
-        """Return the optimizer before the step from a version."""
-        return self._client.optimizer(self._run, version)
 
 
 class Proxy:
@@ -88,7 +56,10 @@ class Proxy:
         # A server that asks for patience asks the provider for it, who can say what is waited for.
         self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=())
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="attacker")
-        self._runs: dict[str, AttackedRun] = {}
+        self._runs: dict[str, AttackedRun | BlackBoxRun] = {}
+        self._preparing: tuple[str, asyncio.Future[None]] | None = None
+        self._training = asyncio.Event()
+        self._closing = False
         self._sent: dict[str, tuple[int, bytes, list[Buffer]]] = {}
 
     async def put_batch(self, request: Request) -> Response:
@@ -104,6 +75,7 @@ class Proxy:
                     Problem(413, "The body is too large", f"at most {_LARGEST_BODY} bytes are taken")
                 )
         try:
+            await self._prepared(run)
             seq = request.path_params["seq"]
             work = asyncio.get_running_loop().run_in_executor(
                 self._worker, self._attack, run, seq, bytes(body)
@@ -120,22 +92,65 @@ class Proxy:
             return _answer(problem)
 
     async def close(self) -> None:
-        """Finish the attack in hand and close the connections."""
+        """Finish the attack in hand, give up a surrogate's training, and close the connections."""
+        self._closing = True
         await asyncio.to_thread(self._worker.shutdown)
         self._client.close()
         await self.forwarder.close()
 
+    async def _prepared(self, run: str) -> None:
+        """Return once the attacker is ready for a run.
+
+        It gets ready for one run at a time, in the thread that attacks: meanwhile no batch is attacked.
+
+        Raises:
+            Problem: 503, it trains a surrogate, for a provider to wait; or why it cannot be ready.
+        """
+        while self._preparing is not None or run not in self._runs:
+            if self._preparing is None:
+                self._training.clear()
+                loop = asyncio.get_running_loop()
+                work = loop.run_in_executor(self._worker, self._prepare, run, loop)
+                work.add_done_callback(lambda done: done.exception())  # though nobody may ask again
+                self._preparing = (run, work)
+            preparing = self._preparing
+            name, work = preparing
+            training = asyncio.ensure_future(self._training.wait())
+            either: set[asyncio.Future[Any]] = {work, training}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            training.cancel()
+            if not work.done():
+                what = f"the attacker is training a surrogate of run {name!r}, which is black-box"
+                raise Problem(503, "The attacker is not ready yet", what, retry_after=1)
+            failed = work.exception()
+            if self._preparing is preparing:
+                self._preparing = None
+            if name == run and failed is not None:
+                raise failed
+
+    def _prepare(self, run: str, loop: asyncio.AbstractEventLoop) -> None:
+        def say(text: str) -> None:
+            self._say(f"run {run!r}: {text}")
+
+        def tell(step: int, steps: int, text: str) -> None:
+            if self._closing:
+                raise closing_down()
+            if not bars:
+                loop.call_soon_threadsafe(self._training.set)
+                bars.append(stack.enter_context(Progress(steps, label=f"surrogate of run {run!r}")))
+            bars[0].update(step, text)
+
+        bars: list[Progress] = []
+        with self._in_words(), ExitStack() as stack:
+            game = ServedGame(self._client, run)
+            self._runs[run] = attacked_run(game, self.settings, tell=tell, say=say)
+        budget = self._runs[run].budget
+        self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
+
     def _attack(self, run: str, seq: int, body: bytes) -> dict[str, Any]:
         try:
-            batch = decode_batch(body)
-            return self._client.put_batch(run, seq, self._attacked(run, batch, body))
-        except WireError as error:
-            raise Problem(400, "The body is not a batch", str(error)) from error
-        except ServerGoneError as error:
-            raise unreachable(self.upstream, error) from error
-        except (PlayerError, PluginError) as error:
-            logging.getLogger("midstream.proxy").error("%s", error)
-            raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
+            with self._in_words():
+                return self._client.put_batch(run, seq, self._attacked(run, decode_batch(body), body))
         except Problem as problem:
             if "parameters_version" in problem.more:  # the batch is not the one the run is waiting for
                 wanted = problem.more["parameters_version"]
@@ -143,18 +158,24 @@ class Proxy:
                 raise Problem(409, "Not the next batch", detail, next_seq=wanted) from problem
             raise
 
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except WireError as error:
+            raise Problem(400, "The body is not a batch", str(error)) from error
+        except ServerGoneError as error:
+            raise unreachable(self.upstream, error) from error
+        except (PlayerError, PluginError, SurrogateError) as error:
+            logging.getLogger("midstream.proxy").error("%s", error)
+            raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
+
     def _attacked(self, run: str, batch: WireBatch, body: bytes) -> list[Buffer]:
         # A batch that is sent again is answered with the same bytes: the attacker remembers what it
         # did to an input, and must not do it twice.
         sent = self._sent.get(run)
         if sent is not None and sent[0] == batch.seq and sent[1] == body:
             return sent[2]
-        if run not in self._runs:
-            self._runs[run] = AttackedRun(ServedGame(self._client, run), self.settings)
-            budget = self._runs[run].budget
-            self._say(
-                f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}"
-            )
         attacked = encode_batch(self._runs[run].attack(batch))
         self._sent[run] = (batch.seq, body, attacked)
         return attacked

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from midstream import plugins
+from midstream.batches import BatchSource, load_split
 from midstream.budget import Budget, Norm
 from midstream.datasets import Source
 from midstream.gradients import Gradient, validation_gradient
@@ -18,6 +19,7 @@ from midstream.players import Batch, Player, View, move
 from midstream.specification import Specification, defaults
 from midstream.training_step import TrainingStep
 from midstream.wire import WireBatch
+from midstream_proxy.surrogate import SurrogateSettings
 from midstream_proxy.upcoming import UpcomingBatches
 
 
@@ -56,6 +58,7 @@ class AttackSettings:
         device: where to compute.
         allowed: the dotted paths, files and folders that the run's model and data set may name.
         source: where the data set is, for an attacker that possesses it.
+        surrogate: the model that it trains where the run is black-box.
     """
 
     attacker: str
@@ -65,6 +68,7 @@ class AttackSettings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     allowed: Collection[str] | None = frozenset()
     source: Source = field(default_factory=Source)
+    surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
 
 
 class AttackedRun:
@@ -73,20 +77,28 @@ class AttackedRun:
     Args:
         game: what can be read of the run.
         settings: what the attacker decided.
+        player: the attacker itself; None makes the one that the settings name.
+        batches: what will be sent; None makes them of the data set, once an attacker asks for them.
 
     Raises:
         midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
     """
 
-    def __init__(self, game: Game, settings: AttackSettings) -> None:
+    def __init__(
+        self,
+        game: Game,
+        settings: AttackSettings,
+        *,
+        player: Player | None = None,
+        batches: BatchSource | None = None,
+    ) -> None:
         self.settings = settings
-        self.player: Player = plugins.make("attackers", settings.attacker)
+        self.player: Player = player or plugins.make("attackers", settings.attacker)
         self._game = game
         self._specification = specification = game.specification()
         described = game.model()
         self._learning_rate: float = described["learning_rate"]
-        epsilon = defaults(specification.dataset)["epsilon"] if settings.epsilon is None else settings.epsilon
-        self.budget = Budget(epsilon, settings.norm or specification.norm)
+        self.budget = budget_of(specification, settings)
         shape, classes = tuple(described["input_shape"]), len(described["classes"])
         self._model = build_model(
             described["model"],
@@ -101,20 +113,25 @@ class AttackedRun:
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
-        self._to_come: UpcomingBatches | None = None
+        self._batches = batches
 
-    def attack(self, batch: WireBatch) -> WireBatch:
+    def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against θ_seq.
+
+        Args:
+            batch: what the provider sent.
+            version: the θ to attack at, where it is not θ_seq.
 
         Raises:
             midstream.players.PlayerError: the attacker broke its rules.
         """
-        self._follow(batch.seq)
+        version = batch.seq if version is None else version
+        self._follow(version)
         device = self.settings.device
         seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
         view = self._view(seen)
         attacked = move(self.settings.attacker, self.player, seen, view)
-        return WireBatch(batch.seq, batch.seq, attacked.cpu(), batch.labels, view.reports)
+        return WireBatch(batch.seq, version, attacked.cpu(), batch.labels, view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:
@@ -139,11 +156,11 @@ class AttackedRun:
         )
 
     def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
-        if self._to_come is None:
-            self._to_come = UpcomingBatches(
-                self._specification, self.settings.source, allowed=self.settings.allowed
-            )
-        return self._to_come.after(batch, count)
+        if self._batches is None:
+            allowed = self.settings.allowed
+            train = load_split(self._specification, self.settings.source, allowed=allowed).train
+            self._batches = BatchSource(self._specification, train)
+        return UpcomingBatches(self._batches).after(batch, count)
 
     def _training_step(self) -> TrainingStep:
         if self._step is None:
@@ -166,3 +183,9 @@ class AttackedRun:
             else:
                 self._gradient = validation_gradient(self._model, *self._validation)
         return self._gradient
+
+
+def budget_of(specification: Specification, settings: AttackSettings) -> Budget:
+    """Return the attacker's ball."""
+    epsilon = defaults(specification.dataset)["epsilon"] if settings.epsilon is None else settings.epsilon
+    return Budget(epsilon, settings.norm or specification.norm)

@@ -12,6 +12,7 @@ from midstream.environment import configure
 from midstream.hosting import listen, serve, url_of
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
+from midstream_proxy.surrogate import SurrogateSettings
 
 
 @click.command("attack")
@@ -42,6 +43,7 @@ from midstream_proxy.attack import AttackSettings
     help="Read the validation gradient from the server, or compute it here.",
 )
 @options.data_options
+@options.surrogate_options
 @options.allow_option
 @options.process_options
 @options.show_config
@@ -58,6 +60,11 @@ def command(
     gradient: Literal["server", "own"],
     data_root: Path | None,
     download: bool,
+    surrogate: str | None,
+    surrogate_epochs: int | None,
+    surrogate_train_size: int | None,
+    surrogate_seed: int | None,
+    cache: Path | None,
     allow: tuple[str, ...],
     device: str,
     threads: int | None,
@@ -79,6 +86,7 @@ def command(
         configure(threads=threads, device=device),
         frozenset(allow),
         Source(data_root, download),
+        SurrogateSettings(surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache),
     )
     listener = listen(host, port, fd)
     with listener:

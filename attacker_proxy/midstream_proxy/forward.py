@@ -70,7 +70,7 @@ class Forwarder:
         except httpx.TransportError as error:
             raise unreachable(str(self.upstream), error) from error
         if answer is None:
-            raise Problem(503, "The proxy takes no requests now", "it is closing down", retry_after=1)
+            raise closing_down()
         response = StreamingResponse(self._stream(answer), answer.status_code)
         response.raw_headers = _end_to_end(answer.headers.raw)
         return response
@@ -99,6 +99,11 @@ class Forwarder:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def closing_down() -> Problem:
+    """Return the problem that a waiting client is told when this proxy stops."""
+    return Problem(503, "The proxy takes no requests now", "it is closing down", retry_after=1)
 
 
 def unreachable(upstream: str, error: Exception) -> Problem:

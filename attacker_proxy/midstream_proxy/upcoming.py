@@ -1,36 +1,23 @@
 """The batches to come of a run, for an attacker that possesses its data set."""
 
-from collections.abc import Collection
-
 import torch
 
-from midstream.batches import BatchSource, load_split
-from midstream.datasets import Source
+from midstream.batches import BatchSource
 from midstream.pixels import pixels
 from midstream.players import Batch
-from midstream.specification import Specification
 
 
 class UpcomingBatches:
     """What the data provider will send, which is a pure function of the run's seed and data set.
 
     Args:
-        specification: the run.
-        source: where the data set is on this machine.
-        allowed: what the specification may name; None allows all.
-
-    Raises:
-        midstream.datasets.MissingDataError: the data are not on this machine.
-        midstream.plugins.PluginError: the run names a folder or code that was not allowed here.
+        batches: the run's, made of the data set on this machine.
     """
 
-    def __init__(
-        self, specification: Specification, source: Source, *, allowed: Collection[str] | None
-    ) -> None:
-        train = load_split(specification, source, allowed=allowed).train
-        self._batches = BatchSource(specification, train)
-        self._dataset = specification.dataset
-        self._total = specification.total_steps(len(train))
+    def __init__(self, batches: BatchSource) -> None:
+        self._batches = batches
+        self._dataset = batches.specification.dataset
+        self._total = batches.specification.total_steps(len(batches.train))
 
     def after(self, batch: Batch, count: int) -> list[Batch]:
         """Return the next `count` batches, clean, on the device of this one; fewer where the run ends.

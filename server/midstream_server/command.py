@@ -18,7 +18,6 @@ from midstream_server.registry import Registry, Settings
 @options.option("--run", "name", help="Name of the run to start with.")
 @options.specification_options
 @options.option("--defender", help="none, level-1, or module:Class; none by default.")
-@options.option("--black-box", is_flag=True, help="Show no one the model, its parameters or its gradient.")
 @options.data_options
 @options.allow_option
 @options.option(
@@ -37,7 +36,6 @@ def command(
     out: Path,
     device: str,
     threads: int | None,
-    black_box: bool,
     **settings: Any,
 ) -> None:
     """Train on the minibatches that arrive, corrected by a defender.
@@ -61,8 +59,7 @@ def command(
     listener = listen(host, port, fd)
     with listener:
         if settings["dataset"] is not None:
-            access = "black-box" if black_box else "white-box"
-            run = registry.create(options.specification(settings, access=access))
+            run = registry.create(options.specification(settings))
             say(f"run {run.name!r} waits for {run.waiting_for()}; its folder is {run.recorded.folder.path}")
         else:
             say(f"waiting for {registry.waiting_for()}")

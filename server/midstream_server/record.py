@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from midstream.environment import describe
 from midstream.players import Batch
 from midstream.runfolder import RunFolder
@@ -79,10 +76,8 @@ class RecordedRun:
 
     def checkpoint(self) -> str:
         """Write parameters and optimizer as one safetensors file, atomically; return its path."""
-        tensors = {f"model.{name}": value for name, value in self.run.parameters().items()}
-        tensors |= _optimizer_tensors(self.run.optimizer)
         metadata = {"step": str(self.run.step), "specification": self.run.specification.model_dump_json()}
-        self.folder.write("checkpoint.safetensors", encode_tensors(tensors, **metadata))
+        self.folder.write("checkpoint.safetensors", encode_tensors(self.run.state_dict(), **metadata))
         return str(self.folder.path / "checkpoint.safetensors")
 
     def _finish(self) -> None:
@@ -105,12 +100,3 @@ class RecordedRun:
         }
         self.checkpoint()
         self.folder.write_json("result.json", self.result)
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{number}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
-        for number, values in state.items()
-        for key, value in values.items()
-    }

@@ -32,5 +32,5 @@ def describe(hosted: HostedRun) -> dict[str, Any]:
         "seconds_left": remaining / rate if rate and hosted.state == "running" else None,
         "samples": hosted.recorded.samples,
         "result": hosted.recorded.result,
-        "specification": hosted.specification.model_dump(),
+        "specification": hosted.specification.public().model_dump(),
     }

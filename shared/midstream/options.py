@@ -159,12 +159,39 @@ specification_options = together(
         type=int,
         help="Class whose conversion and evasion rates are measured; on play the attacker's by default.",
     ),
+    option(
+        "--access",
+        type=click.Choice(["white-box", "black-box"]),
+        help="black-box shows an attacker no model; white-box by default.",
+    ),
     option("--evaluate-every", type=int, help="Steps between evaluations; an epoch by default."),
 )
 
 data_options = together(
     option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data."),
     option("--download", is_flag=True, help="Fetch absent data from their authors."),
+)
+
+surrogate_options = together(
+    option("--surrogate", help="The model trained to attack a black-box run; auto by default."),
+    option(
+        "--surrogate-epochs",
+        type=click.IntRange(1),
+        help="End its training there if it has not converged; five times the run's epochs by default.",
+    ),
+    option(
+        "--surrogate-train-size",
+        type=click.IntRange(1),
+        help="How many of the run's training examples the attacker has; all by default.",
+    ),
+    option(
+        "--surrogate-seed", type=click.IntRange(0, 2**63 - 1), help="Its own; made of the run's by default."
+    ),
+    option(
+        "--cache",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where surrogates are kept; ~/.cache/midstream/surrogates by default.",
+    ),
 )
 
 allow_option = option(

@@ -52,7 +52,8 @@ class Progress:
         """Show that `step` steps are done, of `total` where that was not known before."""
         self._total = total or self._total
         now = time.monotonic()
-        self._first = self._first or (now, step)
+        if self._first is None or self._first[1] == step:
+            self._first = (now, step)  # the rate counts from the first step, whatever was waited for before
         seconds, steps = now - self._first[0], step - self._first[1]
         if steps > 0:
             text = f"{text}  {steps / seconds:.1f} steps/s"

@@ -34,19 +34,8 @@ class RunFolder:
         self.write(name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
     def write(self, name: str, content: bytes) -> None:
-        """Write `name`, whole or not at all: a file beside it is written, synchronised and renamed."""
-        path = self.path / name
-        part = path.with_name(f"{path.name}.part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """Write `name`, whole or not at all."""
+        write_whole(self.path / name, content)
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one step's record."""
@@ -56,6 +45,24 @@ class RunFolder:
     def close(self) -> None:
         """Close the files."""
         self._metrics.close()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all: one beside it is written, synchronised and renamed."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -104,7 +104,8 @@ class Specification(BaseModel):
     epsilon: float = Field(ge=0, lt=1e6, description="The defender's budget ε, in pixel units.")
     norm: Norm = Field("l2", description="The ball's norm.")
     access: Literal["white-box", "black-box"] = Field(
-        "white-box", description="black-box closes model, parameters and validation gradient (403)."
+        "white-box",
+        description="black-box closes model, parameters, validation gradient and optimizer (403).",
     )
     target: int | None = Field(
         None, ge=0, description="The class whose conversion and evasion rates are measured; null for none."
@@ -124,6 +125,14 @@ class Specification(BaseModel):
             **filled,
             **{key: value for key, value in values.items() if not (key in filled and value is None)},
         }
+
+    def public(self) -> "Specification":
+        """Return what everyone may read: of a black-box run, the model is `hidden`.
+
+        >>> Specification.model_validate({"access": "black-box"}).public().model
+        'hidden'
+        """
+        return self.model_copy(update={"model": "hidden"}) if self.access == "black-box" else self
 
     @property
     def budget(self) -> Budget:

@@ -1,6 +1,6 @@
 """A model in training: the run's own on the server, and an attacker's surrogate of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -74,6 +74,32 @@ class Training:
     def parameters(self) -> dict[str, Tensor]:
         """Return the live parameters and buffers, by name, detached."""
         return {name: value.detach() for name, value in self.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return parameters, buffers and the optimizer's state: `model.NAME` and `optimizer.NUMBER.KEY`."""
+        state: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
+        return {f"model.{name}": value for name, value in self.parameters().items()} | {
+            f"optimizer.{number}.{key}": torch.as_tensor(value)
+            for number, values in state.items()
+            for key, value in values.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
+        """Go to where another training of the same specification was when it returned `state_dict`.
+
+        Args:
+            state: what it returned.
+            step: how many steps it had taken.
+        """
+        parameters = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
+        self.model.load_state_dict(parameters)
+        remembered: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("optimizer."):
+                _, number, key = name.split(".")
+                remembered.setdefault(int(number), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
+        self.step, self._known = step, None
 
     def description(self) -> dict[str, Any]:
         """Return architecture and loss, enough to rebuild the model."""

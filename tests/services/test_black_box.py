@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from services.tiny import TinyRun, problem
+from services.tiny import SPECIFICATION, TinyRun, problem
 
 
 @pytest.fixture
@@ -26,5 +26,17 @@ def test_what_is_open(closed: TinyRun, run: TinyRun) -> None:
     closed.play(0)
     status = closed.until("finished")
     assert status["specification"]["access"] == "black-box"
+    assert status["specification"]["model"] == "hidden"
     run.play(0)
     assert status["result"]["parameters_sha256"] == run.until("finished")["result"]["parameters_sha256"]
+
+
+def test_no_status_names_the_model(closed: TinyRun, run: TinyRun) -> None:
+    named = {
+        status["name"]: status["specification"]["model"]
+        for status in closed.client.get("/v1/runs").json()["runs"]
+    }
+    assert named == {closed.name: "hidden", run.name: "digits-cnn"}
+    assert "digits-cnn" not in closed.get("").text
+    again = closed.client.post("/v1/runs", json=SPECIFICATION | {"name": "again", "access": "black-box"})
+    assert "digits-cnn" not in again.text

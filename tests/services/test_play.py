@@ -40,6 +40,32 @@ def test_three_processes_and_one_end_in_the_same_parameters(
     assert play("http", gradient, attacker, defender, *SMALL) == local
 
 
+def test_a_black_box_game_too(play: Play, midstream: Callable[..., Ended], tmp_path: Path) -> None:
+    hidden = ["--access", "black-box", "--surrogate-epochs", "3", "--surrogate", "logistic", "--run", "game"]
+    first = play("http", "server", "level-1", "level-1", *SMALL, *hidden, "--cache", str(tmp_path / "cache"))
+    scenario = str(tmp_path / "game/scenario.yaml")
+    own = ["--out", str(tmp_path / "again"), "--cache", str(tmp_path / "again/cache")]  # trained once more
+    again = midstream("play", scenario, "--transport", "local", *own, "--json")
+    assert again.code == 0, again.err
+    outcome = json.loads(again.out)
+    assert outcome["parameters_sha256"] == first
+    assert outcome["access"] == "black-box"
+
+
+def test_a_surrogate_attacks_a_model_that_it_never_sees(play: Play, tmp_path: Path) -> None:
+    sizes = ["--train-size", "300", "--validation-size", "200", "--batch-size", "50", "--epochs", "15"]
+    game = [*sizes, "--epsilon", "2.5", "--threads", "1"]
+    hidden = ["--access", "black-box", "--surrogate-epochs", "30", "--cache", str(tmp_path / "cache")]
+    play("local", "server", "none", "none", *game, "--run", "clean")
+    play("local", "server", "level-1,beta=0.5", "none", *game, *hidden, "--run", "attacked")
+    clean, attacked = (
+        json.loads((tmp_path / name / "result.json").read_text())["test_accuracy"]
+        for name in ("clean", "attacked")
+    )
+    assert clean > 0.65
+    assert attacked < clean - 0.25
+
+
 def test_the_players_and_the_seed_matter(play: Play) -> None:
     games = [("none", "none"), ("level-1", "none"), ("none", "level-1"), ("level-1", "level-1")]
     ends = {play("local", "server", *players, *SMALL) for players in games}

@@ -160,13 +160,6 @@ def test_an_unknown_run_is_the_servers_404(between: Between) -> None:
         assert "tiny" in problem(response, 404)["detail"]
 
 
-def test_a_black_box_run_cannot_be_attacked_by_the_white_box(between: Between) -> None:
-    with between("level-1") as middle:
-        closed = TinyRun(middle.run.client, name="closed", access="black-box")
-        assert "black-box" in problem(closed.put(0), 403)["title"]
-        assert middle.recorder.batches == []
-
-
 def test_a_paused_run_asks_the_provider_for_patience(between: Between) -> None:
     with between("level-1") as middle:
         middle.run.play(0, 1)

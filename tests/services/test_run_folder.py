@@ -48,8 +48,8 @@ def outcome(played: Command) -> dict[str, Any]:
 def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: dict[str, Any]) -> None:
     assert len(played.out.splitlines()) == 1
     assert list(outcome) == [
-        *("run", "dataset", "attacker", "defender", "attack_epsilon", "attack_norm", "epsilon", "norm"),
-        *("seed", "steps", "epochs", "test_accuracy", "validation_loss"),
+        *("run", "dataset", "attacker", "defender", "attack_epsilon", "attack_norm", "access"),
+        *("epsilon", "norm", "seed", "steps", "epochs", "test_accuracy", "validation_loss"),
         *("conversion_rate", "evasion_rate", "parameters_sha256", "seconds"),
     ]
     assert outcome["run"] == "runs/game"

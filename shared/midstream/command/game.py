@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import yaml
 
 from midstream.budget import Budget
 from midstream.specification import Specification
+from midstream_proxy.surrogate import SurrogateSettings
 
 Follow = Callable[[int, int, str], None]
 """Told how a game goes: steps done, steps in all, and a few words."""
@@ -28,6 +29,7 @@ class GamePlan:
         attacker: the attacker's name and options.
         attack_budget: the attacker's ball; the defender's is in the specification.
         gradient: who computes the attacker's validation gradient: `server`, or the attacker's `own`.
+        surrogate: the attacker's own model, where the run is black-box.
         transport: `http`, three processes; `local`, one.
         out: the folder that the run folder is made in.
         data_root: a torchvision root.
@@ -40,6 +42,7 @@ class GamePlan:
     attacker: str
     attack_budget: Budget
     gradient: Literal["server", "own"] = "server"
+    surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     transport: Literal["http", "local"] = "http"
     out: Path = Path("runs")
     data_root: Path | None = None
@@ -75,13 +78,27 @@ class GamePlan:
             "device": self.device,
             "threads": self.threads,
             "lr": self.specification.learning_rate,
-            **self.specification.model_dump(exclude={"name", "access", "learning_rate"}),
+            **self.specification.model_dump(exclude={"name", "learning_rate"}),
         }
+        if self.specification.access == "black-box":
+            settings |= self.surrogate_settings()
+            del settings["cache"]
         if self.data_root is not None:
             settings["data-root"] = str(self.data_root)
         kept = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
         text = yaml.safe_dump(kept, sort_keys=False)
         (self.folder / "scenario.yaml").write_text(f"# midstream play {self.folder}/scenario.yaml\n{text}")
+
+    def surrogate_settings(self) -> dict[str, Any]:
+        """Return what was decided on the surrogate, by option."""
+        chosen = self.surrogate
+        return {
+            "surrogate": chosen.model,
+            "surrogate-epochs": chosen.epochs,
+            "surrogate-train-size": chosen.train_size,
+            "surrogate-seed": chosen.seed,
+            "cache": chosen.cache,
+        }
 
     def outcome(self, result: dict[str, Any]) -> dict[str, Any]:
         """Return what `play --json` prints, of a run's result."""
@@ -91,6 +108,7 @@ class GamePlan:
             "attacker": self.attacker,
             "defender": result["defender"],
             **self._attack_budget(),
+            "access": self.specification.access,
             "epsilon": self.specification.epsilon,
             "norm": self.specification.norm,
             **{key: result[key] for key in ("seed", "steps", "epochs", "test_accuracy")},

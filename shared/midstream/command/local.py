@@ -2,54 +2,19 @@
 
 from typing import Any
 
-from torch import Tensor
+import click
 
 from midstream.batches import BatchSource, load_split
 from midstream.command.game import Follow, GamePlan
 from midstream.datasets import Source
 from midstream.environment import configure
-from midstream.gradients import Gradient
 from midstream.runfolder import RunFolder
-from midstream.specification import Specification
-from midstream.training_step import TrainingStep
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
+from midstream_proxy.black_box import attacked_run
+from midstream_proxy.local_game import LocalGame
 from midstream_server.checks import check_batch
 from midstream_server.record import RecordedRun
 from midstream_server.training import TrainingRun
-
-
-class LocalGame:
-    """What an attacker reads of a run in the same process."""
-
-    def __init__(self, run: TrainingRun) -> None:
-        self._run = run
-
-    def specification(self) -> Specification:
-        """Return what is trained."""
-        return self._run.specification
-
-    def model(self) -> dict[str, Any]:
-        """Return the architecture and the loss."""
-        return self._run.description()
-
-    def validation(self) -> dict[str, Tensor]:
-        """Return the public Dval."""
-        return {"inputs": self._run.validation.inputs, "labels": self._run.validation.labels}
-
-    def parameters(self, version: int) -> dict[str, Tensor]:
-        """Return θ, which is always at the version asked for."""
-        assert version == self._run.step
-        return self._run.parameters()
-
-    def validation_gradient(self, version: int) -> Gradient:
-        """Return v at the live parameters."""
-        assert version == self._run.step
-        return self._run.validation_gradient()
-
-    def training_step(self, version: int) -> TrainingStep:
-        """Return the live optimizer."""
-        assert version == self._run.step
-        return self._run.training_step()
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
@@ -67,11 +32,18 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         device,
         allowed=None,
         source=source,
+        surrogate=plan.surrogate,
     )
-    attacked = None if plan.attacker == "none" else AttackedRun(LocalGame(run), settings)
     batches = BatchSource(specification, split.train)
     folder = RunFolder(plan.folder)
+
+    def wait(step: int, steps: int, text: str) -> None:
+        follow(0, run.total_steps, f"surrogate: step {step} of at most {steps}, {text}")
+
     try:
+        attacked = None
+        if plan.attacker != "none":
+            attacked = attacked_run(LocalGame(run), settings, tell=wait, say=say)
         recorded = RecordedRun(run, folder)
         for seq in range(run.total_steps):
             batch = batches.batch(seq)
@@ -92,6 +64,11 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         folder.close()
     assert recorded.result is not None
     return recorded.result
+
+
+def say(text: str) -> None:
+    """Tell the operator something."""
+    click.echo(f"attacker: {text}", err=True)
 
 
 def describe(record: dict[str, Any], recorded: RecordedRun) -> str:

@@ -14,6 +14,7 @@ from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.progress import Progress
 from midstream.specification import Specification
+from midstream_proxy.surrogate import SurrogateSettings
 
 
 def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
@@ -69,6 +70,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     help="Three processes, or one; the parameters are the same to the bit.",
 )
 @options.data_options
+@options.surrogate_options
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )
@@ -93,6 +95,11 @@ def command(
     transport: Literal["http", "local"],
     data_root: Path | None,
     download: bool,
+    surrogate: str | None,
+    surrogate_epochs: int | None,
+    surrogate_train_size: int | None,
+    surrogate_seed: int | None,
+    cache: Path | None,
     out: Path,
     name: str | None,
     device: str,
@@ -114,11 +121,16 @@ def command(
     dataset = settings["dataset"] or "digits"
     words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
     specification = options.specification(settings, defender=defender, name=name or free_name(out, *words))
+    if specification.access == "white-box" and (surrogate or surrogate_epochs or surrogate_train_size):
+        raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
     plan = GamePlan(
         specification=specification,
         attacker=attacker,
         attack_budget=_attack_budget(attack_epsilon, attack_norm, specification),
         gradient=gradient,
+        surrogate=SurrogateSettings(
+            surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache
+        ),
         transport=transport,
         out=out,
         data_root=data_root,

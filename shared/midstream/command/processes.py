@@ -112,7 +112,14 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             plan.attack_budget.norm,
         ]
         reading = ["--server", server_url, "--gradient", plan.gradient]
-        services.start("proxy", "attack", *reading, *attack, *data, *allow, *common, listener=proxy)
+        surrogate = [
+            word
+            for name, value in plan.surrogate_settings().items()
+            for word in (f"--{name}", str(value))
+            if value is not None
+        ]
+        here = [*data, *surrogate, *allow, *common]
+        services.start("proxy", "attack", *reading, *attack, *here, listener=proxy)
         client = Client(server_url, give_up_after=1.0)
         try:
             _until_up(client, services)
@@ -139,6 +146,8 @@ def _until_up(client: Client, services: Services) -> None:
 def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follow: Follow) -> dict[str, Any]:
     while True:
         status = client.run(plan.name)
+        if status["loss"] is None and plan.specification.access == "black-box":
+            follow(0, status["total_steps"], services.last_words("proxy"))
         if status["loss"] is not None:
             follow(status["step"], status["total_steps"], _describe(status))
         if status["state"] == "finished":

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from midstream.batches import BatchSource
-from midstream.command.local import LocalGame
 from midstream.datasets import Split
 from midstream.environment import configure
 from midstream.pixels import pixels
@@ -14,6 +13,7 @@ from midstream.players import Batch
 from midstream.specification import Specification
 from midstream.wire import WireBatch
 from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.local_game import LocalGame
 from midstream_server.training import TrainingRun
 
 

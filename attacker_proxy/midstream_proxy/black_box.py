@@ -1,0 +1,170 @@
+"""The attacker's side of a black-box run: its surrogate trained and attacked beforehand (paper 4.6)."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from midstream import plugins
+from midstream.batches import BatchSource, load_split
+from midstream.datasets import Examples, MissingDataError, Split
+from midstream.environment import describe
+from midstream.plugins import PluginError
+from midstream.seeds import derive
+from midstream.specification import Specification
+from midstream.training import Training
+from midstream.wire import WireBatch, tensors_sha256
+from midstream_proxy.attack import AttackedRun, AttackSettings, Game, budget_of
+from midstream_proxy.local_game import LocalGame
+from midstream_proxy.surrogate import PATIENCE, Playback, Surrogate, SurrogateError
+from midstream_proxy.surrogate_file import DamagedError, cache_folder, code_sha256, file_of, load, save
+from midstream_proxy.surrogate_training import Tell, against_surrogate, train_surrogate
+
+Say = Callable[[str], None]
+
+
+class BlackBoxRun:
+    """An attacker at work on a run whose model it cannot see; used by one thread.
+
+    Whatever the attacker is, it is first played against a surrogate that this trains on the training data,
+    which the attacker possesses. In the game, each input's last perturbation is played back; an input that
+    was not among the training data gets the attacker's move on the surrogate at the end of its training. Of
+    the run, only its specification and the public validation set are read.
+
+    Args:
+        game: what can be read of the run.
+        settings: what the attacker decided.
+        tell: told how the surrogate's training goes; what it raises ends the training.
+        say: told where the surrogate came from.
+
+    Raises:
+        SurrogateError: the training data are not here, or the surrogate's training failed.
+        midstream.plugins.PluginError: there is no such attacker or surrogate model.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        settings: AttackSettings,
+        *,
+        tell: Tell = lambda *_: None,
+        say: Say = lambda _: None,
+    ) -> None:
+        run = game.specification()
+        split = _possessed(run, game, settings)
+        self.surrogate = find_surrogate(run, split, settings, tell=tell, say=say)
+        batches = BatchSource(run, split.train)
+        player = plugins.make("attackers", settings.attacker)
+        self._white_box = AttackedRun(
+            LocalGame(self.surrogate.training),
+            against_surrogate(settings),
+            player=Playback(self.surrogate.perturbations, player),
+            batches=batches,
+        )
+        self.budget = self._white_box.budget
+
+    def attack(self, batch: WireBatch) -> WireBatch:
+        """Return the batch that goes on in place of `batch`: float32, computed against none of the run's θ.
+
+        Raises:
+            midstream.players.PlayerError: the attacker broke its rules.
+        """
+        attacked = self._white_box.attack(batch, version=self.surrogate.training.step)
+        return replace(attacked, parameters_version=None)
+
+
+def find_surrogate(
+    run: Specification, split: Split, settings: AttackSettings, *, tell: Tell, say: Say
+) -> Surrogate:
+    """Return the surrogate of a run: a kept one, or one that is trained now, and kept.
+
+    Args:
+        run: what everyone may read of the run.
+        split: the training examples that the attacker possesses, and the public validation set.
+        settings: what the attacker decided.
+        tell: told how the training goes; what it raises ends it.
+        say: told where the surrogate came from.
+
+    Raises:
+        SurrogateError: the surrogate's training failed.
+        midstream.plugins.PluginError: there is no such attacker or surrogate model.
+    """
+    wanted = settings.surrogate
+    specification = run.model_copy(
+        update={
+            "name": None,
+            "model": wanted.model,
+            "seed": derive(run.seed, "surrogate") if wanted.seed is None else wanted.seed,
+            "epochs": wanted.epochs or PATIENCE * run.epochs,
+            "max_steps": None,
+            "defender": "none",
+            "access": "white-box",
+        }
+    )
+    description = _describe(specification, split, settings)
+    path = file_of(wanted.cache or cache_folder(), description)
+    if path.exists():
+        training = Training(specification, split, device=settings.device)
+        try:
+            surrogate = load(path, training, description)
+        except DamagedError as error:
+            say(f"{error}; the surrogate is trained again")
+        else:
+            say(f"the surrogate is the one in {path}; {surrogate.describe()}")
+            return surrogate
+    say(f"training a surrogate, {wanted.model}, for at most {specification.epochs} epochs")
+    surrogate = train_surrogate(specification, split, settings, tell=tell)
+    try:
+        save(path, surrogate, description)
+    except OSError as error:
+        say(f"the surrogate is trained, and not kept: {error}; {surrogate.describe()}")
+    else:
+        say(f"the surrogate is trained, and kept in {path}; {surrogate.describe()}")
+    return surrogate
+
+
+def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Split:
+    size = settings.surrogate.train_size or run.train_size
+    try:
+        split = load_split(
+            run.model_copy(update={"train_size": size}), settings.source, allowed=settings.allowed
+        )
+    except (MissingDataError, PluginError, ValueError) as error:
+        raise SurrogateError(
+            f"a black-box run is attacked by way of a surrogate, trained on the run's data: {error}"
+        ) from error
+    return replace(split, validation=Examples(**game.validation()))
+
+
+def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, Any]:
+    """Return everything that a surrogate depends on, to the bit."""
+    here = describe(settings.device)
+    model, _ = plugins.parse(specification.model)
+    parts = type(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
+    data = {
+        "inputs": split.train.inputs,
+        "labels": split.train.labels,
+        "validation_inputs": split.validation.inputs,
+        "validation_labels": split.validation.labels,
+    }
+    return {
+        "specification": specification.model_dump(exclude={"epsilon", "norm", "target", "evaluate_every"}),
+        "attacker": settings.attacker,
+        "budget": asdict(budget_of(specification, settings)),
+        "data": tensors_sha256(data),
+        "code": code_sha256(*parts),
+        "environment": {
+            key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads")
+        },
+    }
+
+
+def attacked_run(
+    game: Game, settings: AttackSettings, *, tell: Tell = lambda *_: None, say: Say = lambda _: None
+) -> AttackedRun | BlackBoxRun:
+    """Return the attacker at work on a run, by what the run lets it see.
+
+    Arguments and errors are those of `AttackedRun` and `BlackBoxRun`.
+    """
+    if game.specification().access == "white-box":
+        return AttackedRun(game, settings)
+    return BlackBoxRun(game, settings, tell=tell, say=say)

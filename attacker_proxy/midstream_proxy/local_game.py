@@ -1,0 +1,56 @@
+"""A model in training in this process, as an attacker reads it: the run itself, or its surrogate."""
+
+from typing import Any
+
+from torch import Tensor
+
+from midstream.gradients import Gradient
+from midstream.problem import Problem
+from midstream.specification import Specification
+from midstream.training import Training
+from midstream.training_step import TrainingStep
+
+
+class LocalGame:
+    """What an attacker reads of a model in training in the same process, and what is closed to it.
+
+    Args:
+        training: the model in training; it is read at its live version only.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+
+    def specification(self) -> Specification:
+        """Return what is trained, as everyone may read it."""
+        return self._training.specification.public()
+
+    def model(self) -> dict[str, Any]:
+        """Return the architecture and the loss."""
+        return self._open().description()
+
+    def validation(self) -> dict[str, Tensor]:
+        """Return the public Dval."""
+        return {"inputs": self._training.validation.inputs, "labels": self._training.validation.labels}
+
+    def parameters(self, version: int) -> dict[str, Tensor]:
+        """Return θ at the live version."""
+        return self._open(version).parameters()
+
+    def validation_gradient(self, version: int) -> Gradient:
+        """Return v at the live version."""
+        return self._open(version).validation_gradient()
+
+    def training_step(self, version: int) -> TrainingStep:
+        """Return the live optimizer."""
+        return self._open(version).training_step()
+
+    def _open(self, version: int | None = None) -> Training:
+        if self._training.specification.access == "black-box":
+            raise Problem(
+                403,
+                "The run is black-box",
+                "it shows its attacker no model, parameters, gradient or optimizer",
+            )
+        assert version in (None, self._training.step)
+        return self._training

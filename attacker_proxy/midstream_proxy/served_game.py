@@ -1,0 +1,42 @@
+"""A run on a server, as an attacker reads it over HTTP."""
+
+from typing import Any
+
+from torch import Tensor
+
+from midstream.client import Client
+from midstream.gradients import Gradient
+from midstream.specification import Specification
+from midstream.training_step import TrainingStep
+
+
+class ServedGame:
+    """What an attacker reads of a run over HTTP."""
+
+    def __init__(self, client: Client, run: str) -> None:
+        self._client = client
+        self._run = run
+
+    def specification(self) -> Specification:
+        """Return what is trained."""
+        return Specification.model_validate(self._client.run(self._run)["specification"])
+
+    def model(self) -> dict[str, Any]:
+        """Return the architecture and the loss."""
+        return self._client.model(self._run)
+
+    def validation(self) -> dict[str, Tensor]:
+        """Return the public Dval."""
+        return self._client.validation(self._run)
+
+    def parameters(self, version: int) -> dict[str, Tensor]:
+        """Return θ at a version."""
+        return self._client.parameters(self._run, version)
+
+    def validation_gradient(self, version: int) -> Gradient:
+        """Return v at a version."""
+        return self._client.validation_gradient(self._run, version)
+
+    def training_step(self, version: int) -> TrainingStep:
+        """Return the optimizer before the step from a version."""
+        return self._client.optimizer(self._run, version)

@@ -1,0 +1,184 @@
+"""Surrogates are kept: what is found again is the same to the bit, and nothing else is found."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from services import tiny
+from test_surrogate import HIDDEN, Attacker
+
+from midstream import plugins
+from midstream.datasets import Examples
+from midstream.wire import tensors_sha256
+from midstream_proxy.black_box import BlackBoxRun
+from midstream_proxy.surrogate_file import cache_folder
+
+
+@pytest.fixture
+def attacker(tmp_path: Path) -> Attacker:
+    return Attacker(tmp_path / "cache")
+
+
+def only_file(attacker: Attacker) -> Path:
+    (file,) = attacker.cache.iterdir()
+    return file
+
+
+def played(run: BlackBoxRun) -> list[torch.Tensor]:
+    """Return what a game's batches are turned into, unknown inputs among them."""
+    batches = [tiny.batch(seq) for seq in range(tiny.STEPS)]
+    strange = [replace(batch, inputs=batch.inputs.flip(-1)) for batch in batches]
+    return [run.attack(batch).inputs for batch in [*batches, *strange]]
+
+
+@pytest.mark.parametrize("name", ["level-1,beta=0.5", "level-1,beta=0,utility=exact"])
+def test_one_that_is_found_plays_like_the_one_that_was_trained(attacker: Attacker, name: str) -> None:
+    attacker.attacker = name
+    trained = attacker.starts()
+    assert attacker.told
+    before = only_file(attacker).stat()
+    found = attacker.starts()
+    assert attacker.told == []
+    assert str(only_file(attacker)) in attacker.said[-1]
+    after = only_file(attacker).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert found.surrogate.validation_losses == trained.surrogate.validation_losses
+    assert tensors_sha256(found.surrogate.training.state_dict()) == tensors_sha256(
+        trained.surrogate.training.state_dict()
+    )
+    assert all(map(torch.equal, played(found), played(trained)))
+
+
+def test_the_file_says_what_it_is_and_needs_no_pickle(attacker: Attacker) -> None:
+    attacker.starts()
+    with safe_open(only_file(attacker), framework="pt") as file:
+        metadata, names = file.metadata(), set(file.keys())
+        assert file.get_tensor("perturbations").shape == (25, 1, 8, 8)
+    assert {"keys", "perturbations", "validation_losses"} < names
+    assert '"attacker": "level-1,beta=0.5"' in metadata["description"]
+
+
+PLUGIN = """
+from midstream import level_1_attack
+
+class Plugin:
+    def perturb(self, batch, view):
+        v = view.validation_gradient()
+        return {sign}level_1_attack(
+            view.model, batch.inputs, batch.labels, validation_gradient=v, budget=view.budget
+        )
+"""
+
+
+def other_run(**update: Any) -> Callable[[Attacker], None]:
+    return lambda attacker: setattr(attacker, "run", HIDDEN.model_copy(update=update))
+
+
+def other_surrogate(**update: Any) -> Callable[[Attacker], None]:
+    return lambda attacker: setattr(attacker, "surrogate", replace(attacker.surrogate, **update))
+
+
+CHANGES: dict[str, Callable[[Attacker], None]] = {
+    "attacker": lambda attacker: setattr(attacker, "attacker", "level-1,beta=0.6"),
+    "epsilon": lambda attacker: setattr(attacker, "epsilon", 1.4),
+    "norm": other_run(norm="linf"),
+    "learning rate": other_run(learning_rate=0.001),
+    "optimizer": other_run(optimizer="sgd"),
+    "batch size": other_run(batch_size=9),
+    "training data": other_run(train_size=24),
+    "the run's seed": other_run(seed=1),
+    "architecture": other_surrogate(model="digits-cnn,dropout=0.2"),
+    "epochs": other_surrogate(epochs=3),
+    "seed": other_surrogate(seed=5),
+    "part of the data": other_surrogate(train_size=20),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_surrogate_depends_on_makes_it_another(attacker: Attacker, change: str) -> None:
+    attacker.starts()
+    CHANGES[change](attacker)
+    attacker.starts()
+    assert attacker.told
+    assert len(list(attacker.cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "update", [{"defender": "level-1"}, {"epsilon": 0.5}, {"max_steps": 3}, {"name": "b"}]
+)
+def test_what_it_does_not_depend_on_does_not(attacker: Attacker, update: dict[str, Any]) -> None:
+    attacker.starts()
+    other_run(**update)(attacker)
+    attacker.starts()
+    assert attacker.told == []
+
+
+def test_the_public_validation_set_matters(attacker: Attacker, monkeypatch: pytest.MonkeyPatch) -> None:
+    attacker.starts()
+    split = tiny.split()
+    other = Examples(split.validation.inputs.flip(-1), split.validation.labels)
+    monkeypatch.setattr(tiny, "split", lambda: replace(split, validation=other))
+    attacker.starts()
+    assert attacker.told
+
+
+def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path) -> None:
+    file = tmp_path / "plugin.py"
+    attacker.attacker = f"{file}:Plugin"
+    for sign in ("", "-"):
+        file.write_text(PLUGIN.format(sign=sign))
+        plugins._file_module.cache_clear()  # as in another process
+        attacker.starts()
+        assert attacker.told
+    assert len(list(attacker.cache.iterdir())) == 2
+
+
+def flip(place: Callable[[int], int]) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        changed = bytearray(content)
+        changed[place(len(content))] ^= 1
+        return bytes(changed)
+
+    return change
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "a bit of a tensor": flip(lambda size: size - 9),
+    "a bit of the header": flip(lambda _: 40),
+    "a bit of its length": flip(lambda _: 0),
+    "the end": lambda content: content[:-100],
+    "everything": lambda _: b"",
+    "another file": lambda _: b"no safetensors at all",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_noticed_and_trained_again(attacker: Attacker, damage: str) -> None:
+    before = played(attacker.starts())
+    file = only_file(attacker)
+    whole = file.read_bytes()
+    file.write_bytes(DAMAGE[damage](whole))
+    run = attacker.starts()
+    assert attacker.told
+    assert any(str(file) in said and "trained again" in said for said in attacker.said)
+    assert only_file(attacker).read_bytes() == whole
+    assert all(map(torch.equal, played(run), before))
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(attacker: Attacker) -> None:
+    attacker.cache.write_text("a file")
+    run = attacker.starts()
+    assert "not kept" in attacker.said[-1]
+    assert len(run.surrogate.perturbations) == 25
+
+
+def test_where_surrogates_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "midstream/surrogates"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "home/.cache/midstream/surrogates"
