@@ -11,11 +11,12 @@ from safetensors import safe_open
 from services import tiny
 from test_surrogate import HIDDEN, Attacker
 
+import midstream
 from midstream import plugins
 from midstream.datasets import Examples
 from midstream.wire import tensors_sha256
 from midstream_proxy.black_box import BlackBoxRun
-from midstream_proxy.surrogate_file import cache_folder
+from midstream_proxy.surrogate_file import cache_folder, code_sha256
 
 
 @pytest.fixture
@@ -135,6 +136,16 @@ def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path) -> Non
         attacker.starts()
         assert attacker.told
     assert len(list(attacker.cache.iterdir())) == 2
+
+
+def test_the_code_of_the_library_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "strategies.py").write_text("EPSILON = 1")
+    monkeypatch.setattr(midstream, "__file__", str(tmp_path / "__init__.py"))
+    before = code_sha256()
+    assert code_sha256() == before
+    (tmp_path / "strategies.py").write_text("EPSILON = 2")
+    assert code_sha256() != before
 
 
 def flip(place: Callable[[int], int]) -> Callable[[bytes], bytes]:
