@@ -30,10 +30,10 @@ from midstream_server.training import TrainingRun
 
 ATTACKERS = (
     "level-1",
-    "level-2,steps=2",
+    "level-2,steps=4",
     "level-2,steps=4,opponent_epsilon=0",
     "level-1,utility=exact",
-    "level-2,steps=2,utility=exact",
+    "level-2,steps=4,utility=exact",
     "level-2,steps=4,opponent_epsilon=0,utility=exact",
     "level-1,utility=exact,lookahead=1",
     "level-1,utility=exact,lookahead=3",
