@@ -1,6 +1,7 @@
 """Whole games played for a table, each kept, so that an interrupted measurement goes on where it was."""
 
 import json
+import shutil
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -23,6 +24,7 @@ def played(specification: Specification, attacker: str, out: Path, data_root: Pa
             device="cpu",
             threads=1,
         )
+        shutil.rmtree(plan.folder, ignore_errors=True)  # what an interrupted game left
         result = play_local(plan, follow=lambda *_: None)
         kept.write_text(json.dumps(result) + "\n")
     found: dict[str, Any] = json.loads(kept.read_text())
