@@ -1,0 +1,83 @@
+"""`python -m experiments.steadiness`: does an attack keep its direction, and reach its budget?
+
+Momentum averages an input's directions over its visits (paper A.1.1): an attack that turns round cancels
+itself. Printed are, for some epochs, the mean cosine between an input's fresh direction and its last one, and
+the mean size of the perturbation that was sent, in pixel units.
+"""
+
+import os
+
+# As the services have it; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from statistics import mean
+
+import click
+import torch
+from torch import Tensor
+
+from midstream import Batch, View
+from midstream.batches import BatchSource, load_split
+from midstream.datasets import Source
+from midstream.momentum import content_keys
+from midstream.pixels import pixels
+from midstream.specification import Specification
+from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attackers import GradientAttacker
+from midstream_proxy.local_game import LocalGame
+from midstream_server.training import TrainingRun
+
+
+class Recorded:
+    """An attacker, and the cosines between its directions and those of the visit before."""
+
+    def __init__(self, attacker: GradientAttacker) -> None:
+        self.attacker = attacker
+        self.cosines: list[float] = []
+        self._last: dict[bytes, Tensor] = {}
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Do as the attacker does."""
+        fresh = self.attacker.fresh(batch, view)
+        for key, direction in zip(content_keys(batch.inputs), fresh.flatten(1), strict=True):
+            if key in self._last:
+                self.cosines.append(torch.cosine_similarity(direction, self._last[key], dim=0).item())
+            self._last[key] = direction
+        return self.attacker.history.blend(batch.inputs, fresh, view.budget)
+
+
+@click.command()
+@click.option("--attacker", "attackers", multiple=True, default=("level-1", "level-1,utility=exact"))
+@click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
+@click.option("--lr", default=0.0008, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--epoch", "epochs", multiple=True, type=int, default=(6, 24, 42, 54), show_default=True)
+def main(attackers: tuple[str, ...], optimizer: str, lr: float, seed: int, epochs: tuple[int, ...]) -> None:
+    """Play digits against nobody, and print cosine and size for each epoch."""
+    torch.set_num_threads(1)
+    click.echo("| attacker |" + "".join(f" epoch {epoch} |" for epoch in epochs))
+    click.echo("|---" * (len(epochs) + 1) + "|")
+    for attacker in attackers:
+        specification = Specification.model_validate(
+            {"dataset": "digits", "optimizer": optimizer, "learning_rate": lr, "seed": seed}
+        )
+        split = load_split(specification, Source())
+        run = TrainingRun(specification, split, device=torch.device("cpu"))
+        batches = BatchSource(specification, split.train)
+        attacked = AttackedRun(LocalGame(run), AttackSettings(attacker, allowed=None))
+        attacked.player = recorded = Recorded(attacked.player)  # type: ignore[arg-type]
+        cells = []
+        for epoch in range(max(epochs) + 1):
+            recorded.cosines, sizes = [], []
+            for seq in range(epoch * run.steps_per_epoch, (epoch + 1) * run.steps_per_epoch):
+                clean = batches.batch(seq)
+                sent = attacked.attack(clean)
+                sizes.append(specification.budget.size(sent.inputs - pixels(clean.inputs)).mean().item())
+                run.take_step(Batch(seq, sent.inputs, sent.labels))
+            if epoch in epochs:
+                cells.append(f"{mean(recorded.cosines):.2f}, {mean(sizes):.2f}")
+        click.echo(f"| `{attacker}` | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
