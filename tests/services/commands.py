@@ -10,6 +10,11 @@ from types import TracebackType
 from services.waiting import LONGEST, until
 
 
+def _hear_ctrl_c() -> None:
+    # A shell lets what it runs in the background ignore Ctrl-C, and these tests with it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """A command that runs until it ends or the context does.
 
@@ -30,6 +35,7 @@ class Command:
                 stdout=out,
                 stderr=err,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
+                preexec_fn=_hear_ctrl_c,
             )
 
     def __enter__(self) -> "Command":
