@@ -1,18 +1,22 @@
-"""What an attacker loses that cannot see the model: the tables of docs/black-box.md.
+"""`python -m experiments.black_box`: what an attacker loses that cannot see the model.
 
-python -m experiments.black_box --out runs/black-box
+Level 1 against digits, white-box, and black-box by way of several surrogates. What has been played is kept,
+so that an interrupted measurement goes on where it was.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import os
+
+# As the services have it; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from typing import Any
 
 import click
 
-from midstream import options
-from midstream.command.game import GamePlan
-from midstream.command.play import play_game
+from experiments.games import played, spread
+from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
 
 MLP = f"{Path(__file__).with_name('mlp.py')}:mlp"
@@ -20,61 +24,51 @@ MLP = f"{Path(__file__).with_name('mlp.py')}:mlp"
 
 @dataclass(frozen=True)
 class Row:
-    """One attacker of the tables, against each defender."""
+    """One attacker; it is black-box where it has a surrogate."""
 
     title: str
     attacker: str = "level-1"
-    access: str = "black-box"
-    surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
+    surrogate: SurrogateSettings | None = None
 
 
 ROWS = {
-    "clean": Row("nobody", attacker="none", access="white-box"),
-    "white": Row("level 1, white-box", access="white-box"),
-    "same": Row("level 1, black-box, the server's architecture"),
-    "mlp": Row("level 1, black-box, a perceptron", surrogate=SurrogateSettings(MLP)),
-    "logistic": Row("level 1, black-box, logistic regression", surrogate=SurrogateSettings("logistic")),
-    "half": Row("level 1, black-box, half of the training data", surrogate=SurrogateSettings(train_size=500)),
+    "clean": Row("nobody", attacker="none"),
+    "white": Row("white-box"),
+    "same": Row("black-box, the server's architecture", surrogate=SurrogateSettings()),
+    "mlp": Row("black-box, a perceptron", surrogate=SurrogateSettings(MLP)),
+    "logistic": Row("black-box, logistic regression", surrogate=SurrogateSettings("logistic")),
+    "half": Row("black-box, half of the training data", surrogate=SurrogateSettings(train_size=500)),
 }
-DEFENDERS = ("none", "level-1")
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/black-box"))
-@click.option("--seeds", type=int, default=3)
 @click.option("--row", "rows", type=click.Choice(list(ROWS)), multiple=True, default=list(ROWS))
-def main(out: Path, seeds: int, rows: tuple[str, ...]) -> None:
-    """Play the games and print the table: test accuracy, mean and standard deviation over the seeds."""
-    click.echo("| attacker | " + " | ".join(f"against {name}" for name in DEFENDERS) + " |")
-    click.echo("|---|" + "---|" * len(DEFENDERS))
+@click.option("--defender", "defenders", multiple=True, default=("none", "level-1"), show_default=True)
+@click.option("--epochs", type=int, help="Of each game; the data set's by default.")
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the games are kept.")
+def main(
+    rows: tuple[str, ...], defenders: tuple[str, ...], epochs: int | None, seeds: int, out: Path
+) -> None:
+    """Play them all, and print a table of means and standard deviations over the seeds."""
+    out.mkdir(parents=True, exist_ok=True)
+    click.echo("| attacker | " + " | ".join(f"against {name}" for name in defenders) + " |")
+    click.echo("|---|" + "---|" * len(defenders))
     for row in rows:
-        cells = [" ".join(_cell(list(_accuracies(row, defender, out, seeds)))) for defender in DEFENDERS]
+        games = [[_play(row, defender, seed, epochs, out) for seed in range(seeds)] for defender in defenders]
+        cells = [spread([game["test_accuracy"] for game in of]) for of in games]
         click.echo(f"| {ROWS[row].title} | " + " | ".join(cells) + " |")
 
 
-def _accuracies(name: str, defender: str, out: Path, seeds: int) -> Iterator[float]:
-    row = ROWS[name]
-    for seed in range(seeds):
-        settings = {"dataset": "digits", "seed": seed, "defender": defender, "access": row.access}
-        specification = options.specification(settings, name=f"{name}-vs-{defender}-seed{seed}")
-        plan = GamePlan(
-            specification,
-            row.attacker,
-            specification.budget,
-            surrogate=row.surrogate,
-            transport="local",
-            out=out,
-            device="cpu",
-            threads=1,
-        )
-        accuracy: float = play_game(plan)["test_accuracy"]
-        yield accuracy
-
-
-def _cell(accuracies: list[float]) -> Iterator[str]:
-    yield f"{mean(accuracies):.3f}"
-    if len(accuracies) > 1:
-        yield f"± {stdev(accuracies):.3f}"
+def _play(row: str, defender: str, seed: int, epochs: int | None, out: Path) -> dict[str, Any]:
+    attacker, surrogate = ROWS[row].attacker, ROWS[row].surrogate
+    settings: dict[str, Any] = {"defender": defender, "seed": seed, "epochs": epochs}
+    settings |= {"name": f"{row}-vs-{defender}-seed{seed}"}
+    if surrogate is None:
+        return played(Specification.model_validate(settings), attacker, out, None)
+    settings |= {"access": "black-box"}
+    surrogate = replace(surrogate, cache=out / "surrogates")
+    return played(Specification.model_validate(settings), attacker, out, None, surrogate)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,16 @@ from typing import Any
 from midstream.command.game import GamePlan
 from midstream.command.local import play_local
 from midstream.specification import Specification
+from midstream_proxy.surrogate import SurrogateSettings
 
 
-def played(specification: Specification, attacker: str, out: Path, data_root: Path | None) -> dict[str, Any]:
+def played(
+    specification: Specification,
+    attacker: str,
+    out: Path,
+    data_root: Path | None,
+    surrogate: SurrogateSettings | None = None,
+) -> dict[str, Any]:
     """Play a game in this process, on one thread, unless its result is there already; return it."""
     kept = out / f"{specification.name}.json"
     if not kept.exists():
@@ -19,6 +26,7 @@ def played(specification: Specification, attacker: str, out: Path, data_root: Pa
             specification=specification,
             attacker=attacker,
             attack_budget=specification.budget,
+            surrogate=surrogate or SurrogateSettings(),
             out=out / "runs",
             data_root=data_root,
             device="cpu",
