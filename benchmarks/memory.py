@@ -1,8 +1,9 @@
-"""(e) Peak memory of a level-1 against level-1 step, with few and with many validation images."""
+"""(e) Peak memory with few and with many validation images: of a step, and of what is taken over them."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,7 +11,10 @@ import torch
 from benchmarks.measure import Row
 from benchmarks.synthetic import split
 from midstream.batches import BatchSource
+from midstream.hessian import hessian_vector_product
+from midstream.pixels import pixels
 from midstream.specification import Specification
+from midstream.unrolled import unrolled_utility_gradient
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_server.checks import check_batch
@@ -20,25 +24,33 @@ FEW, MANY = 1_000, 50_000
 
 
 def rows(device: torch.device) -> list[Row]:
-    few, many, none = (_in_a_process_of_its_own(size, device) for size in (FEW, MANY, 0))
-    return [
-        Row(
-            f"(e) peak memory, {MANY:,} against {FEW:,} validation images",
-            f"{many / few:.2f}× ({many:.0f} and {few:.0f} MiB; {none:.0f} before it began)",
-            "within a tenth",
-            abs(many / few - 1) <= 0.1,
+    none = _in_a_process_of_its_own("nothing", 0, device)
+    found = []
+    for name in _WORK:
+        few, many = (_in_a_process_of_its_own(name, size, device) for size in (FEW, MANY))
+        found.append(
+            Row(
+                f"(e) peak memory of {name}, {MANY:,} against {FEW:,} validation images",
+                f"{many / few:.2f}× ({many:.0f} and {few:.0f} MiB; {none:.0f} before it began)",
+                "within a tenth",
+                abs(many / few - 1) <= 0.1,
+            )
         )
-    ]
+    return found
 
 
-def _in_a_process_of_its_own(size: int, device: torch.device) -> float:
-    command = [sys.executable, "-m", "benchmarks.memory", str(size), str(device)]
+def _in_a_process_of_its_own(work: str, size: int, device: torch.device) -> float:
+    command = [sys.executable, "-m", "benchmarks.memory", work, str(size), str(device)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 2**20
 
 
-def _peak(validation_size: int, device: torch.device) -> int:
+def _peak(work: str, validation_size: int, device: torch.device) -> int:
     if validation_size > 0:
-        _play(validation_size, device)
+        specification = Specification.model_validate(
+            {"dataset": "mnist", "defender": "level-1", "validation_size": validation_size}
+        )
+        data = split(1_000, validation_size)
+        _WORK[work](TrainingRun(specification, data, device=device), BatchSource(specification, data.train))
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     # Not getrusage: there a process begins with the peak of the one that started it.
@@ -47,18 +59,38 @@ def _peak(validation_size: int, device: torch.device) -> int:
     return 1024 * int(peak[1])
 
 
-def _play(validation_size: int, device: torch.device) -> None:
-    data = split(1_000, validation_size)
-    specification = Specification.model_validate(
-        {"dataset": "mnist", "defender": "level-1", "validation_size": validation_size}
-    )
-    run = TrainingRun(specification, data, device=device)
-    attacker = AttackedRun(LocalGame(run), AttackSettings("level-1", device=device, allowed=None))
-    batches = BatchSource(specification, data.train)
+def _game(run: TrainingRun, batches: BatchSource) -> None:
+    attacker = AttackedRun(LocalGame(run), AttackSettings("level-1", device=run.device, allowed=None))
     for seq in range(2):
         batch = attacker.attack(batches.batch(seq))
         run.train(check_batch(batch, seq=seq, length=500, input_shape=(1, 28, 28), classes=10))
 
 
+def _validation_gradient(run: TrainingRun, _: BatchSource) -> None:
+    run.validation_gradient()
+
+
+def _hessian_product(run: TrainingRun, _: BatchSource) -> None:
+    view = run.view()
+    u = {name: torch.ones_like(value) for name, value in view.model.named_parameters()}
+    hessian_vector_product(view.model, view.validation_inputs, view.validation_labels, u)
+
+
+def _exact_utility(run: TrainingRun, batches: BatchSource) -> None:
+    view, batch = run.view(), batches.batch(0)
+    x, y = pixels(batch.inputs).to(run.device), batch.labels.to(run.device)
+    unrolled_utility_gradient(
+        view.model, x, y, view.validation_inputs, view.validation_labels, step=view.training_step()
+    )
+
+
+_WORK: dict[str, Callable[[TrainingRun, BatchSource], None]] = {
+    "a step": _game,
+    "v": _validation_gradient,
+    "a Hessian product": _hessian_product,
+    "the exact utility gradient": _exact_utility,
+}
+
+
 if __name__ == "__main__":
-    print(_peak(int(sys.argv[1]), torch.device(sys.argv[2])))
+    print(_peak(sys.argv[1], int(sys.argv[2]), torch.device(sys.argv[3])))

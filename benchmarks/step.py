@@ -20,13 +20,13 @@ VALIDATION, BATCH = 5_000, 500
 class Ours:
     """The game as `play --transport local` plays it, a step at a time."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, attacker: str = "level-1", defender: str = "level-1") -> None:
         data = split(10 * BATCH, VALIDATION)
         specification = Specification.model_validate(
-            {"dataset": "mnist", "defender": "level-1", "validation_size": VALIDATION, "batch_size": BATCH}
+            {"dataset": "mnist", "defender": defender, "validation_size": VALIDATION, "batch_size": BATCH}
         )
         self.run = TrainingRun(specification, data, device=device)
-        settings = AttackSettings("level-1", device=device, allowed=None)
+        settings = AttackSettings(attacker, device=device, allowed=None)
         self.attacked = AttackedRun(LocalGame(self.run), settings)
         self.batches = BatchSource(specification, data.train)
 
