@@ -123,5 +123,5 @@ def test_ones_and_sevens_are_played(data_root: Path, tmp_path: Path) -> None:
     outcome = CliRunner().invoke(cli, ["figure", "6", *arguments, "--out", str(tmp_path)])
     assert outcome.exit_code == 0, outcome.output
     found = json.loads((tmp_path / "figure-6.json").read_text())["games"]["cnn"]
-    assert found["damping"] == 1.5
+    assert found["damping"] == 5.0
     assert found["attackers"]["influence"]["cg_negative_curvature"]["mean"] == [0, 0]
