@@ -67,6 +67,12 @@ class Proxy:
         run = request.path_params["run"]
         if self.settings.attacker == "none" or self._only not in (None, run):
             return await self.forward(request)
+        authorization = dict(request.headers.raw).get(b"authorization")
+        try:
+            if (refusal := await self.forwarder.refusal(authorization)) is not None:
+                return refusal
+        except Problem as problem:
+            return _answer(problem)
         body = bytearray()
         async for piece in request.stream():
             body += piece
@@ -75,10 +81,10 @@ class Proxy:
                     Problem(413, "The body is too large", f"at most {_LARGEST_BODY} bytes are taken")
                 )
         try:
-            await self._prepared(run)
+            await self._prepared(run, authorization)
             seq = request.path_params["seq"]
             work = asyncio.get_running_loop().run_in_executor(
-                self._worker, self._attack, run, seq, bytes(body)
+                self._worker, self._attack, run, seq, bytes(body), authorization
             )
             return JSONResponse(await asyncio.shield(work))
         except Problem as problem:
@@ -98,8 +104,8 @@ class Proxy:
         self._client.close()
         await self.forwarder.close()
 
-    async def _prepared(self, run: str) -> None:
-        """Return once the attacker is ready for a run.
+    async def _prepared(self, run: str, authorization: bytes | None) -> None:
+        """Return once the attacker is ready for a run, which it reads under the provider's `Authorization`.
 
         It gets ready for one run at a time, in the thread that attacks: meanwhile no batch is attacked.
 
@@ -110,7 +116,7 @@ class Proxy:
             if self._preparing is None:
                 self._training.clear()
                 loop = asyncio.get_running_loop()
-                work = loop.run_in_executor(self._worker, self._prepare, run, loop)
+                work = loop.run_in_executor(self._worker, self._prepare, run, authorization, loop)
                 work.add_done_callback(lambda done: done.exception())  # though nobody may ask again
                 self._preparing = (run, work)
             preparing = self._preparing
@@ -128,7 +134,7 @@ class Proxy:
             if name == run and failed is not None:
                 raise failed
 
-    def _prepare(self, run: str, loop: asyncio.AbstractEventLoop) -> None:
+    def _prepare(self, run: str, authorization: bytes | None, loop: asyncio.AbstractEventLoop) -> None:
         def say(text: str) -> None:
             self._say(f"run {run!r}: {text}")
 
@@ -141,15 +147,15 @@ class Proxy:
             bars[0].update(step, text)
 
         bars: list[Progress] = []
-        with self._in_words(), ExitStack() as stack:
+        with self._in_words(), self._client.on_behalf_of(authorization), ExitStack() as stack:
             game = ServedGame(self._client, run)
             self._runs[run] = attacked_run(game, self.settings, tell=tell, say=say)
         budget = self._runs[run].budget
         self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
 
-    def _attack(self, run: str, seq: int, body: bytes) -> dict[str, Any]:
+    def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> dict[str, Any]:
         try:
-            with self._in_words():
+            with self._in_words(), self._client.on_behalf_of(authorization):
                 return self._client.put_batch(run, seq, self._attacked(run, decode_batch(body), body))
         except Problem as problem:
             if "parameters_version" in problem.more:  # the batch is not the one the run is waiting for

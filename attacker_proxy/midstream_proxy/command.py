@@ -9,7 +9,7 @@ from midstream import options, plugins
 from midstream.budget import Norm
 from midstream.datasets import Source
 from midstream.environment import configure
-from midstream.hosting import listen, serve, url_of
+from midstream.hosting import Guard, listen, serve, url_of
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.surrogate import SurrogateSettings
@@ -50,6 +50,7 @@ from midstream_proxy.surrogate import SurrogateSettings
 def command(
     host: str,
     port: int,
+    tokens: Path | None,
     insecure: bool,
     fd: int | None,
     server: str,
@@ -76,7 +77,8 @@ def command(
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
     """
-    options.refuse_open_address(host, insecure=insecure or fd is not None)
+    guard = Guard(options.tokens_of(tokens))
+    options.refuse_open_address(host, tokens=guard.tokens, insecure=insecure or fd is not None)
     plugins.make("attackers", attacker)
     settings = AttackSettings(
         attacker,
@@ -92,7 +94,7 @@ def command(
     with listener:
         say(f"listening on {url_of(listener)}, passing on to {server}, attacker {attacker}")
         proxy = Proxy(server, settings, run=run, say=say)
-        serve(make_app(proxy), listener, wake=proxy.forwarder.wake, transparent=True)
+        serve(make_app(proxy), listener, wake=proxy.forwarder.wake, guard=guard, transparent=True)
     say("stopped")
 
 

@@ -9,8 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from midstream.problem import Problem
+from midstream.tokens import may
 
 T = TypeVar("T")
+
+_ROLE_WITHIN = 5.0
 
 # Headers of one connection, not of the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP = {
@@ -40,6 +43,7 @@ class Forwarder:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
         self._closing = asyncio.Event()
+        self._trusted: tuple[bytes | None] | None = None  # the last one that may send batches
 
     def wake(self) -> None:
         """Let the long polls and event streams that pass here end."""
@@ -74,6 +78,33 @@ class Forwarder:
         response = StreamingResponse(self._stream(answer), answer.status_code)
         response.raw_headers = _end_to_end(answer.headers.raw)
         return response
+
+    async def refusal(self, authorization: bytes | None) -> Response | None:
+        """Return how the server refuses batches under this `Authorization`; None where it takes them.
+
+        An attacker remembers what it moved: whoever may not send a batch must not have it attacked, either.
+
+        Raises:
+            Problem: 403, its role sends no batches; 502, the server cannot be reached.
+        """
+        if self._trusted == (authorization,):
+            return None
+        headers = {} if authorization is None else {b"Authorization": authorization}
+        try:
+            answer = await self._http.get(
+                self.upstream.join("/v1/role"), headers=headers, timeout=_ROLE_WITHIN
+            )
+        except httpx.TransportError as error:
+            raise unreachable(str(self.upstream), error) from error
+        if answer.status_code == 200 and not may(role := answer.json()["role"], "provider"):
+            what = f"a batch needs the token of the provider; this is the token of the {role}"
+            raise Problem(403, "Another role is needed", what, needed="provider")
+        if answer.status_code not in (200, 404):  # a server that knows no such resource asks for no token
+            response = Response(answer.content, answer.status_code)
+            response.raw_headers = _end_to_end(answer.headers.raw)
+            return response
+        self._trusted = (authorization,)
+        return None
 
     async def _stream(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         pieces = answer.aiter_raw()

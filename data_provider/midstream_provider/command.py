@@ -21,6 +21,7 @@ from midstream_provider.push import find_run, load_source, push
 )
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
+@options.token_option
 @options.data_options
 @options.allow_option
 @options.show_config
@@ -28,6 +29,7 @@ def command(
     server: str,
     name: str | None,
     give_up_after: float | None,
+    token_file: Path | None,
     data_root: Path | None,
     download: bool,
     allow: tuple[str, ...],
@@ -39,7 +41,7 @@ def command(
     \b
     Example: midstream provide --server http://127.0.0.1:8001
     """
-    client = Client(server, say=say, give_up_after=give_up_after)
+    client = Client(server, say=say, give_up_after=give_up_after, token=options.token_of(token_file))
     step = 0
     try:
         status = find_run(client, name, say)

@@ -8,7 +8,7 @@ import click
 from midstream import options
 from midstream.datasets import Source
 from midstream.environment import configure
-from midstream.hosting import listen, serve, url_of
+from midstream.hosting import Guard, listen, serve, url_of
 from midstream_server.app import make_app, wake
 from midstream_server.registry import Registry, Settings
 
@@ -28,6 +28,7 @@ from midstream_server.registry import Registry, Settings
 def command(
     host: str,
     port: int,
+    tokens: Path | None,
     insecure: bool,
     fd: int | None,
     data_root: Path | None,
@@ -45,7 +46,8 @@ def command(
     \b
     Example: midstream serve --dataset digits --defender level-1
     """
-    options.refuse_open_address(host, insecure=insecure or fd is not None)
+    guard = Guard(options.tokens_of(tokens))
+    options.refuse_open_address(host, tokens=guard.tokens, insecure=insecure or fd is not None)
     named = [settings[key] for key in ("dataset", "model", "defender") if settings[key] is not None]
     registry = Registry(
         Settings(
@@ -64,7 +66,7 @@ def command(
         else:
             say(f"waiting for {registry.waiting_for()}")
         say(f"listening on {url_of(listener)}, its documentation is {url_of(listener)}/docs")
-        serve(make_app(registry), listener, wake=lambda: wake(registry))
+        serve(make_app(registry), listener, wake=lambda: wake(registry), guard=guard)
     say("stopped")
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from midstream.specification import Specification
+from midstream.tokens import Role
 
 EXAMPLE_STATUS: dict[str, Any] = {
     "name": "digits-1",
@@ -194,6 +195,14 @@ class Health(Message):
 
     status: Literal["live", "ready", "waiting"]
     waiting_for: str | None
+
+
+class Asked(Message):
+    """Who asks."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "provider"}]})
+
+    role: Role = Field(description="Each role may do what those before it may.")
 
 
 class Checkpoint(Message):

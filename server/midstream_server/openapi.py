@@ -2,8 +2,17 @@
 
 from typing import Any
 
+from midstream.authorization import OPEN
 from midstream.problem import PROBLEM_TYPE
 from midstream_server import messages
+from midstream_server.problems import documented
+
+_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of the observer (GET), the provider (PUT, too) or the operator (everything). "
+    "Nothing is asked for where the server was started without tokens.",
+}
 
 
 def mend(document: dict[str, Any]) -> None:
@@ -12,14 +21,18 @@ def mend(document: dict[str, Any]) -> None:
     The framework adds a 422 of its own form to every route with a path parameter, offers each problem as
     plain JSON too, and drops the nulls of examples.
     """
-    for methods in document["paths"].values():
-        for operation in methods.values():
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
             responses = operation["responses"]
             for status, response in list(responses.items()):
                 if "HTTPValidationError" in str(response):
                     del responses[status]
                 elif int(status) >= 400:
                     response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
+            if path not in OPEN:
+                operation["security"] = [{"token": []}]
+                _add(responses, 401, *([] if method == "get" else [403]))
+    document["components"]["securitySchemes"] = {"token": _SCHEME}
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -27,3 +40,9 @@ def mend(document: dict[str, Any]) -> None:
         config = getattr(getattr(messages, name, None), "model_config", {})
         if isinstance(extra := config.get("json_schema_extra"), dict):
             schema.update(extra)
+
+
+def _add(responses: dict[str, Any], *statuses: int) -> None:
+    for status, response in documented(*statuses).items():
+        kept = {key: value for key, value in response.items() if key != "model"}
+        responses.setdefault(str(status), kept)

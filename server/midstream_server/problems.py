@@ -15,7 +15,8 @@ from midstream_server.messages import ProblemBody
 
 _MEANING = {
     400: "The body is not what this resource takes",
-    403: "The run is black-box",
+    401: "The request shows no token, or none of this server's",
+    403: "The token's role does not include this, or the run is black-box",
     404: "There is no such run or version",
     409: "The run's state does not allow it",
     410: "That version is no longer kept",

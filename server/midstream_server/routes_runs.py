@@ -5,9 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from midstream.authorization import ROLE
 from midstream.specification import Specification
 from midstream_server.hosted import HostedRun
-from midstream_server.messages import Checkpoint, Health, Runs, Status
+from midstream_server.messages import Asked, Checkpoint, Health, Runs, Status
 from midstream_server.problems import documented
 from midstream_server.registry import Registry
 from midstream_server.status import describe
@@ -50,6 +51,12 @@ async def ready(request: Request) -> Any:
     registry.refuse_while_loading()
     waits = [f"run {run.name!r}: {run.waiting_for()}" for run in registry.runs.values() if run.waiting_for()]
     return {"status": "ready", "waiting_for": registry.waiting_for() or "; ".join(waits) or None}
+
+
+@router.get("/v1/role", tags=["health"], summary="What the token may do", response_model=Asked)
+async def role(request: Request) -> Any:
+    """Tell the role of the token that was shown; everyone is an operator where no tokens are asked for."""
+    return {"role": request.scope.get(ROLE, "operator")}
 
 
 @router.post(

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -35,6 +36,7 @@ class Client:
         say: called with a sentence when a wait lasts, and when it ends.
         give_up_after: seconds; None waits for ever.
         ask_again: the answers after which a request is made again, rather than raised as a problem.
+        token: shown with every request.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Client:
         say: Say = lambda _: None,
         give_up_after: float | None = None,
         ask_again: Collection[int] = (502, 503, 504),
+        token: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._say = say
@@ -51,12 +54,27 @@ class Client:
         self._ask_again = ask_again
         # A step of a large run may take minutes.
         self._http = httpx.Client(
-            base_url=self.url, timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False
+            base_url=self.url,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(600.0, connect=5.0),
+            trust_env=False,
         )
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    @contextmanager
+    def on_behalf_of(self, authorization: bytes | None) -> Iterator[None]:
+        """Show another's `Authorization` with the requests made in this context; for one thread."""
+        before = self._http.headers
+        if authorization is not None:
+            self._http.headers = httpx.Headers(before)
+            self._http.headers.update({b"Authorization": authorization})
+        try:
+            yield
+        finally:
+            self._http.headers = before
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the status of every run."""

@@ -5,12 +5,36 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import uvicorn
+
+from midstream.asgi import App
+from midstream.authorization import Authorization
+from midstream.tokens import Tokens
 
 
 class PortError(OSError):
     """The address cannot be listened on; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a service asks of who connects.
+
+    Attributes:
+        tokens: a token a role; None lets everyone do everything.
+    """
+
+    tokens: Tokens | None = None
+
+    def around(self, app: App) -> App:
+        """Return the application with this guard before it."""
+        return app if self.tokens is None else Authorization(app, self.tokens)
+
+
+OPEN = Guard()
+"""No token is asked for: for a loopback address."""
 
 
 class _Server(uvicorn.Server):
@@ -54,10 +78,12 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def configuration(app: Callable[..., object], *, transparent: bool = False) -> uvicorn.Config:
+def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -> uvicorn.Config:
     """Return how an application is served; see `serve`."""
     return uvicorn.Config(
-        app,
+        guard.around(app),
+        http="h11",
+        ws="none",
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -68,10 +94,11 @@ def configuration(app: Callable[..., object], *, transparent: bool = False) -> u
 
 
 def serve(
-    app: Callable[..., object],
+    app: App,
     listener: socket.socket,
     *,
     wake: Callable[[], None],
+    guard: Guard = OPEN,
     transparent: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let the requests in hand finish.
@@ -80,10 +107,11 @@ def serve(
         app: the ASGI application; its lifespan's end is where it saves its work.
         listener: from `listen`.
         wake: called at the signal, so that long polls and event streams end.
+        guard: what is asked of who connects.
         transparent: whether answers go out without a Server and a Date of this process, as those that a
             proxy passes on have their own.
     """
-    server = _Server(configuration(app, transparent=transparent))
+    server = _Server(configuration(app, guard=guard, transparent=transparent))
 
     def stop() -> None:
         wake()

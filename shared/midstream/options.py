@@ -6,6 +6,7 @@ A flag wins over an environment variable (`MIDSTREAM_…`), that over the scenar
 import functools
 import ipaddress
 import json
+import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from midstream.specification import Specification, defaults
+from midstream.tokens import Tokens, read_token, read_tokens
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -204,6 +206,13 @@ process_options = together(
 )
 
 
+token_option = option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="The token to show the server; MIDSTREAM_TOKEN by default.",
+)
+
+
 def listen_options(port: int) -> Callable[[Command], Command]:
     """Return the options of a service that listens, with its default port."""
     return together(
@@ -214,6 +223,11 @@ def listen_options(port: int) -> Callable[[Command], Command]:
             show_default=True,
             type=click.IntRange(0, 65535),
             help="0 picks a free one.",
+        ),
+        option(
+            "--tokens",
+            type=click.Path(path_type=Path),
+            help="Take requests with a token alone: a file from 'midstream tokens', or MIDSTREAM_…_TOKEN.",
         ),
         option(
             "--insecure", is_flag=True, help="Listen beyond this machine, open to anyone who can reach it."
@@ -240,14 +254,39 @@ def specification(settings: dict[str, Any], **fixed: Any) -> Specification:
         raise click.UsageError("; ".join(faults).replace("_", "-")) from error
 
 
-def refuse_open_address(host: str, *, insecure: bool) -> None:
-    """Raise UsageError where an address reaches beyond this machine and nobody said it may."""
+def refuse_open_address(host: str, *, tokens: Tokens | None, insecure: bool) -> None:
+    """Raise UsageError where other machines reach an address, no tokens are asked for, and nobody agreed."""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
-    if not loopback and not insecure:
+    if not loopback and tokens is None and not insecure:
         raise click.UsageError(
             f"--host {host} would let other machines reach this service, which asks nobody who they are. "
-            f"Use 127.0.0.1, or add --insecure if that network is yours alone."
+            f"Give it --tokens FILE (from 'midstream tokens FILE'), use 127.0.0.1, or add --insecure if that "
+            f"network is yours alone."
         )
+
+
+def tokens_of(path: Path | None) -> Tokens | None:
+    """Return a service's tokens, of `--tokens` or the environment.
+
+    Raises:
+        click.UsageError: they cannot be used, and why.
+    """
+    try:
+        return read_tokens(path, os.environ)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--tokens: {error}") from error
+
+
+def token_of(path: Path | None) -> str | None:
+    """Return a client's token, of `--token-file` or the environment.
+
+    Raises:
+        click.UsageError: it cannot be used, and why.
+    """
+    try:
+        return read_token(path, os.environ)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--token-file: {error}") from error

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import uvicorn
 
-from midstream.hosting import configuration, listen, url_of
+from midstream.hosting import OPEN, Guard, configuration, listen, url_of
 
 
 @contextmanager
-def served(app: Callable[..., Any], *, transparent: bool = False) -> Iterator[str]:
+def served(app: Callable[..., Any], *, guard: Guard = OPEN, transparent: bool = False) -> Iterator[str]:
     """Serve as the commands do until the context ends; give the base URL."""
     listener = listen("127.0.0.1", 0)
     url = url_of(listener)
-    server = uvicorn.Server(configuration(app, transparent=transparent))
+    server = uvicorn.Server(configuration(app, guard=guard, transparent=transparent))
     thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:

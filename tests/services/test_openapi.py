@@ -17,6 +17,7 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/health/live"): {200},
     ("get", "/health/ready"): {200, 503},
     ("get", "/metrics"): {200},
+    ("get", "/v1/role"): {200},
     ("get", "/v1/runs"): {200},
     ("post", "/v1/runs"): {201, 409, 422},
     ("get", "/v1/runs/{run}"): {200, 404},
@@ -43,6 +44,12 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return written
 
 
+def asked_for_tokens(method: str, path: str) -> set[int]:
+    if path.startswith("/health/"):
+        return set()
+    return {401} if method == "get" else {401, 403}
+
+
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -58,7 +65,16 @@ def test_every_route_is_described_with_the_statuses_it_answers(document: dict[st
         (method, path): {int(status) for status in operation["responses"]}
         for method, path, operation in operations(document)
     }
-    assert documented == STATUSES
+    assert documented == {
+        (method, path): statuses | asked_for_tokens(method, path)
+        for (method, path), statuses in STATUSES.items()
+    }
+
+
+def test_every_operation_says_whether_it_takes_a_token(document: dict[str, Any]) -> None:
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for _, path, operation in operations(document):
+        assert operation.get("security", []) == ([] if path.startswith("/health/") else [{"token": []}]), path
 
 
 def test_every_route_has_a_summary_a_description_and_one_tag(document: dict[str, Any]) -> None:

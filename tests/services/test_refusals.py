@@ -71,6 +71,8 @@ REFUSALS: list[tuple[str, str]] = [
     ("serve --host 0.0.0.0", "--insecure"),
     ("serve --host ::", "--insecure"),
     ("serve --host example.org", "--insecure"),
+    ("serve --port 0 --tokens missing.yaml", "missing.yaml"),
+    ("provide --token-file missing.token", "missing.token"),
     ("attack --host 192.0.2.1", "--insecure"),
     ("attack --epsilon -1", "--epsilon"),
     ("attack --attacker levl-1", "did you mean 'level-1'"),

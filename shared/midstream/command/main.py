@@ -22,6 +22,7 @@ _COMMANDS = {
     "serve": ("midstream_server.command", "server", "The training server."),
     "provide": ("midstream_provider.command", "provider", "The data provider."),
     "attack": ("midstream_proxy.command", "proxy", "The man in the middle."),
+    "tokens": ("midstream.command.tokens", "server", "Fresh tokens for a server, in a file of yours alone."),
 }
 
 

@@ -1,0 +1,182 @@
+"""Tokens at the door of real services: who gets in, who does not, and what is never said."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from midstream.hosting import Guard
+from midstream.tokens import ROLES, Role, Tokens
+from midstream_proxy.app import Proxy, make_app
+from midstream_proxy.attack import AttackSettings
+from midstream_server.app import make_app as make_server
+from midstream_server.registry import Registry
+from services import tiny
+from services.commands import Command
+from services.conftest import Ended
+from services.loopback import served, unused_url
+from services.tiny import SPECIFICATION, TinyRun, problem
+
+TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
+GUARD = Guard(Tokens(TOKENS))
+STRANGERS: dict[str, list[tuple[bytes, bytes]]] = {
+    "nothing": [],
+    "an empty token": [(b"Authorization", b"Bearer")],
+    "a guess": [(b"Authorization", b"Bearer guessed-by-a-stranger")],
+    "another scheme": [(b"Authorization", b"Basic " + TOKENS["operator"].encode())],
+    "a token alone": [(b"Authorization", TOKENS["operator"].encode())],
+    "bytes": [(b"Authorization", b"Bearer \xff\xfe")],
+}
+
+
+def shown(role: Role) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKENS[role]}"}
+
+
+@contextmanager
+def client(url: str, headers: dict[str, str]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as opened:
+        yield opened
+
+
+@pytest.fixture
+def guarded(registry: Registry) -> Iterator[str]:
+    """Give the URL of a server that asks for tokens."""
+    with served(make_server(registry), guard=GUARD) as url:
+        yield url
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_stranger_gets_nothing_but_signs_of_life(guarded: str, stranger: str, registry: Registry) -> None:
+    with httpx.Client(base_url=guarded, trust_env=False, timeout=60) as asking:
+        headers = STRANGERS[stranger]
+        for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
+            assert asking.get(path, headers=headers).status_code == 200
+        for method, path in [
+            ("GET", "/v1/runs"),
+            ("GET", "/metrics"),
+            ("GET", "/health/live/../../v1/runs"),
+            ("GET", "/health/live/"),
+            ("POST", "/health/live"),
+            ("POST", "/v1/runs"),
+            ("PUT", "/v1/runs/tiny/batches/0"),
+            ("DELETE", "/v1/runs/tiny"),
+        ]:
+            answer = asking.request(method, path, headers=headers, json=SPECIFICATION)
+            detail = problem(answer, 401)["detail"]
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            assert "--token-file" in detail
+            assert not any(token in answer.text for token in (*TOKENS.values(), "guessed"))
+    assert registry.runs == {}
+
+
+def test_two_tokens_in_one_request_are_none(guarded: str) -> None:
+    headers = [("Authorization", f"Bearer {TOKENS[role]}") for role in ROLES]
+    problem(httpx.get(f"{guarded}/v1/runs", headers=headers, trust_env=False), 401)
+
+
+def test_each_role_does_what_it_may_and_no_more(guarded: str) -> None:
+    with (
+        client(guarded, shown("observer")) as observer,
+        client(guarded, shown("provider")) as provider,
+        client(guarded, shown("operator")) as operator,
+    ):
+        for role, asking in zip(ROLES, (observer, provider, operator), strict=True):
+            assert asking.get("/v1/role").json() == {"role": role}
+            assert asking.get("/v1/runs").json() == {"runs": []}
+        for asking in (observer, provider):
+            refused = problem(asking.post("/v1/runs", json=SPECIFICATION), 403)
+            assert refused["needed"] == "operator"
+        run = TinyRun(operator)
+        path = f"{run.path}/batches/0"
+        refused = problem(observer.put(path, content=tiny.body(0)), 403)
+        assert refused["needed"] == "provider"
+        assert "observer" in refused["detail"]
+        assert run.status()["step"] == 0
+        headers = {"Content-Type": "application/msgpack"}
+        assert provider.put(path, content=tiny.body(0), headers=headers).status_code == 200
+        problem(provider.post(f"{run.path}/stop"), 403)
+        run.play(1)
+        assert operator.post(f"{run.path}/checkpoint").status_code == 200
+
+
+def test_without_tokens_everyone_is_an_operator(server: httpx.Client) -> None:
+    assert server.get("/v1/role").json() == {"role": "operator"}
+
+
+def test_a_proxy_shows_the_providers_token_and_needs_none(guarded: str, tmp_path: Path) -> None:
+    with served(make_server(tiny.registry(tmp_path / "open"))) as url, client(url, {}) as unguarded:
+        expected = _attacked(url, unguarded)
+    proxy = Proxy(guarded, AttackSettings("level-1"))
+    with (
+        served(make_app(proxy), transparent=True) as url,
+        client(url, shown("operator")) as operator,
+        client(url, shown("provider")) as provider,
+        client(url, shown("observer")) as observer,
+    ):
+        run = TinyRun(operator)
+        run.client = provider
+        run.play(0, 3)
+        # Whoever may not send a batch does not have it attacked, either: the attacker would remember.
+        for headers in STRANGERS.values():
+            answer = httpx.put(
+                f"{url}{run.path}/batches/3", content=tiny.body(3), headers=headers, trust_env=False
+            )
+            problem(answer, 401)
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        run.client = observer
+        assert problem(run.put(3), 403)["needed"] == "provider"
+        run.client = provider
+        run.play(3)
+        assert run.sha256() == expected
+
+
+def _attacked(upstream: str, direct: httpx.Client) -> str:
+    run = TinyRun(direct)
+    proxy = Proxy(upstream, AttackSettings("level-1"))
+    with served(make_app(proxy), transparent=True) as url, client(url, {}) as through:
+        run.client = through
+        run.play(0)
+        return run.sha256()
+
+
+def test_a_proxy_with_tokens_of_its_own_asks_for_them(server: httpx.Client) -> None:
+    proxy = Proxy(str(server.base_url), AttackSettings("none"))
+    with served(make_app(proxy), guard=GUARD, transparent=True) as url:
+        problem(httpx.get(f"{url}/v1/runs", trust_env=False), 401)
+        assert httpx.get(f"{url}/v1/runs", headers=shown("observer"), trust_env=False).status_code == 200
+
+
+def test_the_commands_play_under_tokens_and_never_show_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, midstream: Callable[..., Ended]
+) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    assert midstream("tokens", str(tokens)).code == 0
+    secrets = [line.split()[1] for line in tokens.read_text().splitlines()]
+    provider = tmp_path / "provider.token"
+    provider.touch(0o600)
+    provider.write_text(tokens.read_text().splitlines()[1])
+    monkeypatch.delenv("MIDSTREAM_TOKEN", raising=False)
+    with unused_url() as server, unused_url() as proxy:
+        ports = [url.rpartition(":")[2] for url in (server, proxy)]
+        game = ["--dataset", "digits", "--run", "game", "--epochs", "1", "--batch-size", "500"]
+        serving = Command(tmp_path, "serve", "--port", ports[0], "--tokens", str(tokens), *game)
+        attacking = Command(tmp_path, "attack", "--port", ports[1], "--server", server)
+        with serving, attacking:
+            serving.until_it_says("listening")
+            attacking.until_it_says("listening")
+            stranger = midstream("provide", "--server", proxy)
+            assert stranger.code == 1
+            assert "--token-file" in stranger.err
+            providing = midstream("provide", "--server", proxy, "--token-file", str(provider))
+            assert providing.code == 0, providing.err
+            assert "all 2 batches" in providing.err
+            assert serving.interrupt() == attacking.interrupt() == 0
+            said = [serving.out, serving.err, attacking.out, attacking.err, providing.err, providing.out]
+    folder = (tmp_path / "runs/game").rglob("*")
+    said += [path.read_bytes().decode("latin-1") for path in folder if path.is_file()]
+    said += [midstream("serve", "--tokens", str(tokens), "--show-config").out]
+    said += [midstream("provide", "--token-file", str(provider), "--show-config").out]
+    assert not any(secret in text for secret in secrets for text in said)
