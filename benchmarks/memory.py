@@ -11,13 +11,13 @@ import torch
 from benchmarks.measure import Row
 from benchmarks.synthetic import split
 from midstream.batches import BatchSource
+from midstream.checks import check_batch
 from midstream.hessian import hessian_vector_product
 from midstream.pixels import pixels
 from midstream.specification import Specification
 from midstream.unrolled import unrolled_utility_gradient
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.checks import check_batch
 from midstream_server.training import TrainingRun
 
 FEW, MANY = 1_000, 50_000

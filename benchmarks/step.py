@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from benchmarks.measure import Row, floor_operations, interleaved, matrix_product, matrix_rate
 from benchmarks.synthetic import split
 from midstream.batches import BatchSource
+from midstream.checks import check_batch
 from midstream.pixels import pixels
 from midstream.specification import Specification
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.checks import check_batch
 from midstream_server.training import TrainingRun
 
 VALIDATION, BATCH = 5_000, 500

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
 from midstream.batches import BatchSource
+from midstream.checks import check_batch
 from midstream.client import Client
 from midstream.command.processes import Services
 from midstream.datasets import Source, Split
@@ -24,7 +25,6 @@ from midstream.specification import Specification
 from midstream.wire import encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.checks import check_batch
 from midstream_server.training import TrainingRun
 
 _DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from midstream.checks import BatchRules
 from midstream.client import Client, ServerGoneError
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
@@ -25,7 +26,6 @@ from midstream_proxy.served_game import ServedGame
 from midstream_proxy.surrogate import SurrogateError
 
 _ANSWER_WITHIN = 3.0  # seconds; past it the provider, who has more patience, is told
-_LARGEST_BODY = 2**30
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -57,6 +57,7 @@ class Proxy:
         self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=())
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="attacker")
         self._runs: dict[str, AttackedRun | BlackBoxRun] = {}
+        self._rules: dict[str, BatchRules] = {}
         self._preparing: tuple[str, asyncio.Future[None]] | None = None
         self._training = asyncio.Event()
         self._closing = False
@@ -73,18 +74,11 @@ class Proxy:
                 return refusal
         except Problem as problem:
             return _answer(problem)
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _LARGEST_BODY:
-                return _answer(
-                    Problem(413, "The body is too large", f"at most {_LARGEST_BODY} bytes are taken")
-                )
         try:
             await self._prepared(run, authorization)
-            seq = request.path_params["seq"]
+            seq, body = request.path_params["seq"], await _read(request, self._rules[run].largest_body)
             work = asyncio.get_running_loop().run_in_executor(
-                self._worker, self._attack, run, seq, bytes(body), authorization
+                self._worker, self._attack, run, seq, body, authorization
             )
             return JSONResponse(await asyncio.shield(work))
         except Problem as problem:
@@ -149,14 +143,20 @@ class Proxy:
         bars: list[Progress] = []
         with self._in_words(), self._client.on_behalf_of(authorization), ExitStack() as stack:
             game = ServedGame(self._client, run)
-            self._runs[run] = attacked_run(game, self.settings, tell=tell, say=say)
+            attacked = attacked_run(game, self.settings, tell=tell, say=say)
+            self._rules[run] = BatchRules(
+                game.specification(), game.train_size(), attacked.input_shape, attacked.classes
+            )
+            self._runs[run] = attacked
         budget = self._runs[run].budget
         self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
 
     def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> dict[str, Any]:
         try:
             with self._in_words(), self._client.on_behalf_of(authorization):
-                return self._client.put_batch(run, seq, self._attacked(run, decode_batch(body), body))
+                batch = decode_batch(body)
+                self._rules[run].check(batch, seq=seq)  # what the server would refuse is not attacked
+                return self._client.put_batch(run, seq, self._attacked(run, batch, body))
         except Problem as problem:
             if "parameters_version" in problem.more:  # the batch is not the one the run is waiting for
                 wanted = problem.more["parameters_version"]
@@ -207,6 +207,18 @@ def make_app(proxy: Proxy) -> Starlette:
 
 async def _nobody_there(_: Request, __: Exception) -> Response:
     return Response(status_code=400)  # the client hung up within its request, and will not read this
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    declared, body = request.headers.get("Content-Length", "0"), bytearray()
+    if declared.isdigit() and int(declared) <= limit:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    raise Problem(413, "The body is too large", f"a batch of this run has at most {limit} bytes")
 
 
 def _answer(problem: Problem) -> JSONResponse:

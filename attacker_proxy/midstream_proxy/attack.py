@@ -99,7 +99,8 @@ class AttackedRun:
         described = game.model()
         self._learning_rate: float = described["learning_rate"]
         self.budget = budget_of(specification, settings)
-        shape, classes = tuple(described["input_shape"]), len(described["classes"])
+        self.input_shape = shape = tuple(described["input_shape"])
+        self.classes = classes = len(described["classes"])
         self._model = build_model(
             described["model"],
             shape,

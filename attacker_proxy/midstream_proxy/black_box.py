@@ -61,6 +61,7 @@ class BlackBoxRun:
             batches=batches,
         )
         self.budget = self._white_box.budget
+        self.input_shape, self.classes = self._white_box.input_shape, self._white_box.classes
 
     def attack(self, batch: WireBatch) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against none of the run's θ.

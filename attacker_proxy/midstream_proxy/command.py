@@ -51,6 +51,7 @@ def command(
     host: str,
     port: int,
     tokens: Path | None,
+    max_requests: int,
     insecure: bool,
     fd: int | None,
     server: str,
@@ -77,7 +78,7 @@ def command(
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
     """
-    guard = Guard(options.tokens_of(tokens))
+    guard = Guard(options.tokens_of(tokens), max_requests)
     options.refuse_open_address(host, tokens=guard.tokens, insecure=insecure or fd is not None)
     plugins.make("attackers", attacker)
     settings = AttackSettings(

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from midstream.problem import Problem
-from midstream.tokens import may
 
 T = TypeVar("T")
 
@@ -96,13 +95,13 @@ class Forwarder:
             )
         except httpx.TransportError as error:
             raise unreachable(str(self.upstream), error) from error
-        if answer.status_code == 200 and not may(role := answer.json()["role"], "provider"):
-            what = f"a batch needs the token of the provider; this is the token of the {role}"
-            raise Problem(403, "Another role is needed", what, needed="provider")
-        if answer.status_code not in (200, 404):  # a server that knows no such resource asks for no token
+        if answer.status_code in (401, 403) or answer.status_code >= 500:
             response = Response(answer.content, answer.status_code)
             response.raw_headers = _end_to_end(answer.headers.raw)
             return response
+        if _role(answer) == "observer":
+            what = "a batch needs the token of the provider; this is the token of the observer"
+            raise Problem(403, "Another role is needed", what, needed="provider")
         self._trusted = (authorization,)
         return None
 
@@ -151,3 +150,10 @@ def _end_to_end(headers: list[tuple[bytes, bytes]], without: bytes = b"") -> lis
     named = b",".join(value for name, value in headers if name.lower() == b"connection")
     dropped = _HOP_BY_HOP | {name.strip().lower() for name in named.split(b",")} | {without}
     return [(name.lower(), value) for name, value in headers if name.lower() not in dropped]
+
+
+def _role(answer: httpx.Response) -> str | None:
+    try:
+        return str(answer.json()["role"])
+    except (ValueError, LookupError, TypeError):
+        return None  # a server that knows no such resource, and asks for no tokens

@@ -21,6 +21,11 @@ class ServedGame:
         """Return what is trained."""
         return Specification.model_validate(self._client.run(self._run)["specification"])
 
+    def train_size(self) -> int:
+        """Return how many examples are trained on."""
+        size: int = self._client.run(self._run)["train_size"]
+        return size
+
     def model(self) -> dict[str, Any]:
         """Return the architecture and the loss."""
         return self._client.model(self._run)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from midstream_server import openapi, problems, routes_game, routes_history, routes_runs
 from midstream_server.registry import Registry
+from midstream_server.small_bodies import SmallBodies
 
 _DESCRIPTION = """
 A training server whose data arrive in minibatches over the network, possibly attacked on the way. The
@@ -44,6 +45,7 @@ def make_app(registry: Registry) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
+    app.add_middleware(SmallBodies)
     app.state.registry = registry
     problems.install(app)
     for router in (routes_runs.router, routes_game.router, routes_history.router):

@@ -29,6 +29,7 @@ def command(
     host: str,
     port: int,
     tokens: Path | None,
+    max_requests: int,
     insecure: bool,
     fd: int | None,
     data_root: Path | None,
@@ -46,7 +47,7 @@ def command(
     \b
     Example: midstream serve --dataset digits --defender level-1
     """
-    guard = Guard(options.tokens_of(tokens))
+    guard = Guard(options.tokens_of(tokens), max_requests)
     options.refuse_open_address(host, tokens=guard.tokens, insecure=insecure or fd is not None)
     named = [settings[key] for key in ("dataset", "model", "defender") if settings[key] is not None]
     registry = Registry(

@@ -1,7 +1,6 @@
 """A run as the network sees it: one batch at a time, answers that can be repeated, and who waits for what."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -9,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
+from midstream.checks import check_batch, check_number, largest_body
 from midstream.players import Batch, PlayerError
 from midstream.problem import Problem
 from midstream.training import DivergedError
 from midstream.wire import WireBatch
-from midstream_server.checks import check_batch, check_number
 from midstream_server.published import Published
 from midstream_server.record import RecordedRun
 from midstream_server.training import Step
@@ -60,9 +59,8 @@ class HostedRun:
 
     @property
     def largest_body(self) -> int:
-        """The most bytes that a batch of this run can take: float32 pixels, int64 labels, some framing."""
-        example = 4 * math.prod(self.run.input_shape) + 8
-        return self.specification.batch_size * example + 4096
+        """The most bytes that a batch of this run can take."""
+        return largest_body(self.specification.batch_size, self.run.input_shape)
 
     async def put_batch(self, seq: int, batch: WireBatch) -> dict[str, Any]:
         """Train on one batch, or repeat the answer it had; return the acknowledgement.

@@ -31,7 +31,7 @@ def mend(document: dict[str, Any]) -> None:
                     response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
             if path not in OPEN:
                 operation["security"] = [{"token": []}]
-                _add(responses, 401, *([] if method == "get" else [403]))
+                _add(responses, 401, 503, *([] if method == "get" else [403, 408, 413]))
     document["components"]["securitySchemes"] = {"token": _SCHEME}
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):

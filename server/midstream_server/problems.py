@@ -18,13 +18,14 @@ _MEANING = {
     401: "The request shows no token, or none of this server's",
     403: "The token's role does not include this, or the run is black-box",
     404: "There is no such run or version",
+    408: "The body came too slowly",
     409: "The run's state does not allow it",
     410: "That version is no longer kept",
     413: "The body is too large",
     415: "The body's content type is not the one this resource takes",
     422: "A value does not fit",
     500: "The defender failed, or the server has a fault",
-    503: "The run is paused or the server is closing; try again",
+    503: "Too many requests at once, the run is paused, or the server is closing; try again",
 }
 
 

@@ -130,7 +130,12 @@ class Client:
         )
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._request(method, path, **options).json()
+        response = self._request(method, path, **options)
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError as error:
+            what = f"{method} {self.url}{path} was answered with no JSON; is that a training server?"
+            raise Problem(502, "The answer is not understood", what) from error
         return answer
 
     def _get(self, path: str, **options: Any) -> httpx.Response:

@@ -11,6 +11,8 @@ import uvicorn
 
 from midstream.asgi import App
 from midstream.authorization import Authorization
+from midstream.connections import HEAD_BYTES, Connection
+from midstream.limits import REQUESTS, Limits
 from midstream.tokens import Tokens
 
 
@@ -24,13 +26,16 @@ class Guard:
 
     Attributes:
         tokens: a token a role; None lets everyone do everything.
+        requests: how many requests are in hand at once; more are asked to come again.
     """
 
     tokens: Tokens | None = None
+    requests: int = REQUESTS
 
     def around(self, app: App) -> App:
         """Return the application with this guard before it."""
-        return app if self.tokens is None else Authorization(app, self.tokens)
+        limited = Limits(app, requests=self.requests)
+        return limited if self.tokens is None else Authorization(limited, self.tokens)
 
 
 OPEN = Guard()
@@ -82,7 +87,8 @@ def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -
     """Return how an application is served; see `serve`."""
     return uvicorn.Config(
         guard.around(app),
-        http="h11",
+        http=Connection,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
         log_config=None,
         access_log=False,

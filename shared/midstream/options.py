@@ -18,6 +18,7 @@ import yaml
 from click.core import ParameterSource
 from pydantic import ValidationError
 
+from midstream.limits import REQUESTS
 from midstream.specification import Specification, defaults
 from midstream.tokens import Tokens, read_token, read_tokens
 
@@ -228,6 +229,13 @@ def listen_options(port: int) -> Callable[[Command], Command]:
             "--tokens",
             type=click.Path(path_type=Path),
             help="Take requests with a token alone: a file from 'midstream tokens', or MIDSTREAM_…_TOKEN.",
+        ),
+        option(
+            "--max-requests",
+            type=click.IntRange(1),
+            default=REQUESTS,
+            show_default=True,
+            help="Requests in hand at once; more are asked to come again.",
         ),
         option(
             "--insecure", is_flag=True, help="Listen beyond this machine, open to anyone who can reach it."

@@ -44,10 +44,10 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return written
 
 
-def asked_for_tokens(method: str, path: str) -> set[int]:
+def of_every_stranger(method: str, path: str) -> set[int]:
     if path.startswith("/health/"):
         return set()
-    return {401} if method == "get" else {401, 403}
+    return {401, 503} if method == "get" else {401, 403, 408, 413, 503}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -66,7 +66,7 @@ def test_every_route_is_described_with_the_statuses_it_answers(document: dict[st
         for method, path, operation in operations(document)
     }
     assert documented == {
-        (method, path): statuses | asked_for_tokens(method, path)
+        (method, path): statuses | of_every_stranger(method, path)
         for (method, path), statuses in STATUSES.items()
     }
 

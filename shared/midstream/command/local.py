@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from midstream.batches import BatchSource, load_split
+from midstream.checks import check_batch
 from midstream.command.game import Follow, GamePlan
 from midstream.datasets import Source
 from midstream.environment import configure
@@ -12,7 +13,6 @@ from midstream.runfolder import RunFolder
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.black_box import attacked_run
 from midstream_proxy.local_game import LocalGame
-from midstream_server.checks import check_batch
 from midstream_server.record import RecordedRun
 from midstream_server.training import TrainingRun
 

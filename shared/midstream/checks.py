@@ -1,11 +1,52 @@
 """Every field of a batch, held against its run before it touches the model."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 
 from midstream.pixels import pixels
 from midstream.players import Batch
 from midstream.problem import Problem
+from midstream.specification import Specification
 from midstream.wire import WireBatch
+
+
+@dataclass(frozen=True)
+class BatchRules:
+    """What a run asks of its batches.
+
+    Attributes:
+        specification: the run.
+        train_size: how many examples it is trained on.
+        input_shape: shape of one input.
+        classes: how many classes there are.
+    """
+
+    specification: Specification
+    train_size: int
+    input_shape: tuple[int, ...]
+    classes: int
+
+    @property
+    def largest_body(self) -> int:
+        """The most bytes that a batch can take."""
+        return largest_body(self.specification.batch_size, self.input_shape)
+
+    def check(self, batch: WireBatch, *, seq: int) -> None:
+        """Raise Problem 422 where a batch that came as number `seq` breaks a rule, and say which."""
+        check_number(batch, seq)
+        length = self.specification.batch_length(seq, self.train_size)
+        check_batch(batch, seq=seq, length=length, input_shape=self.input_shape, classes=self.classes)
+
+
+def largest_body(examples: int, input_shape: tuple[int, ...]) -> int:
+    """Return the most bytes that a batch can take: float32 pixels, int64 labels, and some framing.
+
+    >>> largest_body(500, (1, 28, 28))
+    1576096
+    """
+    return examples * (4 * math.prod(input_shape) + 8) + 4096
 
 
 def check_number(batch: WireBatch, seq: int) -> None:
