@@ -18,6 +18,7 @@ from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.progress import Progress
+from midstream.tls import Verify
 from midstream.wire import Buffer, WireBatch, WireError, decode_batch, encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.black_box import BlackBoxRun, attacked_run
@@ -38,6 +39,7 @@ class Proxy:
         settings: what the attacker decided.
         run: the one run to attack; None attacks all.
         say: told when an attack begins.
+        verify: how the server's certificate is verified, where its URL is https.
     """
 
     def __init__(
@@ -47,14 +49,15 @@ class Proxy:
         *,
         run: str | None = None,
         say: Callable[[str], None] = lambda _: None,
+        verify: Verify = True,
     ) -> None:
         self.upstream = upstream
         self.settings = settings
-        self.forwarder = Forwarder(upstream)
+        self.forwarder = Forwarder(upstream, verify=verify)
         self._only = run
         self._say = say
         # A server that asks for patience asks the provider for it, who can say what is waited for.
-        self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=())
+        self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=(), verify=verify)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="attacker")
         self._runs: dict[str, AttackedRun | BlackBoxRun] = {}
         self._rules: dict[str, BatchRules] = {}

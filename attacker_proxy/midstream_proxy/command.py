@@ -10,6 +10,7 @@ from midstream.budget import Norm
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
+from midstream.tls import trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.surrogate import SurrogateSettings
@@ -24,6 +25,7 @@ from midstream_proxy.surrogate import SurrogateSettings
     callback=options.whole_url,
     help="The training server.",
 )
+@options.ca_option
 @options.option(
     "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, file.py:Class, …"
 )
@@ -51,10 +53,13 @@ def command(
     host: str,
     port: int,
     tokens: Path | None,
+    certificate: Path | None,
+    key: Path | None,
     max_requests: int,
     insecure: bool,
     fd: int | None,
     server: str,
+    ca: Path | None,
     attacker: str,
     epsilon: float | None,
     norm: Norm | None,
@@ -78,8 +83,13 @@ def command(
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
     """
-    guard = Guard(options.tokens_of(tokens), max_requests)
-    options.refuse_open_address(host, tokens=guard.tokens, insecure=insecure or fd is not None)
+    guard = Guard(options.tokens_of(tokens), max_requests, certificate, key)
+    options.refuse_open_address(
+        host,
+        tokens=guard.tokens,
+        encrypted=certificate is not None,
+        insecure=insecure or fd is not None,
+    )
     plugins.make("attackers", attacker)
     settings = AttackSettings(
         attacker,
@@ -93,8 +103,8 @@ def command(
     )
     listener = listen(host, port, fd)
     with listener:
-        say(f"listening on {url_of(listener)}, passing on to {server}, attacker {attacker}")
-        proxy = Proxy(server, settings, run=run, say=say)
+        say(f"listening on {url_of(listener, guard)}, passing on to {server}, attacker {attacker}")
+        proxy = Proxy(server, settings, run=run, say=say, verify=trusting(ca))
         serve(make_app(proxy), listener, wake=proxy.forwarder.wake, guard=guard, transparent=True)
     say("stopped")
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from midstream.problem import Problem
+from midstream.tls import Verify, distrust
 
 T = TypeVar("T")
 
@@ -33,14 +34,15 @@ class Forwarder:
 
     Args:
         upstream: the server's base URL.
+        verify: how the server's certificate is verified, where that is https.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, verify: Verify = True) -> None:
         self.upstream = httpx.URL(upstream)
         # A long poll or an event stream is silent for as long as its server likes.
         timeout = httpx.Timeout(None, connect=5.0)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+        self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False, verify=verify)
         self._closing = asyncio.Event()
         self._trusted: tuple[bytes | None] | None = None  # the last one that may send batches
 
@@ -138,7 +140,7 @@ def closing_down() -> Problem:
 
 def unreachable(upstream: str, error: Exception) -> Problem:
     """Return the problem that the provider is told when the server behind the proxy is not there."""
-    reason = str(error) or type(error).__name__
+    reason = distrust(error, upstream) or str(error) or type(error).__name__
     return Problem(
         502,
         "The training server does not answer",

@@ -8,6 +8,7 @@ from midstream import options
 from midstream.client import Client
 from midstream.datasets import Source
 from midstream.progress import Progress
+from midstream.tls import trusting
 from midstream_provider.push import find_run, load_source, push
 
 
@@ -22,6 +23,7 @@ from midstream_provider.push import find_run, load_source, push
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
 @options.token_option
+@options.ca_option
 @options.data_options
 @options.allow_option
 @options.show_config
@@ -30,6 +32,7 @@ def command(
     name: str | None,
     give_up_after: float | None,
     token_file: Path | None,
+    ca: Path | None,
     data_root: Path | None,
     download: bool,
     allow: tuple[str, ...],
@@ -41,7 +44,8 @@ def command(
     \b
     Example: midstream provide --server http://127.0.0.1:8001
     """
-    client = Client(server, say=say, give_up_after=give_up_after, token=options.token_of(token_file))
+    token, verify = options.token_of(token_file), trusting(ca)
+    client = Client(server, say=say, give_up_after=give_up_after, token=token, verify=verify)
     step = 0
     try:
         status = find_run(client, name, say)

@@ -29,6 +29,8 @@ def command(
     host: str,
     port: int,
     tokens: Path | None,
+    certificate: Path | None,
+    key: Path | None,
     max_requests: int,
     insecure: bool,
     fd: int | None,
@@ -47,8 +49,13 @@ def command(
     \b
     Example: midstream serve --dataset digits --defender level-1
     """
-    guard = Guard(options.tokens_of(tokens), max_requests)
-    options.refuse_open_address(host, tokens=guard.tokens, insecure=insecure or fd is not None)
+    guard = Guard(options.tokens_of(tokens), max_requests, certificate, key)
+    options.refuse_open_address(
+        host,
+        tokens=guard.tokens,
+        encrypted=certificate is not None,
+        insecure=insecure or fd is not None,
+    )
     named = [settings[key] for key in ("dataset", "model", "defender") if settings[key] is not None]
     registry = Registry(
         Settings(
@@ -66,7 +73,7 @@ def command(
             say(f"run {run.name!r} waits for {run.waiting_for()}; its folder is {run.recorded.folder.path}")
         else:
             say(f"waiting for {registry.waiting_for()}")
-        say(f"listening on {url_of(listener)}, its documentation is {url_of(listener)}/docs")
+        say(f"listening on {url_of(listener, guard)}, its documentation is {url_of(listener, guard)}/docs")
         serve(make_app(registry), listener, wake=lambda: wake(registry), guard=guard)
     say("stopped")
 

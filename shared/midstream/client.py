@@ -12,6 +12,7 @@ from torch import Tensor
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.specification import Specification
 from midstream.step_file import decode_step
+from midstream.tls import Verify, distrust
 from midstream.training_step import TrainingStep
 from midstream.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
 
@@ -23,6 +24,10 @@ _LONGEST_PAUSE = 3.0
 
 class ServerGoneError(ConnectionError):
     """The server did not answer for as long as the caller was ready to wait."""
+
+
+class UntrustedServerError(ServerGoneError):
+    """The server did not prove to be itself, and will not the next time."""
 
 
 class Client:
@@ -37,6 +42,7 @@ class Client:
         give_up_after: seconds; None waits for ever.
         ask_again: the answers after which a request is made again, rather than raised as a problem.
         token: shown with every request.
+        verify: how the server's certificate is verified, where the URL is https.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Client:
         give_up_after: float | None = None,
         ask_again: Collection[int] = (502, 503, 504),
         token: str | None = None,
+        verify: Verify = True,
     ) -> None:
         self.url = url.rstrip("/")
         self._say = say
@@ -58,6 +65,7 @@ class Client:
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(600.0, connect=5.0),
             trust_env=False,
+            verify=verify,
         )
 
     def close(self) -> None:
@@ -167,6 +175,8 @@ class Client:
                     heard = time.monotonic()
                 reason = _problem(response).detail
             except httpx.TransportError as error:
+                if hopeless := distrust(error, self.url):
+                    raise UntrustedServerError(hopeless) from error
                 reason = str(error) or type(error).__name__
             now = time.monotonic()
             if self._give_up_after is not None and now - heard > self._give_up_after:

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -13,6 +14,7 @@ from midstream.asgi import App
 from midstream.authorization import Authorization
 from midstream.connections import HEAD_BYTES, Connection
 from midstream.limits import REQUESTS, Limits
+from midstream.tls import check_certificate
 from midstream.tokens import Tokens
 
 
@@ -27,10 +29,24 @@ class Guard:
     Attributes:
         tokens: a token a role; None lets everyone do everything.
         requests: how many requests are in hand at once; more are asked to come again.
+        certificate: PEM file of what the service shows; None speaks no TLS.
+        key: PEM file of its private key; None looks for it beside the certificate, in the same file.
+
+    Raises:
+        ValueError: they are no certificate with its key.
+        OSError: they cannot be read.
     """
 
     tokens: Tokens | None = None
     requests: int = REQUESTS
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.certificate is not None:
+            check_certificate(self.certificate, self.key)
+        elif self.key is not None:
+            raise ValueError(f"--key {self.key} needs the --certificate that it is of")
 
     def around(self, app: App) -> App:
         """Return the application with this guard before it."""
@@ -77,10 +93,11 @@ def listen(host: str, port: int, fd: int | None = None) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, guard: Guard = OPEN) -> str:
     """Return the base URL that a listening socket is reached at."""
+    scheme = "http" if guard.certificate is None else "https"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -> uvicorn.Config:
@@ -90,6 +107,8 @@ def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -
         http=Connection,
         h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
+        ssl_certfile=guard.certificate,
+        ssl_keyfile=guard.key,
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -207,6 +207,12 @@ process_options = together(
 )
 
 
+ca_option = option(
+    "--ca",
+    type=click.Path(path_type=Path),
+    help="Verify an https server against this authority (PEM) alone; against the public ones by default.",
+)
+
 token_option = option(
     "--token-file",
     type=click.Path(path_type=Path),
@@ -229,6 +235,16 @@ def listen_options(port: int) -> Callable[[Command], Command]:
             "--tokens",
             type=click.Path(path_type=Path),
             help="Take requests with a token alone: a file from 'midstream tokens', or MIDSTREAM_…_TOKEN.",
+        ),
+        option(
+            "--certificate",
+            type=click.Path(path_type=Path),
+            help="Speak TLS, and show this certificate (PEM, with those that signed it).",
+        ),
+        option(
+            "--key",
+            type=click.Path(path_type=Path),
+            help="Its private key; in the certificate's file by default.",
         ),
         option(
             "--max-requests",
@@ -262,8 +278,11 @@ def specification(settings: dict[str, Any], **fixed: Any) -> Specification:
         raise click.UsageError("; ".join(faults).replace("_", "-")) from error
 
 
-def refuse_open_address(host: str, *, tokens: Tokens | None, insecure: bool) -> None:
-    """Raise UsageError where other machines reach an address, no tokens are asked for, and nobody agreed."""
+def refuse_open_address(host: str, *, tokens: Tokens | None, encrypted: bool, insecure: bool) -> None:
+    """Raise UsageError where other machines reach an address, no tokens are asked for, and nobody agreed.
+
+    That tokens will travel in the clear is said, no more: an encrypting proxy may stand before the service.
+    """
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -274,6 +293,8 @@ def refuse_open_address(host: str, *, tokens: Tokens | None, insecure: bool) -> 
             f"Give it --tokens FILE (from 'midstream tokens FILE'), use 127.0.0.1, or add --insecure if that "
             f"network is yours alone."
         )
+    if not loopback and tokens is not None and not encrypted:
+        click.echo("without --certificate, tokens reach this service in the clear", err=True)
 
 
 def tokens_of(path: Path | None) -> Tokens | None:

@@ -17,7 +17,7 @@ from midstream.hosting import OPEN, Guard, configuration, listen, url_of
 def served(app: Callable[..., Any], *, guard: Guard = OPEN, transparent: bool = False) -> Iterator[str]:
     """Serve as the commands do until the context ends; give the base URL."""
     listener = listen("127.0.0.1", 0)
-    url = url_of(listener)
+    url = url_of(listener, guard)
     server = uvicorn.Server(configuration(app, guard=guard, transparent=transparent))
     thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
