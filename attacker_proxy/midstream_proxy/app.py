@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,17 +13,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from midstream import faults
 from midstream.checks import BatchRules
 from midstream.client import Client, ServerGoneError
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.progress import Progress
+from midstream.specification import Specification
+from midstream.storage import StorageError
 from midstream.tls import Verify
-from midstream.wire import Buffer, WireBatch, WireError, decode_batch, encode_batch
-from midstream_proxy.attack import AttackedRun, AttackSettings
-from midstream_proxy.black_box import BlackBoxRun, attacked_run
+from midstream.wire import WireError
+from midstream_proxy.attack import AttackSettings
+from midstream_proxy.black_box import attacked_run
 from midstream_proxy.forward import Forwarder, closing_down, unreachable
+from midstream_proxy.memory import AttackMemory
+from midstream_proxy.remembered import RememberedAttack, open_memory, recognise
 from midstream_proxy.served_game import ServedGame
 from midstream_proxy.surrogate import SurrogateError
 
@@ -38,6 +44,8 @@ class Proxy:
         upstream: the training server's base URL.
         settings: what the attacker decided.
         run: the one run to attack; None attacks all.
+        out: folder for what it must remember of a run; None keeps it in this process alone.
+        resume_anyway: whether an attack goes on that was begun otherwise.
         say: told when an attack begins.
         verify: how the server's certificate is verified, where its URL is https.
     """
@@ -48,6 +56,8 @@ class Proxy:
         settings: AttackSettings,
         *,
         run: str | None = None,
+        out: Path | None = None,
+        resume_anyway: bool = False,
         say: Callable[[str], None] = lambda _: None,
         verify: Verify = True,
     ) -> None:
@@ -55,16 +65,16 @@ class Proxy:
         self.settings = settings
         self.forwarder = Forwarder(upstream, verify=verify)
         self._only = run
+        self._out = out
+        self._resume_anyway = resume_anyway
         self._say = say
         # A server that asks for patience asks the provider for it, who can say what is waited for.
         self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=(), verify=verify)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="attacker")
-        self._runs: dict[str, AttackedRun | BlackBoxRun] = {}
-        self._rules: dict[str, BatchRules] = {}
+        self._runs: dict[str, RememberedAttack] = {}
         self._preparing: tuple[str, asyncio.Future[None]] | None = None
         self._training = asyncio.Event()
         self._closing = False
-        self._sent: dict[str, tuple[int, bytes, list[Buffer]]] = {}
 
     async def put_batch(self, request: Request) -> Response:
         """Attack one minibatch and pass it on; return the server's answer."""
@@ -79,7 +89,8 @@ class Proxy:
             return _answer(problem)
         try:
             await self._prepared(run, authorization)
-            seq, body = request.path_params["seq"], await _read(request, self._rules[run].largest_body)
+            seq, body = request.path_params["seq"], await _read(request, self._runs[run].rules.largest_body)
+            faults.reached("received")
             work = asyncio.get_running_loop().run_in_executor(
                 self._worker, self._attack, run, seq, body, authorization
             )
@@ -98,6 +109,8 @@ class Proxy:
         """Finish the attack in hand, give up a surrogate's training, and close the connections."""
         self._closing = True
         await asyncio.to_thread(self._worker.shutdown)
+        for attack in self._runs.values():
+            attack.close()
         self._client.close()
         await self.forwarder.close()
 
@@ -146,20 +159,38 @@ class Proxy:
         bars: list[Progress] = []
         with self._in_words(), self._client.on_behalf_of(authorization), ExitStack() as stack:
             game = ServedGame(self._client, run)
+            memory = self._memory(run, say)
+            undo = stack.enter_context(ExitStack())
+            undo.callback(memory.close)
             attacked = attacked_run(game, self.settings, tell=tell, say=say)
-            self._rules[run] = BatchRules(
-                game.specification(), game.train_size(), attacked.input_shape, attacked.classes
-            )
-            self._runs[run] = attacked
-        budget = self._runs[run].budget
+            specification, size = game.specification(), game.train_size()
+            rules = BatchRules(specification, size, attacked.input_shape, attacked.classes)
+            self._runs[run] = RememberedAttack(attacked, rules, memory)
+            undo.pop_all()
+        budget = attacked.budget
         self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
+
+    def _memory(self, run: str, say: Callable[[str], None]) -> AttackMemory:
+        status = self._client.run(run)
+        # The name as the specification's rules let it pass, not as the request has it.
+        name = Specification.model_validate(status["specification"]).name
+        path = None if self._out is None else self._out / f"attack-{name}.sqlite"
+        memory = AttackMemory() if path is None else open_memory(path, say)
+        try:
+            recognise(memory, status["id"], self.settings, anyway=self._resume_anyway, say=say)
+        except Problem:
+            memory.close()
+            raise
+        return memory
 
     def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> dict[str, Any]:
         try:
             with self._in_words(), self._client.on_behalf_of(authorization):
-                batch = decode_batch(body)
-                self._rules[run].check(batch, seq=seq)  # what the server would refuse is not attacked
-                return self._client.put_batch(run, seq, self._attacked(run, batch, body))
+                attack = self._runs[run]
+                answer = self._client.put_batch(run, seq, [attack.answer(seq, body)])
+                attack.kept_from = answer.get("kept_from", seq)
+                faults.reached("forwarded")
+                return answer
         except Problem as problem:
             if "parameters_version" in problem.more:  # the batch is not the one the run is waiting for
                 wanted = problem.more["parameters_version"]
@@ -175,19 +206,11 @@ class Proxy:
             raise Problem(400, "The body is not a batch", str(error)) from error
         except ServerGoneError as error:
             raise unreachable(self.upstream, error) from error
+        except StorageError as error:
+            raise Problem(503, "The attacked batch cannot be stored", str(error), retry_after=1) from error
         except (PlayerError, PluginError, SurrogateError) as error:
             logging.getLogger("midstream.proxy").error("%s", error)
             raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
-
-    def _attacked(self, run: str, batch: WireBatch, body: bytes) -> list[Buffer]:
-        # A batch that is sent again is answered with the same bytes: the attacker remembers what it
-        # did to an input, and must not do it twice.
-        sent = self._sent.get(run)
-        if sent is not None and sent[0] == batch.seq and sent[1] == body:
-            return sent[2]
-        attacked = encode_batch(self._runs[run].attack(batch))
-        self._sent[run] = (batch.seq, body, attacked)
-        return attacked
 
 
 def make_app(proxy: Proxy) -> Starlette:

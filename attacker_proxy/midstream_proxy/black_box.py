@@ -8,6 +8,7 @@ from midstream import plugins
 from midstream.batches import BatchSource, load_split
 from midstream.datasets import Examples, MissingDataError, Split
 from midstream.environment import describe
+from midstream.players import Player
 from midstream.plugins import PluginError
 from midstream.seeds import derive
 from midstream.specification import Specification
@@ -62,6 +63,11 @@ class BlackBoxRun:
         )
         self.budget = self._white_box.budget
         self.input_shape, self.classes = self._white_box.input_shape, self._white_box.classes
+
+    @property
+    def player(self) -> Player:
+        """The attacker that answers with what was recorded, and for other inputs by its own strategy."""
+        return self._white_box.player
 
     def attack(self, batch: WireBatch) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against none of the run's θ.

@@ -47,6 +47,14 @@ from midstream_proxy.surrogate import SurrogateSettings
 @options.data_options
 @options.surrogate_options
 @options.allow_option
+@options.option(
+    "--out",
+    default="attacks",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for what the attacker must remember of a run, to go on after it was killed.",
+)
+@options.resume_anyway_option
 @options.process_options
 @options.show_config
 def command(
@@ -73,6 +81,8 @@ def command(
     surrogate_seed: int | None,
     cache: Path | None,
     allow: tuple[str, ...],
+    out: Path,
+    resume_anyway: bool,
     device: str,
     threads: int | None,
 ) -> None:
@@ -104,7 +114,15 @@ def command(
     listener = listen(host, port, fd)
     with listener:
         say(f"listening on {url_of(listener, guard)}, passing on to {server}, attacker {attacker}")
-        proxy = Proxy(server, settings, run=run, say=say, verify=trusting(ca))
+        proxy = Proxy(
+            server,
+            settings,
+            run=run,
+            out=out,
+            resume_anyway=resume_anyway,
+            say=say,
+            verify=trusting(ca),
+        )
         serve(make_app(proxy), listener, wake=proxy.forwarder.wake, guard=guard, transparent=True)
     say("stopped")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from midstream.momentum import content_keys
-from midstream.players import Batch, Player, View
+from midstream.players import Batch, Player, View, restore, state_of
 from midstream.training import Training
 
 WINDOW = 10
@@ -92,6 +92,14 @@ class Playback:
     def __init__(self, perturbations: Mapping[bytes, Tensor], player: Player) -> None:
         self._perturbations = perturbations
         self._player = player
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the player's memory."""
+        return state_of(self._player)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up the player's memory."""
+        restore(self._player, state)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the recorded perturbations, and the player's where there are none."""

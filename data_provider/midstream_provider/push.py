@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from midstream import faults
 from midstream.batches import BatchSource, load_split
 from midstream.client import Client
 from midstream.datasets import Source
@@ -86,13 +87,15 @@ def push(
     """
     name, seq = status["name"], status["step"]
     while seq < status["total_steps"]:
+        faults.reached("sending")
         try:
             answer = client.put_batch(name, seq, encode_batch(batches.batch(seq)))
         except Problem as problem:
             next_seq = problem.more.get("next_seq")
-            if problem.status == 409 and isinstance(next_seq, int) and next_seq > seq:
-                seq = next_seq  # taken already: an answer was lost on the way
+            if problem.status == 409 and isinstance(next_seq, int) and next_seq != seq:
+                seq = next_seq  # an answer was lost on the way, or what the server had of its batches
                 continue
             raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem
+        faults.reached("acknowledged")
         acknowledged(answer)
         seq = answer["next_seq"]

@@ -34,6 +34,8 @@ def make_app(registry: Registry) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for run in registry.runs.values():
+            run.begin()
         yield
         for run in registry.runs.values():
             await run.close()

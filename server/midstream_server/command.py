@@ -9,8 +9,10 @@ from midstream import options
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
+from midstream.specification import Specification
 from midstream_server.app import make_app, wake
 from midstream_server.registry import Registry, Settings
+from midstream_server.resuming import ResumeError, left_behind
 
 
 @click.command("serve")
@@ -23,6 +25,16 @@ from midstream_server.registry import Registry, Settings
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )
+@options.option(
+    "--resume",
+    default="all",
+    show_default=True,
+    help="Runs of --out to take up: all that a server left behind, none, or one by name.",
+)
+@options.option(
+    "--checkpoint-every", type=click.IntRange(1), default=100, show_default=True, help="Steps at most."
+)
+@options.resume_anyway_option
 @options.process_options
 @options.show_config
 def command(
@@ -38,13 +50,17 @@ def command(
     download: bool,
     allow: tuple[str, ...],
     out: Path,
+    resume: str,
+    checkpoint_every: int,
+    resume_anyway: bool,
     device: str,
     threads: int | None,
     **settings: Any,
 ) -> None:
     """Train on the minibatches that arrive, corrected by a defender.
 
-    With --dataset a run is started at once; otherwise one is started by POST /v1/runs.
+    With --dataset a run is started at once; otherwise one is started by POST /v1/runs. A run that a server
+    left behind in --out, however it ended, is taken up, and goes on where it was.
 
     \b
     Example: midstream serve --dataset digits --defender level-1
@@ -63,19 +79,38 @@ def command(
             device=configure(threads=threads, device=device),
             source=Source(data_root, download),
             allowed=frozenset((*allow, *(text.partition(",")[0] for text in named))),
+            checkpoint_every=checkpoint_every,
+            resume_anyway=resume_anyway,
         ),
         say,
     )
     listener = listen(host, port, fd)
     with listener:
-        if settings["dataset"] is not None:
-            run = registry.create(options.specification(settings))
+        names = left_behind(out) if resume == "all" else [] if resume == "none" else [resume]
+        registry.take_up(names)
+        wanted = options.specification(settings) if settings["dataset"] is not None else None
+        if wanted is not None and not any(_is(run.specification, wanted) for run in registry.runs.values()):
+            registry.create(wanted)
+        for run in registry.runs.values():
             say(f"run {run.name!r} waits for {run.waiting_for()}; its folder is {run.recorded.folder.path}")
-        else:
+        if not registry.runs:
             say(f"waiting for {registry.waiting_for()}")
         say(f"listening on {url_of(listener, guard)}, its documentation is {url_of(listener, guard)}/docs")
         serve(make_app(registry), listener, wake=lambda: wake(registry), guard=guard)
     say("stopped")
+
+
+def _is(run: Specification, wanted: Specification) -> bool:
+    if wanted.name is None:
+        return run.model_copy(update={"name": None}) == wanted
+    if run.name == wanted.name and run != wanted:
+        was, now = run.model_dump(), wanted.model_dump()
+        found = [f"{key} {was[key]}, here {now[key]}" for key in was if was[key] != now[key]]
+        raise ResumeError(
+            f"run {run.name!r} was begun with {'; '.join(found)}. Go on as it was begun, or name another "
+            f"with --run"
+        )
+    return run == wanted
 
 
 def say(text: str) -> None:

@@ -3,23 +3,26 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
-from midstream.checks import check_batch, check_number, largest_body
-from midstream.players import Batch, PlayerError
+from midstream import faults
+from midstream.checks import check_number, largest_body
+from midstream.players import PlayerError
 from midstream.problem import Problem
 from midstream.training import DivergedError
 from midstream.wire import WireBatch
+from midstream_server.durable import DurableRun, Kept
 from midstream_server.published import Published
-from midstream_server.record import RecordedRun
 from midstream_server.training import Step
 from midstream_server.waking import Signal
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
 T = TypeVar("T")
+
+_STORE_AGAIN = 1.0  # seconds
 
 
 class HostedRun:
@@ -27,24 +30,27 @@ class HostedRun:
 
     Args:
         name: the run's name.
-        recorded: the run and its history, at step 0.
+        durable: the run, its history and its journal.
         say: called with a sentence when the run gets somewhere.
     """
 
-    def __init__(self, name: str, recorded: RecordedRun, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, name: str, durable: DurableRun, say: Callable[[str], None] = lambda _: None) -> None:
         self.name = name
-        self.recorded = recorded
-        self.run = recorded.run
+        self.durable = durable
+        self.recorded = durable.recorded
+        self.run = self.recorded.run
         self.specification = self.run.specification
-        self.state: State = "waiting"
-        self.reason: str | None = None
+        self.state: State = durable.state or ("running" if self.run.step else "waiting")
+        self.reason: str | None = durable.reason
         self.closing = False
         self.say = say
         self.changed = Signal()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"run-{name}")
         self._turn = asyncio.Lock()
         self.published = Published(name, self.run, self._in_worker)
-        self._answers: list[tuple[bytes, dict[str, Any]]] = []
+        self._replaying = False
+        self._replay_to = 0
+        self._trouble: str | None = None
         self._arrivals: deque[float] = deque(maxlen=50)
 
     @property
@@ -62,65 +68,106 @@ class HostedRun:
         """The most bytes that a batch of this run can take."""
         return largest_body(self.specification.batch_size, self.run.input_shape)
 
-    async def put_batch(self, seq: int, batch: WireBatch) -> dict[str, Any]:
+    async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> dict[str, Any]:
         """Train on one batch, or repeat the answer it had; return the acknowledgement.
+
+        Args:
+            seq: its number, as of the request's path.
+            batch: what the body holds.
+            body: the bytes as they came.
 
         Raises:
             Problem: 409, 422, 500 or 503, saying why the batch was not taken.
         """
         check_number(batch, seq)
-        digest = await asyncio.to_thread(content_digest, batch)
+        faults.reached("received")
+        content = await asyncio.to_thread(content_digest, batch)
         # Shielded: a client that goes away must not leave a step half accounted for.
-        return await asyncio.shield(asyncio.ensure_future(self._take(seq, batch, digest)))
+        return await asyncio.shield(asyncio.ensure_future(self._take(batch, content, body)))
 
-    async def _take(self, seq: int, batch: WireBatch, digest: bytes) -> dict[str, Any]:
+    async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> dict[str, Any]:
         async with self._turn:
-            if seq < len(self._answers):
-                return self._repeat(seq, digest)
+            seq = batch.seq
+            self._refuse_while_replaying()
+            if seq < self.version:
+                return self._repeat(seq, content)
             self._refuse_unless_open(seq)
-            checked = check_batch(
-                batch,
-                seq=seq,
-                length=self.specification.batch_length(seq, self.run.train_size),
-                input_shape=self.run.input_shape,
-                classes=len(self.run.classes),
-            )
             self.state = "running"
             try:
-                step = await self._in_worker(lambda: self._train(checked, batch.report))
+                step = await self._in_worker(lambda: self._train(batch, content, body))
             except PlayerError as error:
                 raise Problem(500, "The defender failed", f"{error}; the batch was not trained on") from error
             except DivergedError as error:
                 self._end("failed", str(error))
                 raise Problem(409, "The run has diverged", str(error), next_seq=seq) from error
-            answer = {
-                "seq": seq,
-                "next_seq": seq + 1,
-                "parameters_version": step.step,
-                "loss": step.loss,
-                "replay": False,
-            }
-            self._answers.append((digest, answer))
+            except OSError as error:
+                detail = f"{error}; it was not trained on, and will be taken when there is room"
+                raise Problem(503, "The batch cannot be stored", detail, retry_after=1) from error
             self._arrivals.append(time.monotonic())
             self.changed.notify()
             self._follow_up()
-            return answer
+            faults.reached("answering")
+            return self._acknowledgement(seq, step.loss, replay=False)
 
-    def _repeat(self, seq: int, digest: bytes) -> dict[str, Any]:
-        known, answer = self._answers[seq]
-        if known != digest:
+    def _acknowledgement(self, seq: int, loss: float, *, replay: bool) -> dict[str, Any]:
+        return {
+            "seq": seq,
+            "next_seq": self.version,
+            "parameters_version": seq + 1,
+            "loss": loss,
+            "replay": replay,
+            "kept_from": self.durable.kept_from,
+        }
+
+    def _repeat(self, seq: int, content: bytes) -> dict[str, Any]:
+        known, loss = self.durable.answers.get(seq, (None, 0.0))
+        if known is None:
+            detail = f"batch {seq} of run {self.name!r} was taken; its answer was lost with a damaged journal"
+            raise Problem(409, "That batch was taken", detail, next_seq=self.version)
+        if known != content:
             raise Problem(
                 409,
                 "Another batch was taken under this number",
                 f"batch {seq} of run {self.name!r} had other content; a sequence number is used once",
                 next_seq=self.version,
             )
-        return answer | {"next_seq": self.version, "replay": True}
+        return self._acknowledgement(seq, loss, replay=True)
 
-    def _train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
-        step = self.recorded.train(batch, reported)
+    def _train(self, batch: WireBatch, content: bytes, body: bytes) -> Step:
+        step = self.durable.take(batch, content, body)
         self.published.publish()
         return step
+
+    def begin(self) -> None:
+        """Replay what the journal holds beyond the checkpoint; called once, when the event loop runs."""
+        self._replay_to = self.durable.length()
+        left = self._replay_to - self.version
+        if self.over or left <= 0:
+            if self.version:
+                self._follow_up()
+            return
+        self.say(f"run {self.name!r} goes on from step {self.version}: {left} batches of its journal first")
+        self._replaying = True
+        replayed = asyncio.ensure_future(
+            self._in_worker(lambda: self.durable.replay(self._say_of_run, self.published.publish))
+        )
+        replayed.add_done_callback(self._replayed)
+
+    def _replayed(self, replayed: asyncio.Future[None]) -> None:
+        self._replaying = False
+        error = replayed.exception()
+        if isinstance(error, OSError):
+            self._have_trouble(error, self.begin)
+        elif error is not None:
+            self._end("failed", str(error))
+        else:
+            self.say(f"run {self.name!r} stands at step {self.version}")
+            if self.state == "waiting" and self.version > 0:
+                self.state = "running"
+            self._follow_up()
+
+    def _say_of_run(self, text: str) -> None:
+        self.say(f"run {self.name!r}: {text}")
 
     async def wait_for_version(self, after: int, wait: float) -> int:
         """Return the newest version, once it is above `after`, the run is over, or `wait` seconds passed."""
@@ -129,17 +176,19 @@ class HostedRun:
             await self.changed.wait(left)
         return self.version
 
-    def pause(self) -> None:
+    async def pause(self) -> None:
         """Take no more batches until `resume`."""
         self._refuse_if_over("paused")
+        await self._remember("paused", None)
         self.state = "paused"
         self.changed.notify()
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Take batches again."""
         self._refuse_if_over("resumed")
         if self.state == "paused":
-            self.state = "running" if self._answers else "waiting"
+            await self._remember(None, None)
+            self.state = "running" if self.version else "waiting"
             self.changed.notify()
 
     async def stop(self) -> None:
@@ -147,26 +196,44 @@ class HostedRun:
         if self.state == "stopped":
             return
         self._refuse_if_over("stopped")
-        self._end("stopped", f"stopped by its operator at step {self.version}")
+        reason = f"stopped by its operator at step {self.version}"
+        await self._remember("stopped", reason)
+        self._end("stopped", reason)
         await self.checkpoint()
+
+    async def _remember(self, state: Kept | None, reason: str | None) -> None:
+        await self._storing("The run's state", lambda: self.durable.remember(state, reason))
 
     async def checkpoint(self) -> str:
         """Write a checkpoint; return its path."""
-        return await self._in_worker(self.recorded.checkpoint)
+        return str(await self._storing("A checkpoint", self.durable.checkpoint))
+
+    async def _storing(self, what: str, work: Callable[[], T]) -> T:
+        try:
+            return await self._in_worker(work)
+        except OSError as error:
+            raise Problem(503, f"{what} cannot be stored", str(error), retry_after=1) from error
 
     async def close(self) -> None:
         """Finish the step in hand, write a checkpoint, and let the thread go."""
         async with self._turn:
-            await self.checkpoint()
+            try:
+                await self._in_worker(self.durable.checkpoint)
+            except OSError as error:
+                self.say(f"run {self.name!r}: no checkpoint, {error}; its journal holds all that came since")
         self._worker.shutdown(wait=True)
-        self.recorded.folder.close()
+        over = self.recorded.result is not None or self.state in ("stopped", "failed")
+        self.durable.close(over=over)
 
     def waiting_for(self) -> str | None:
         """Return what the run waits for, as a person would say it, or None while it works or is over."""
         if self.state == "paused":
             return "its operator to resume it"
+        if self._trouble is not None:
+            return f"room to store what it has: {self._trouble}"
         more = self.version < self.run.total_steps
-        if more and self.state in ("waiting", "running") and not self._turn.locked():
+        idle = not self._turn.locked() and not self._replaying
+        if more and self.state in ("waiting", "running") and idle:
             return f"batch {self.version} from a data provider"
         return None
 
@@ -182,32 +249,54 @@ class HostedRun:
     def _follow_up(self) -> None:
         more = self.version < self.run.total_steps
 
-        def settle() -> dict[str, Any]:
+        def settle() -> dict[str, Any] | None:
             if more and self.specification.defender != "none":
                 self.run.validation_gradient()  # while the attacker works, or for it to read
-            return self.recorded.settle()
+            self.durable.settle()
+            return self.recorded.records[-1] if self.recorded.records else None
 
         settled = asyncio.ensure_future(self._in_worker(settle))
         settled.add_done_callback(self._settled)
 
-    def _settled(self, settled: asyncio.Future[dict[str, Any]]) -> None:
-        if error := settled.exception():
+    def _settled(self, settled: asyncio.Future[dict[str, Any] | None]) -> None:
+        error = settled.exception()
+        if isinstance(error, OSError):
+            self._have_trouble(error, self._follow_up)
+            return
+        if error is not None:
             self._end("failed", f"step {self.version} could not be recorded: {error}")
             return
+        self._trouble = None
         record = settled.result()
-        if record["test_accuracy"] is not None:
+        if record is not None and record["test_accuracy"] is not None:
             self.say(
                 f"run {self.name!r}: step {record['step']} of {self.run.total_steps}, "
                 f"loss {record['loss']:.3f}, test accuracy {record['test_accuracy']:.3f}"
             )
-        if self.recorded.result is not None:
+        if self.recorded.result is not None and self.state != "finished":
             self._end("finished", None)
         self.changed.notify()
+
+    def _have_trouble(self, error: OSError, again: Callable[[], None]) -> None:
+        if self._trouble is None:
+            self.say(f"run {self.name!r} waits for room to store what it has: {error}")
+        self._trouble = str(error)
+        if not self.closing:
+            asyncio.get_running_loop().call_later(_STORE_AGAIN, again)
 
     def _end(self, state: State, reason: str | None) -> None:
         self.state, self.reason = state, reason
         self.say(f"run {self.name!r} {state}" + (f": {reason}" if reason else ""))
         self.changed.notify()
+
+    def _refuse_while_replaying(self) -> None:
+        if self._replaying:
+            raise Problem(
+                503,
+                "The run takes no batches now",
+                f"run {self.name!r} replays its journal: step {self.version} of {self._replay_to}",
+                retry_after=1,
+            )
 
     def _refuse_unless_open(self, seq: int) -> None:
         self._refuse_if_over("given a batch")

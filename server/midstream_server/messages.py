@@ -9,6 +9,7 @@ from midstream.tokens import Role
 
 EXAMPLE_STATUS: dict[str, Any] = {
     "name": "digits-1",
+    "id": "6c8b1f0e5a3d4b7f9e2d1c0a8b7f6e5d",
     "state": "running",
     "reason": None,
     "waiting_for": "batch 12 from a data provider",
@@ -69,7 +70,16 @@ class Acknowledgement(Message):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"seq": 4, "next_seq": 5, "parameters_version": 5, "loss": 2.1, "replay": False}]
+            "examples": [
+                {
+                    "seq": 4,
+                    "next_seq": 5,
+                    "parameters_version": 5,
+                    "loss": 2.1,
+                    "replay": False,
+                    "kept_from": 0,
+                }
+            ]
         }
     )
 
@@ -78,6 +88,7 @@ class Acknowledgement(Message):
     parameters_version: int = Field(description="The version of the parameters after the step.")
     loss: float = Field(description="Mean training loss before the step, nats an example.")
     replay: bool = Field(description="Whether the batch had been trained on before; it was not again.")
+    kept_from: int = Field(description="No batch before this one will ever be asked for again.")
 
 
 class Result(Message):
@@ -103,6 +114,7 @@ class Status(Message):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STATUS]})
 
     name: str
+    id: str = Field(description="Tells the run from another of the same name.")
     state: Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
     reason: str | None = Field(description="Why it stopped or failed.")
     waiting_for: str | None

@@ -3,12 +3,16 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from midstream import faults
 from midstream.environment import describe
 from midstream.players import Batch
-from midstream.runfolder import RunFolder
-from midstream.wire import encode_tensors, tensors_sha256
+from midstream.runfolder import RunFolder, read_metrics
+from midstream.wire import tensors_sha256
+from midstream_server.checkpoint import Checkpoint, write_checkpoint
 from midstream_server.evaluation import Evaluation
 from midstream_server.messages import COLUMNS
 from midstream_server.samples import sample_sheet
@@ -21,20 +25,40 @@ class RecordedRun:
     Args:
         run: the training run, at step 0.
         folder: where its files go.
+        identity: tells this run from another of the same name; None makes a new run of it.
     """
 
-    def __init__(self, run: TrainingRun, folder: RunFolder) -> None:
+    def __init__(self, run: TrainingRun, folder: RunFolder, *, identity: str | None = None) -> None:
         self.run = run
         self.folder = folder
         self.records: list[dict[str, Any]] = []
         self.evaluation: Evaluation | None = None
         self.samples: list[int] = []
         self.result: dict[str, Any] | None = None
-        self.started: float | None = None
-        self._last: Step | None = None
-        self._attacker_reported: dict[str, float] = {}
-        folder.write_json("specification.json", run.specification.model_dump())
-        folder.write_json("environment.json", describe(run.device))
+        self.identity = identity or uuid4().hex
+        self._started: float | None = None
+        self._unsettled: tuple[Step, Mapping[str, float]] | None = None
+        if identity is None:
+            folder.write_json("environment.json", {"run": self.identity, **describe(run.device)})
+            folder.write_json("specification.json", run.specification.model_dump())
+
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Go to where a checkpoint was written, or to step 0; what was recorded since is cut off.
+
+        Raises:
+            ValueError: the folder lacks records that were there.
+        """
+        if checkpoint is None:
+            self.folder.cut_metrics(0)
+            return
+        history = checkpoint.history
+        self.folder.cut_metrics(history["metrics_bytes"])
+        self.records = read_metrics(self.folder.path)
+        self.run.load_state_dict(checkpoint.tensors, step=checkpoint.step)
+        self.samples = history["samples"]
+        self.evaluation = Evaluation(**history["evaluation"]) if history["evaluation"] else None
+        if history["seconds"] is not None:
+            self._started = time.time() - history["seconds"]
 
     def train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
         """Take one step; see `TrainingRun.train`.
@@ -43,48 +67,73 @@ class RecordedRun:
             batch: the minibatch.
             reported: numbers that the attacker wants in the metrics; the defender does not see them.
         """
-        if self.started is None:
-            self.started = time.time()
-        self._last, self._attacker_reported = self.run.train(batch), dict(reported)
-        return self._last
+        if self._started is None:
+            self._started = time.time()
+        step = self.run.train(batch)
+        self._unsettled = step, dict(reported)
+        return step
 
-    def settle(self) -> dict[str, Any]:
-        """Do what follows a step and need not delay its acknowledgement; return the step's record."""
-        step = self._last
-        assert step is not None, "settle follows train"
+    def settle(self) -> None:
+        """Do what follows a step and need not delay its acknowledgement; harmless where it has been done.
+
+        Raises:
+            OSError: a file could not be written; the next call tries again.
+        """
+        if self._unsettled is not None:
+            self._record(*self._unsettled)
+            self._unsettled = None
+        if self.result is None and self.run.step == self.run.total_steps:
+            self._finish()
+
+    def _record(self, step: Step, reported: Mapping[str, float]) -> None:
         record = dict.fromkeys(COLUMNS) | {
             "step": step.step,
             "epoch": (step.step - 1) // self.run.steps_per_epoch,
             "loss": step.loss,
             "correction": step.correction,
             "seconds": step.seconds,
-            "attacker": self._attacker_reported or None,
+            "attacker": reported or None,
             "defender": step.reported or None,
         }
-        if self.run.evaluation_due():
-            self.evaluation = self.run.evaluate()
-            record |= asdict(self.evaluation)
-        if (step.step - 1) % self.run.steps_per_epoch == 0 and step.received.dim() == 4:
-            sheet = sample_sheet(step.received, step.defended)
-            self.folder.write(f"samples/{step.step - 1:07d}.png", sheet)
-            self.samples.append(step.step - 1)
-        self.records.append(record)
+        evaluation = self.run.evaluate() if self.run.evaluation_due() else None
+        if evaluation is not None:
+            record |= asdict(evaluation)
+        seq = step.step - 1
+        pictured = seq % self.run.steps_per_epoch == 0 and step.received.dim() == 4
+        if pictured:
+            self.folder.write(f"samples/{seq:07d}.png", sample_sheet(step.received, step.defended))
         self.folder.append_metrics(record)
-        if self.run.step == self.run.total_steps:
-            self._finish()
-        return record
+        faults.reached("recorded")
+        self.records.append(record)
+        self.samples += [seq] * pictured
+        self.evaluation = evaluation or self.evaluation
 
-    def checkpoint(self) -> str:
-        """Write parameters and optimizer as one safetensors file, atomically; return its path."""
-        metadata = {"step": str(self.run.step), "specification": self.run.specification.model_dump_json()}
-        self.folder.write("checkpoint.safetensors", encode_tensors(self.run.state_dict(), **metadata))
-        return str(self.folder.path / "checkpoint.safetensors")
+    def checkpoint(self) -> Path:
+        """Write everything that a resume needs as one safetensors file, atomically; return its path.
+
+        Raises:
+            OSError: it could not be written; the one before it is still there.
+        """
+        self.settle()
+        return self._checkpoint()
+
+    def _checkpoint(self) -> Path:
+        self.folder.synchronise_metrics()
+        history = {
+            "metrics_bytes": self.folder.metrics_bytes,
+            "samples": self.samples,
+            "evaluation": asdict(self.evaluation) if self.evaluation else None,
+            "seconds": None if self._started is None else time.time() - self._started,
+        }
+        specification = self.run.specification.model_dump_json()
+        checkpoint = Checkpoint(self.identity, specification, self.run.step, history, self.run.state_dict())
+        return write_checkpoint(self.folder.path, checkpoint)
 
     def _finish(self) -> None:
         assert self.evaluation is not None
-        assert self.started is not None
+        assert self._started is not None
         specification = self.run.specification
-        self.result = {
+        result = {
             "run": specification.name,
             "dataset": specification.dataset,
             "defender": specification.defender,
@@ -96,7 +145,8 @@ class RecordedRun:
             "conversion_rate": self.evaluation.conversion_rate,
             "evasion_rate": self.evaluation.evasion_rate,
             "parameters_sha256": tensors_sha256(self.run.parameters()),
-            "seconds": round(time.time() - self.started, 3),
+            "seconds": round(time.time() - self._started, 3),
         }
-        self.checkpoint()
-        self.folder.write_json("result.json", self.result)
+        self._checkpoint()
+        self.folder.write_json("result.json", result)
+        self.result = result

@@ -1,6 +1,7 @@
 """The runs of one server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from midstream.plugins import PluginError
 from midstream.problem import Problem
 from midstream.runfolder import RunFolder
 from midstream.specification import Specification
+from midstream.storage import remove
+from midstream_server.durable import DurableRun
 from midstream_server.hosted import HostedRun
+from midstream_server.journal import Journal
 from midstream_server.record import RecordedRun
+from midstream_server.resuming import JOURNAL, check_environment, resume, specification_of
 from midstream_server.training import TrainingRun
 
 
@@ -27,6 +32,9 @@ class Settings:
         source: where data sets come from.
         allowed: folders, dotted paths and files that a specification may name.
         max_runs: how many runs one server holds.
+        checkpoint_every: steps after which a checkpoint is written, if a run's journal has not grown large
+            before.
+        resume_anyway: whether a run goes on where versions, device or thread count differ.
     """
 
     out: Path
@@ -34,6 +42,8 @@ class Settings:
     source: datasets.Source
     allowed: frozenset[str] = frozenset()
     max_runs: int = 16
+    checkpoint_every: int = 100
+    resume_anyway: bool = False
 
 
 class Registry:
@@ -52,21 +62,7 @@ class Registry:
             Problem: the specification cannot be played here, and why.
         """
         name = specification.name or self._free_name(specification)
-        specification = specification.model_copy(update={"name": name})
-        if name in self.runs:
-            raise Problem(409, "That run exists", f"run {name!r} is {self.runs[name].state}; name another")
-        if len(self.runs) >= self.settings.max_runs:
-            raise Problem(409, "Too many runs", f"this server holds {len(self.runs)} runs, its limit")
-        self.loading = specification.dataset
-        try:
-            self.runs[name] = HostedRun(name, self._recorded(specification), self.say)
-        except (PluginError, datasets.MissingDataError, ValueError) as error:
-            raise Problem(422, "The specification cannot be played here", str(error)) from error
-        except FileExistsError as error:
-            raise Problem(409, "The run folder is taken", str(error)) from error
-        finally:
-            self.loading = None
-        return self.runs[name]
+        return self._host(specification.model_copy(update={"name": name}))
 
     def find(self, name: str) -> HostedRun:
         """Return a run by name.
@@ -90,10 +86,56 @@ class Registry:
         """Return what this server waits for before it can take a batch, or None."""
         return None if self.runs else "a run: POST /v1/runs, or start it with --dataset"
 
-    def _recorded(self, specification: Specification) -> RecordedRun:
-        split = load_split(specification, self.settings.source, allowed=self.settings.allowed)
-        run = TrainingRun(specification, split, device=self.settings.device, allowed=self.settings.allowed)
-        return RecordedRun(run, RunFolder(self.settings.out / str(specification.name)))
+    def take_up(self, names: Iterable[str]) -> None:
+        """Take up runs that an earlier server left behind; `HostedRun.begin` then replays their journals.
+
+        Raises:
+            ResumeError: a run cannot go on here.
+            Problem: its data or its players are not here.
+        """
+        for name in names:
+            path = self.settings.out / name
+            device, anyway = self.settings.device, self.settings.resume_anyway
+            identity = check_environment(path, device, anyway=anyway)
+            self._host(specification_of(path), identity)
+
+    def _host(self, specification: Specification, identity: str | None = None) -> HostedRun:
+        assert specification.name is not None
+        name, settings = specification.name, self.settings
+        if name in self.runs:
+            raise Problem(409, "That run exists", f"run {name!r} is {self.runs[name].state}; name another")
+        if len(self.runs) >= settings.max_runs:
+            raise Problem(409, "Too many runs", f"this server holds {len(self.runs)} runs, its limit")
+        self.loading = specification.dataset
+        try:
+            split = load_split(specification, settings.source, allowed=settings.allowed)
+            run = TrainingRun(specification, split, device=settings.device, allowed=settings.allowed)
+            folder = RunFolder(settings.out / name, resumed=identity is not None)
+            with ExitStack() as undo:
+                undo.callback(folder.close)
+                durable = self._new(run, folder) if identity is None else self._old(run, folder, identity)
+                self.runs[name] = HostedRun(name, durable, self.say)
+                undo.pop_all()
+        except (PluginError, datasets.MissingDataError, ValueError) as error:
+            raise Problem(422, "The specification cannot be played here", str(error)) from error
+        except FileExistsError as error:
+            raise Problem(409, "The run folder is taken", str(error)) from error
+        finally:
+            self.loading = None
+        return self.runs[name]
+
+    def _new(self, run: TrainingRun, folder: RunFolder) -> DurableRun:
+        folder.mark_open()
+        path = folder.path / JOURNAL
+        remove(path)  # of a run that was not yet one when its server ended
+        # Its specification comes last: with it the folder holds a run.
+        return DurableRun(
+            RecordedRun(run, folder), Journal(path), checkpoint_every=self.settings.checkpoint_every
+        )
+
+    def _old(self, run: TrainingRun, folder: RunFolder, identity: str) -> DurableRun:
+        every = self.settings.checkpoint_every
+        return resume(run, folder, identity, checkpoint_every=every, say=self.say)
 
     def _free_name(self, specification: Specification) -> str:
         stem = specification.dataset if specification.dataset.replace("-", "").isalnum() else "run"

@@ -50,7 +50,7 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Any:
     if kind not in (BATCH_TYPE, "application/vnd.msgpack", "application/x-msgpack"):
         raise Problem(415, "Not MessagePack", f"the Content-Type is {kind or 'absent'!r}; send {BATCH_TYPE}")
     body = await _read(request, found.largest_body)
-    return await found.put_batch(seq, await asyncio.to_thread(_decode, body))
+    return await found.put_batch(seq, await asyncio.to_thread(_decode, body), body)
 
 
 @router.get(

@@ -102,7 +102,7 @@ async def status(run: str, request: Request) -> Any:
 async def pause(run: str, request: Request) -> Any:
     """Answer batches with 503 until the run is resumed."""
     found = run_of(request, run)
-    found.pause()
+    await found.pause()
     return describe(found)
 
 
@@ -116,7 +116,7 @@ async def pause(run: str, request: Request) -> Any:
 async def resume(run: str, request: Request) -> Any:
     """Take batches again after a pause."""
     found = run_of(request, run)
-    found.resume()
+    await found.resume()
     return describe(found)
 
 

@@ -13,6 +13,7 @@ def describe(hosted: HostedRun) -> dict[str, Any]:
     remaining = hosted.run.total_steps - hosted.version
     return {
         "name": hosted.name,
+        "id": hosted.recorded.identity,
         "state": hosted.state,
         "reason": hosted.reason,
         "waiting_for": hosted.waiting_for(),

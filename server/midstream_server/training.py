@@ -1,7 +1,7 @@
 """One training run: its model, its defender, and the step."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from midstream import plugins
 from midstream.datasets import Split
 from midstream.loss import cross_entropy
-from midstream.players import Batch, Player, View, move
+from midstream.players import Batch, Player, View, move, restore, state_of
 from midstream.specification import Specification
 from midstream.training import Training
 from midstream_server.evaluation import Evaluation, evaluate
@@ -72,6 +72,17 @@ class TrainingRun(Training):
         self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what `Training.state_dict` does, and the defender's memory: `defender.NAME`."""
+        memory = state_of(self.defender)
+        return super().state_dict() | {f"defender.{name}": value.clone() for name, value in memory.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
+        """Go to where another run of the same specification was when it returned `state_dict`."""
+        memory = {name[9:]: value for name, value in state.items() if name.startswith("defender.")}
+        super().load_state_dict(state, step=step)
+        restore(self.defender, memory)
 
     def view(self) -> View:
         """Return what the defender sees before the next step."""

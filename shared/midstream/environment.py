@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +33,22 @@ def configure(*, threads: int | None, device: str) -> torch.device:
         torch.backends.cudnn.allow_tf32 = False
         torch.use_deterministic_algorithms(True, warn_only=True)
     return chosen
+
+
+_BITS = ("midstream", "python", "torch", "numpy", "device", "device_name", "cpu_capability", "threads")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs of two descriptions, of that which results depend on to the bit.
+
+    >>> differences({"torch": "2.10.0", "threads": 2}, {"torch": "2.10.0", "threads": 1})
+    ['threads 2, here 1']
+    """
+    return [
+        f"{name} {before[name]}, here {now.get(name)}"
+        for name in _BITS
+        if name in before and before[name] != now.get(name)
+    ]
 
 
 def describe(device: torch.device) -> dict[str, Any]:

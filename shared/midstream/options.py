@@ -201,6 +201,12 @@ allow_option = option(
     "--allow", multiple=True, help="A folder:PATH, module:name or file.py:name that a peer may name."
 )
 
+resume_anyway_option = option(
+    "--resume-anyway",
+    is_flag=True,
+    help="Go on with what was begun on other versions, device, threads or settings; that is recorded.",
+)
+
 process_options = together(
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
     option("--threads", type=click.IntRange(1), help="CPU threads; equal bits need equal counts."),

@@ -6,7 +6,7 @@ is the proxy, the defender's the training server.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from reprlib import repr as shortened
 from typing import Protocol, runtime_checkable
@@ -142,6 +142,31 @@ class Player(Protocol):
         exceed its budget. Whatever is raised here, a wrong shape, a NaN or an infinity stops the batch
         with an error that names the player: nothing unattacked or undefended slips through.
         """
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A player with memory."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return all that the next move depends on and the view does not hold, by name.
+
+        A tensor that has changed since the last call must be another one, or have been changed by torch.
+        """
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what `state_dict` returned, in this process or another."""
+
+
+def state_of(player: Player) -> dict[str, Tensor]:
+    """Return a player's memory; nothing where it has none."""
+    return dict(player.state_dict()) if isinstance(player, Remembering) else {}
+
+
+def restore(player: Player, state: Mapping[str, Tensor]) -> None:
+    """Give a player its memory back, where it has any."""
+    if isinstance(player, Remembering):
+        player.load_state_dict(state)
 
 
 def check_report(name: object, value: object) -> None:

@@ -1,6 +1,7 @@
 """A run's folder: everything to read, repeat and compare it by."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,21 +14,33 @@ class RunFolder:
     """The files of one run, below a folder of its own.
 
     `specification.json`, `environment.json`, `metrics.jsonl` (a line a step), `samples/*.png`,
-    `checkpoint.safetensors`, `result.json`; `play` adds `scenario.yaml` and a log of each service.
+    `checkpoint.safetensors`, `result.json`; `play` adds `scenario.yaml` and a log of each service, and a
+    server keeps its journal there until the run is over.
 
     Args:
         path: the folder; it is made, and must not hold a run yet.
+        resumed: whether it holds the run that is meant.
 
     Raises:
-        FileExistsError: it holds one.
+        FileExistsError: it holds a run, and none was to be resumed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self.path = path
         (path / "samples").mkdir(parents=True, exist_ok=True)
-        if (path / "specification.json").exists():
+        if (path / "specification.json").exists() and not resumed:
             raise FileExistsError(f"{path} holds a run already; name another with --run or --out")
-        self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics = (path / "metrics.jsonl").open("ab", buffering=0)
+        self.metrics_bytes = self._metrics.seek(0, os.SEEK_END)
+
+    def mark_open(self) -> None:
+        """Say that a server is not done with the run: if it ends, the next one takes the run up."""
+        (self.path / "open").touch()
+        synchronise(self.path)
+
+    def mark_over(self) -> None:
+        """Say that no server need take the run up."""
+        (self.path / "open").unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `name` as JSON, whole or not at all."""
@@ -37,10 +50,36 @@ class RunFolder:
         """Write `name`, whole or not at all."""
         write_whole(self.path / name, content)
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return what `write_json` wrote."""
+        content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        return content
+
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one step's record."""
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+        """Add one step's record, whole or not at all."""
+        line = (json.dumps(record) + "\n").encode()
+        try:
+            if self._metrics.write(line) != len(line):
+                raise OSError(errno.ENOSPC, "only part of a record could be written", str(self.path))
+        except OSError:
+            self._metrics.truncate(self.metrics_bytes)
+            raise
+        self.metrics_bytes += len(line)
+
+    def cut_metrics(self, length: int) -> None:
+        """Forget the records behind the first `length` bytes.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        if length > self.metrics_bytes:
+            raise ValueError(f"{self.path}/metrics.jsonl lacks records that its checkpoint counts on")
+        self._metrics.truncate(length)
+        self.metrics_bytes = length
+
+    def synchronise_metrics(self) -> None:
+        """Return once the records are on the disk."""
+        os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
         """Close the files."""
@@ -58,11 +97,16 @@ def write_whole(path: Path, content: bytes) -> None:
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    synchronise(path.parent)
+
+
+def synchronise(folder: Path) -> None:
+    """Return once a folder's list of files is on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -99,13 +99,13 @@ def test_the_stream_ends_when_the_run_is_stopped(run: TinyRun) -> None:
 def test_a_run_that_ends_while_an_event_is_on_its_way_loses_no_step(tmp_path: Path) -> None:
     async def play() -> str:
         run = tiny.registry(tmp_path).create(Specification.model_validate(SPECIFICATION))
-        await run.put_batch(0, tiny.batch(0))
+        await run.put_batch(0, tiny.batch(0), tiny.body(0))
         while not run.recorded.records:
             await run.changed.wait(1)
         stream = events(run)
         told = await anext(stream)  # taken off, and the next not yet asked for
         for seq in range(1, STEPS):
-            await run.put_batch(seq, tiny.batch(seq))
+            await run.put_batch(seq, tiny.batch(seq), tiny.body(seq))
         while run.state != "finished":
             await run.changed.wait(1)
         async for event in stream:

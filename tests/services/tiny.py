@@ -28,10 +28,9 @@ SPECIFICATION: dict[str, Any] = {
 }
 
 
-def registry(out: Path, *, allowed: frozenset[str] = frozenset(), max_runs: int = 16) -> Registry:
-    """Return the runs of a server, none yet, on the CPU."""
-    device = torch.device("cpu")
-    return Registry(Settings(out=out, device=device, source=Source(), allowed=allowed, max_runs=max_runs))
+def registry(out: Path, **settings: Any) -> Registry:
+    """Return the runs of a server, none yet, on the CPU; settings are fields of `Settings`."""
+    return Registry(Settings(out=out, device=torch.device("cpu"), source=Source(), **settings))
 
 
 @cache

@@ -1,5 +1,6 @@
 """One game as `play` and `demo` see it: what is played, where its files go, and how it ended."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,6 +61,28 @@ class GamePlan:
     def folder(self) -> Path:
         """The run folder."""
         return self.out / self.name
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run folder holds this game, unfinished.
+
+        Raises:
+            GameError: it holds another one, unfinished.
+        """
+        kept = self.folder / "specification.json"
+        if not ((self.folder / "open").exists() and kept.exists()):
+            return False
+        was = json.loads(kept.read_text(encoding="utf-8"))
+        found = [
+            f"{name} {was.get(name)}, here {value}"
+            for name, value in self.specification.model_dump().items()
+            if was.get(name) != value
+        ]
+        if found:
+            raise GameError(
+                f"{self.folder} holds an unfinished game with {'; '.join(found)}. Name another with --run"
+            )
+        return True
 
     @property
     def allowed(self) -> frozenset[str]:

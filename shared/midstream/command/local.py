@@ -59,7 +59,8 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
                 ),
                 batch.report,
             )
-            follow(seq + 1, run.total_steps, describe(recorded.settle(), recorded))
+            recorded.settle()
+            follow(seq + 1, run.total_steps, describe(recorded.records[-1], recorded))
     finally:
         folder.close()
     assert recorded.result is not None

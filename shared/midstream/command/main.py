@@ -4,10 +4,12 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import click
 
+from midstream.command.parent import end_with_parent
 from midstream.problem import Problem
 
 # Three processes share a machine: a thread that waits for its siblings must sleep, not spin. It is read
@@ -64,11 +66,16 @@ def cli() -> None:
     """Training data attacked, and defended, in flight."""
 
 
-def main() -> None:
-    """Run a command; whatever goes wrong that a person can mend is one sentence, without a traceback."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run a command; whatever goes wrong that a person can mend is one sentence, without a traceback.
+
+    Args:
+        words: the command and its options; those of the command line by default.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C, children included
+    end_with_parent()
     try:
-        cli.main(standalone_mode=False)
+        cli.main(words, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -30,7 +30,8 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
 
         play = play_http if plan.transport == "http" else play_local
         outcome = plan.outcome(play(plan, follow))
-    plan.write_scenario()
+    if plan.transport == "local":
+        plan.write_scenario()
     return outcome
 
 

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from midstream.client import Client, ServerGoneError
+from midstream.command import parent
 from midstream.command.game import Follow, GameError, GamePlan
 from midstream.hosting import listen, url_of
+from midstream.storage import remove
 
 _POLL = 0.2
 _STOP_WITHIN = 60.0
@@ -84,7 +86,8 @@ class Services:
 def _environment() -> dict[str, str]:
     # Settings in the environment are the parent's, which hands on what a child needs: MIDSTREAM_RUN, say,
     # names another thing to each command.
-    return {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
+    return {**kept, parent.VARIABLE: str(os.getpid())}
 
 
 def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
@@ -102,7 +105,11 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     server_url, proxy_url = url_of(server), url_of(proxy)
     with Services(plan.folder) as services:
-        services.start("server", "serve", "--out", str(plan.out), *data, *allow, *common, listener=server)
+        begun = plan.begun
+        if not begun:
+            plan.write_scenario()
+        keeping = ["--out", str(plan.out), "--resume", plan.name if begun else "none"]
+        services.start("server", "serve", *keeping, *data, *allow, *common, listener=server)
         attack = [
             "--attacker",
             plan.attacker,
@@ -111,7 +118,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             "--norm",
             plan.attack_budget.norm,
         ]
-        reading = ["--server", server_url, "--gradient", plan.gradient]
+        reading = ["--server", server_url, "--gradient", plan.gradient, "--out", str(plan.folder)]
         surrogate = [
             word
             for name, value in plan.surrogate_settings().items()
@@ -123,14 +130,17 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         client = Client(server_url, give_up_after=1.0)
         try:
             _until_up(client, services)
-            client.create_run(plan.specification)
+            if not begun:
+                client.create_run(plan.specification)
             services.start("provider", "provide", "--server", proxy_url, "--run", plan.name, *data, *allow)
-            return _follow_to_the_end(client, plan, services, follow)
+            result = _follow_to_the_end(client, plan, services, follow)
         except ServerGoneError as error:
             services.check()
             raise GameError(f"the server stopped answering: {services.last_words('server')}") from error
         finally:
             client.close()
+    remove(plan.folder / f"attack-{plan.name}.sqlite")  # nobody will ask for its batches again
+    return result
 
 
 def _until_up(client: Client, services: Services) -> None:

@@ -1,0 +1,61 @@
+"""A `midstream …` process that may kill itself on the way."""
+
+import os
+import signal
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from midstream import faults
+from midstream.command.main import main
+
+
+def nursery() -> ForkServerContext:
+    """Return a context whose processes are forked from one that has imported torch."""
+    context = get_context("forkserver")
+    commands = [f"midstream_{service}.command" for service in ("server", "proxy", "provider")]
+    context.set_forkserver_preload([__name__, "sklearn.datasets", *commands])
+    return context
+
+
+def start(
+    context: ForkServerContext, words: list[str], *, folder: Path, log: Path, moment: str
+) -> BaseProcess:
+    """Start `midstream WORDS` as a process of its own.
+
+    Args:
+        context: from `nursery`.
+        words: the command.
+        folder: where it runs.
+        log: what it says is added there.
+        moment: when it kills itself, and which time the moment is reached: `journalled:3`; empty for never.
+    """
+    process = context.Process(target=_live, args=(words, folder, log, moment))
+    process.start()
+    return process
+
+
+def _live(words: list[str], folder: Path, log: Path, moment: str) -> None:
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(written, stream)
+    os.chdir(folder)
+    if moment:
+        arm(moment)
+    main(words)
+
+
+def arm(text: str) -> None:
+    """Let this process end by SIGKILL at a moment, once it is reached for the nth time."""
+    deadly, _, count = text.partition(":")
+    left = int(count)
+
+    def reached(moment: str) -> None:
+        nonlocal left
+        if moment == deadly:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    faults.reached = reached

@@ -1,0 +1,241 @@
+"""One game between three processes that keep dying, each started again by the same command."""
+
+import json
+import random
+import signal
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos.damage import DAMAGES
+from benchmarks.chaos.fault_proxy import FaultProxy
+from benchmarks.chaos.mortal import nursery, start
+
+MOMENTS = {
+    "server": (
+        "received",
+        "journalled",
+        "trained",
+        "answering",
+        "recorded",
+        "checkpoint written",
+        "checkpoint set back",
+        "checkpoint in place",
+        "trimmed",
+    ),
+    "proxy": ("received", "attacked", "stored", "forwarded"),
+    "provider": ("sending", "acknowledged"),
+}
+"""Where each service can be killed, between any two lasting effects."""
+
+RANDOM = "any moment"
+TERMINATED = "SIGTERM"
+
+_HERE = ["--device", "cpu", "--threads", "1"]
+_DEATHS = {-signal.SIGKILL, -signal.SIGTERM, 0, 130}
+
+
+class ChaosError(AssertionError):
+    """A game that did not end as it should have."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """How one process ends.
+
+    Attributes:
+        service: `server`, `proxy` or `provider`.
+        moment: one of `MOMENTS`, `RANDOM`, or `TERMINATED`, at a random moment too.
+        count: which time the moment is reached.
+        damage: what becomes of the run's files before the server starts again; one of `DAMAGES`, or None.
+    """
+
+    service: str
+    moment: str
+    count: int = 1
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Game:
+    """What is played.
+
+    Attributes:
+        settings: of the specification, by command-line option.
+        attacker: its name and options.
+        checkpoint_every: steps.
+    """
+
+    settings: dict[str, str]
+    attacker: str = "level-1"
+    checkpoint_every: int = 3
+
+    def words(self) -> list[str]:
+        """Return the settings as a command line has them."""
+        return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
+
+
+def undisturbed(game: Game, folder: Path) -> Path:
+    """Play a game in one process; return its run folder."""
+    words = ["play", *game.words(), "--attacker", game.attacker, "--transport", "local", *_HERE]
+    words += ["--run", "undisturbed", "--out", str(folder)]
+    log = folder / "undisturbed.log"
+    playing = start(nursery(), words, folder=folder, log=log, moment="")
+    playing.join()
+    if playing.exitcode != 0:
+        raise ChaosError(f"the undisturbed game failed: {log.read_text()}")
+    return folder / "undisturbed"
+
+
+class Pipeline:
+    """Three services, and the faults that befall them.
+
+    Args:
+        game: what is played.
+        folder: where everything goes.
+        deaths: in the order that each service dies them.
+        faulty: the share of connections that the network treats badly.
+        seed: of the random moments and connections.
+    """
+
+    def __init__(
+        self, game: Game, folder: Path, deaths: Iterable[Death], *, faulty: float = 0.0, seed: int = 0
+    ) -> None:
+        self.game = game
+        self.folder = folder
+        self.run = folder / "runs/game"
+        self.tally: Counter[str] = Counter()
+        self._deaths = {name: deque[Death]() for name in MOMENTS}
+        for death in deaths:
+            self._deaths[death.service].append(death)
+        self._random = random.Random(seed)
+        self._ports = {name: _free_port() for name in ("server", "proxy")}
+        self._relays = [FaultProxy(port, faulty, seed + i) for i, port in enumerate(self._ports.values())]
+        self._nursery = nursery()
+        self._children: dict[str, BaseProcess] = {}
+        self._fates: dict[str, tuple[Death | None, float]] = {}
+
+    def play(self, within: float) -> None:
+        """Play the game to its end, starting again whatever dies.
+
+        Args:
+            within: seconds after which it is given up.
+
+        Raises:
+            ChaosError: a service ended otherwise than it was made to, or the game did not end.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + within
+        with ExitStack() as stack:
+            for relay in self._relays:
+                stack.enter_context(relay.running())
+            stack.callback(self._end)
+            for name in MOMENTS:
+                self._start(name)
+            while not self._over():
+                if time.monotonic() > deadline:
+                    raise ChaosError(f"not over after {within:.0f} s; {self._last_words()}")
+                for name in MOMENTS:
+                    self._look_after(name)
+                time.sleep(0.01)
+        for relay in self._relays:
+            self.tally.update({f"network: {kind}": n for kind, n in relay.tally.items() if kind != "None"})
+
+    def left(self) -> int:
+        """Return how many deaths were not died."""
+        return sum(map(len, self._deaths.values()))
+
+    def _over(self) -> bool:
+        fed = self._children["provider"].exitcode == 0 and self._provided()
+        return fed and (self.run / "result.json").exists()
+
+    def _provided(self) -> bool:
+        # A provider that was asked to stop ends with 0, too.
+        return "were taken" in (self.folder / "provider.log").read_text()
+
+    def _start(self, name: str) -> None:
+        death = self._deaths[name].popleft() if self._deaths[name] else None
+        moment, after = "", float("inf")
+        if death is not None and death.moment in MOMENTS[name]:
+            moment = f"{death.moment}:{death.count}"
+        elif death is not None:
+            after = time.monotonic() + self._random.uniform(0.5, 4.0)
+        log = self.folder / f"{name}.log"
+        words = self._command(name)
+        self._children[name] = start(self._nursery, words, folder=self.folder, log=log, moment=moment)
+        self._fates[name] = (death, after)
+
+    def _command(self, name: str) -> list[str]:
+        to_proxy, to_server = (f"http://127.0.0.1:{relay.port}" for relay in reversed(self._relays))
+        if name == "server":
+            run = ["--run", "game", "--checkpoint-every", str(self.game.checkpoint_every)]
+            return ["serve", "--port", str(self._ports[name]), *run, *self.game.words(), *_HERE]
+        if name == "proxy":
+            attack = ["--attacker", self.game.attacker, "--server", to_server]
+            return ["attack", "--port", str(self._ports[name]), *attack, *_HERE]
+        return ["provide", "--server", to_proxy, "--run", "game"]
+
+    def _look_after(self, name: str) -> None:
+        child, (death, after) = self._children[name], self._fates[name]
+        if child.exitcode is None:
+            if time.monotonic() > after:
+                assert death is not None
+                (child.terminate if death.moment == TERMINATED else child.kill)()
+                self._fates[name] = (death, float("inf"))
+            return
+        if name == "provider" and child.exitcode == 0 and self._provided():
+            return
+        if death is None or child.exitcode not in _DEATHS:
+            raise ChaosError(f"the {name} ended with exit code {child.exitcode}; {self._last_words()}")
+        self.tally[f"{name}: {death.moment}"] += 1
+        if death.damage is not None and DAMAGES[death.damage](self.run):
+            self.tally[f"files: {death.damage}"] += 1
+        self._start(name)
+
+    def _last_words(self) -> str:
+        return "; ".join(f"{name}: {(self.folder / f'{name}.log').read_text()[-600:]}" for name in MOMENTS)
+
+    def _end(self) -> None:
+        for child in self._children.values():
+            child.kill()
+            child.join()
+
+
+def compare(run: Path, reference: Path) -> None:
+    """Hold a game that was disturbed against the one that was not.
+
+    Raises:
+        ChaosError: the parameters differ, or a step is missing, repeated or another one in the metrics.
+    """
+    ended, meant = (_json(path / "result.json")["parameters_sha256"] for path in (run, reference))
+    if ended != meant:
+        raise ChaosError(f"{run} ended with parameters {ended}, not {meant}")
+    found, wanted = (_records(path) for path in (run, reference))
+    if [record["step"] for record in found] != [record["step"] for record in wanted]:
+        raise ChaosError(f"{run} has the steps {[record['step'] for record in found]}")
+    for one, other in zip(found, wanted, strict=True):
+        if one != other:
+            raise ChaosError(f"{run} recorded {one}, not {other}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _records(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

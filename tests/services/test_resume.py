@@ -1,0 +1,222 @@
+"""A server that takes up what another left behind, however that ended.
+
+A copy of a run folder is what a crash at that moment leaves: the server it is copied from goes on untouched.
+"""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from benchmarks.chaos.damage import DAMAGES
+
+from midstream_server.app import make_app
+from midstream_server.registry import Registry
+from midstream_server.resuming import ResumeError, left_behind
+from services import tiny
+from services.loopback import client_of
+from services.tiny import STEPS, TinyRun, problem
+
+MEMORY = '''
+import torch
+
+class Counting:
+    """Moves every input by how often it was asked."""
+
+    def __init__(self):
+        self.count = torch.zeros(())
+
+    def perturb(self, batch, view):
+        self.count = self.count + 1
+        return torch.full_like(batch.inputs, self.count / 50)
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+'''
+
+
+@contextmanager
+def taken_up(folder: Path, **settings: Any) -> Iterator[TinyRun]:
+    """Give the run that another server left in a folder."""
+    registry = tiny.registry(folder, **settings)
+    registry.take_up(left_behind(folder))
+    with client_of(make_app(registry)) as client:
+        yield found(client)
+
+
+def found(client: httpx.Client) -> TinyRun:
+    run = TinyRun.__new__(TinyRun)
+    run.client, run.name, run.path = client, "tiny", "/v1/runs/tiny"
+    return run
+
+
+def crashed(run: TinyRun, tmp_path: Path) -> Path:
+    """Return what a crash would leave now."""
+    run.until_recorded(run.status()["step"])
+    return Path(shutil.copytree(tmp_path / "runs", tmp_path / "crashed"))
+
+
+def undisturbed(run: TinyRun) -> tuple[str, list[dict[str, Any]]]:
+    """Return fingerprint and history of a run that has ended."""
+    run.until("finished")
+    return run.sha256(), [{**record, "seconds": None} for record in run.until_recorded(STEPS)]
+
+
+@pytest.mark.parametrize("every", [1, 2, 100])
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_a_run_goes_on_to_the_same_bits(run: TinyRun, tmp_path: Path, steps: int, every: int) -> None:
+    run.play(0, steps)
+    left = crashed(run, tmp_path)
+    run.play(steps)
+    with taken_up(left, checkpoint_every=every) as again:
+        again.until_recorded(steps)
+        again.play(steps)
+        assert undisturbed(again) == undisturbed(run)
+
+
+def test_old_batches_have_their_stored_answers(run: TinyRun, tmp_path: Path) -> None:
+    answers = [run.put(seq).json() for seq in range(3)]
+    with taken_up(crashed(run, tmp_path)) as again:
+        again.until_recorded(3)
+        for seq, answer in enumerate(answers):
+            expected = answer | {"replay": True, "next_seq": 3}
+            assert again.put(seq).json() == expected
+        assert problem(again.put(3, tiny.body(4)), 422)
+        assert again.status()["id"] == run.status()["id"]
+
+
+def test_a_defender_keeps_its_memory(server: httpx.Client, registry: Registry, tmp_path: Path) -> None:
+    plugin = tmp_path / "counting.py"
+    plugin.write_text(MEMORY)
+    name = f"{plugin}:Counting"
+    object.__setattr__(registry.settings, "allowed", frozenset({name}))
+    run = TinyRun(server, defender=name)
+    run.play(0, 3)
+    run.post("/checkpoint")
+    left = crashed(run, tmp_path)
+    run.play(3)
+    with taken_up(left, allowed=frozenset({name})) as again:
+        again.play(3)
+        assert undisturbed(again) == undisturbed(run)
+
+
+@pytest.mark.parametrize("state", ["paused", "stopped"])
+def test_what_the_operator_decided_holds(run: TinyRun, tmp_path: Path, state: str) -> None:
+    run.play(0, 2)
+    run.post("/pause" if state == "paused" else "/stop")
+    before = run.status()
+    with taken_up(crashed(run, tmp_path)) as again:
+        again.until_recorded(2)
+        after = again.status()
+        assert (after["state"], after["reason"], after["step"]) == (state, before["reason"], 2)
+        assert again.put(2).status_code == (503 if state == "paused" else 409)
+
+
+def test_a_run_that_was_over_is_still_there_for_a_provider_that_missed_it(
+    run: TinyRun, tmp_path: Path
+) -> None:
+    run.play(0)
+    run.until("finished")
+    left = crashed(run, tmp_path)
+    (left / "tiny/result.json").unlink()  # it is written last
+    with taken_up(left) as again:
+        assert again.until("finished")["result"]["parameters_sha256"] == run.sha256()
+        assert again.put(STEPS - 1).json()["replay"] is True
+    assert left_behind(left) == []
+    assert not list(left.glob("tiny/journal*"))
+
+
+def test_a_server_that_stopped_in_order_leaves_nothing_to_replay(tmp_path: Path) -> None:
+    with client_of(make_app(tiny.registry(tmp_path / "runs"))) as client:
+        run = TinyRun(client)
+        run.play(0, 4)
+    said: list[str] = []
+    registry = tiny.registry(tmp_path / "runs")
+    registry.say = said.append
+    registry.take_up(["tiny"])
+    with client_of(make_app(registry)) as client:
+        again = found(client)
+        assert again.status()["step"] == 4
+        again.play(4)
+        again.until("finished")
+    assert not [text for text in said if "journal" in text]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_and_what_was_before_it_is_used(run: TinyRun, tmp_path: Path, damage: str) -> None:
+    run.play(0, 1)
+    run.post("/checkpoint")
+    run.play(1, 3)
+    run.post("/checkpoint")
+    run.play(3, 5)
+    left = crashed(run, tmp_path)
+    run.play(5)
+    assert DAMAGES[damage](left / "tiny")
+    said: list[str] = []
+    registry = tiny.registry(left)
+    registry.say = said.append
+    registry.take_up(["tiny"])
+    with client_of(make_app(registry)) as client:
+        again = found(client)
+        again.until_recorded(3 if "journal" in damage else 5)
+        again.play(again.status()["step"])
+        assert undisturbed(again) == undisturbed(run)
+    words = "checkpoint.safetensors" if "checkpoint" in damage else "journal"
+    assert any(words in text for text in said) or "tail" in damage  # a tail cut off is as if it never came
+
+
+def test_without_a_whole_checkpoint_a_trimmed_journal_is_refused(run: TinyRun, tmp_path: Path) -> None:
+    for seq in range(3):
+        run.play(seq, seq + 1)
+        run.post("/checkpoint")
+    left = crashed(run, tmp_path)
+    for path in left.glob("tiny/checkpoint*"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(ResumeError, match="no whole checkpoint is left"):
+        tiny.registry(left).take_up(["tiny"])
+
+
+def other_threads(path: Path) -> None:
+    environment = json.loads(path.read_text())
+    path.write_text(json.dumps(environment | {"threads": 64, "torch": "1.0"}))
+
+
+def test_other_versions_or_threads_are_refused_by_name(run: TinyRun, tmp_path: Path) -> None:
+    run.play(0, 1)
+    left = crashed(run, tmp_path)
+    other_threads(left / "tiny/environment.json")
+    with pytest.raises(ResumeError, match=r"torch 1\.0, here .*threads 64, here 1.*--resume-anyway"):
+        tiny.registry(left).take_up(["tiny"])
+    with taken_up(left, resume_anyway=True) as again:
+        again.play(again.status()["step"])
+    recorded = json.loads((left / "tiny/environment.json").read_text())
+    assert [difference.split(",")[0] for difference in recorded["resumed_with"][0]] == [
+        "torch 1.0",
+        "threads 64",
+    ]
+
+
+def test_two_servers_cannot_have_one_run(run: TinyRun, tmp_path: Path) -> None:
+    run.play(0, 1)
+    with pytest.raises(OSError, match="in use by another process"):
+        tiny.registry(tmp_path / "runs").take_up(["tiny"])
+
+
+def test_the_journal_is_bounded(tmp_path: Path) -> None:
+    registry = tiny.registry(tmp_path / "runs", checkpoint_every=1)
+    with client_of(make_app(registry)) as client:
+        run = TinyRun(client, epochs=20)
+        run.play(0, 40)
+        run.until_recorded(40)
+        database = sqlite3.connect(crashed(run, tmp_path) / "tiny/journal.sqlite")
+        bodies = database.execute("SELECT seq FROM batches WHERE body IS NOT NULL").fetchall()
+        database.close()
+    assert [seq for (seq,) in bodies] == [39]  # the older checkpoint was written before it
