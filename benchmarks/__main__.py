@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import levels, memory, step, transport
+from benchmarks import levels, memory, step, strangers, transport
 from midstream.environment import configure, describe
 
 
@@ -19,7 +19,9 @@ from midstream.environment import configure, describe
 @click.option("--device", default="auto", show_default=True)
 @click.option("--threads", type=int, help="CPU threads; torch's choice by default.")
 @click.option("--turns", default=4, show_default=True, help="Turns that each step is timed in, twice a turn.")
-@click.option("--only", multiple=True, type=click.Choice(["step", "transport", "memory", "levels"]))
+@click.option(
+    "--only", multiple=True, type=click.Choice(["step", "transport", "memory", "levels", "strangers"])
+)
 def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) -> None:
     """Measure speed and memory as ratios; none of them is a test."""
     chosen = configure(threads=threads, device=device)
@@ -28,6 +30,7 @@ def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) ->
         "transport": lambda: transport.rows(chosen, turns),
         "memory": lambda: memory.rows(chosen),
         "levels": lambda: levels.rows(chosen, turns),
+        "strangers": lambda: strangers.rows(),
     }
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
     for heading in ("figure", "measured", "meant to be", ""):

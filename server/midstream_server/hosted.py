@@ -66,7 +66,7 @@ class HostedRun:
     @property
     def largest_body(self) -> int:
         """The most bytes that a batch of this run can take."""
-        return largest_body(self.specification.batch_size, self.run.input_shape)
+        return largest_body(min(self.specification.batch_size, self.run.train_size), self.run.input_shape)
 
     async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> dict[str, Any]:
         """Train on one batch, or repeat the answer it had; return the acknowledgement.

@@ -26,10 +26,20 @@ _CSV: dict[int | str, dict[str, Any]] = {
     }
 }
 _PNG: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG image", "content": {"image/png": {}}}}
+_EVENT = {
+    "type": "object",
+    "description": "One event; the stream is many of them.",
+    "properties": {
+        "event": {"type": "string", "enum": ["step", "status"]},
+        "id": {"type": "string", "description": "The step."},
+        "data": {"type": "string", "description": "A Record or a Status, as JSON."},
+    },
+    "required": ["event", "data"],
+}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }
 _TEXT: dict[int | str, dict[str, Any]] = {

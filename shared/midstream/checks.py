@@ -31,7 +31,7 @@ class BatchRules:
     @property
     def largest_body(self) -> int:
         """The most bytes that a batch can take."""
-        return largest_body(self.specification.batch_size, self.input_shape)
+        return largest_body(min(self.specification.batch_size, self.train_size), self.input_shape)
 
     def check(self, batch: WireBatch, *, seq: int) -> None:
         """Raise Problem 422 where a batch that came as number `seq` breaks a rule, and say which."""

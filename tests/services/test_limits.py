@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from midstream import connections, limits
-from midstream.asgi import App
+from midstream.asgi import App, Receive, Scope, Send
 from midstream.hosting import Guard
 from midstream.wire import WireBatch, encode_batch
 from midstream_proxy.app import Proxy, make_app
@@ -206,8 +206,12 @@ def with_two_places(app: App) -> Iterator[httpx.Client]:
 
 
 def test_more_requests_at_once_than_are_taken() -> None:
-    held = Gradual(b"done")
-    with with_two_places(held) as client, ThreadPoolExecutor(2) as pool:
+    held, quick = Gradual(b"done"), Fixed(body=b"done")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (quick if scope.get("path") == "/other" else held)(scope, receive, send)
+
+    with with_two_places(app) as client, ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(client.get, "/events") for _ in range(2)]
         until(lambda: client.get("/other").status_code == 503, "both places to be taken")
         refused = client.get("/other")
