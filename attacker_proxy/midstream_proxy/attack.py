@@ -1,6 +1,7 @@
 """The attacker's side of one run: a copy of the model, kept at the live parameters, and the move."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,7 +16,8 @@ from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.pixels import pixels
-from midstream.players import Batch, Player, View, move
+from midstream.players import Batch, HostError, Player, View, move
+from midstream.problem import Problem
 from midstream.specification import Specification, defaults
 from midstream.training_step import TrainingStep
 from midstream.wire import WireBatch
@@ -125,13 +127,18 @@ class AttackedRun:
 
         Raises:
             midstream.players.PlayerError: the attacker broke its rules.
+            OSError: the server could not be read.
+            Problem: it is at another version.
         """
         version = batch.seq if version is None else version
         self._follow(version)
         device = self.settings.device
         seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
         view = self._view(seen)
-        attacked = move(self.settings.attacker, self.player, seen, view)
+        try:
+            attacked = move(self.settings.attacker, self.player, seen, view)
+        except HostError as error:
+            raise error.__cause__ or error from None
         return WireBatch(batch.seq, version, attacked.cpu(), batch.labels, view.reports)
 
     def _follow(self, version: int) -> None:
@@ -166,7 +173,9 @@ class AttackedRun:
     def _training_step(self) -> TrainingStep:
         if self._step is None:
             assert self._version is not None
-            found, device = self._game.training_step(self._version), self.settings.device
+            with _hosting():
+                found = self._game.training_step(self._version)
+            device = self.settings.device
             self._step = found.with_moments(
                 {
                     moment: {name: value.to(device) for name, value in of.items()}
@@ -179,11 +188,20 @@ class AttackedRun:
         if self._gradient is None:
             assert self._version is not None
             if self.settings.gradient == "server":
-                found = self._game.validation_gradient(self._version)
+                with _hosting():
+                    found = self._game.validation_gradient(self._version)
                 self._gradient = {name: value.to(self.settings.device) for name, value in found.items()}
             else:
                 self._gradient = validation_gradient(self._model, *self._validation)
         return self._gradient
+
+
+@contextmanager
+def _hosting() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, Problem) as error:  # the server is away, or further on
+        raise HostError(str(error)) from error
 
 
 def budget_of(specification: Specification, settings: AttackSettings) -> Budget:

@@ -11,7 +11,7 @@ from midstream.environment import describe, differences
 from midstream.players import restore, state_of
 from midstream.problem import Problem
 from midstream.storage import DamagedDatabaseError, set_aside
-from midstream.wire import decode_batch, encode_batch
+from midstream.wire import WireBatch, decode_batch, encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.black_box import BlackBoxRun
 from midstream_proxy.memory import AttackMemory
@@ -57,7 +57,7 @@ class RememberedAttack:
         if self._unstored is None or self._unstored[:2] != (seq, came):
             batch = decode_batch(came)
             self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
-            self._unstored = seq, came, b"".join(encode_batch(self.attacked.attack(batch)))
+            self._unstored = seq, came, b"".join(encode_batch(self._attacked(batch)))
             faults.reached("attacked")
         body = self._unstored[2]
         state = state_of(self.attacked.player)
@@ -65,6 +65,15 @@ class RememberedAttack:
         faults.reached("stored")
         self._unstored = None
         return body
+
+    def _attacked(self, batch: WireBatch) -> WireBatch:
+        try:
+            return self.attacked.attack(batch)
+        except Exception:
+            # Half a move may have left its mark; the batch will come again.
+            if state := self._memory.state():
+                restore(self.attacked.player, state)
+            raise
 
     def close(self) -> None:
         """Close the memory."""

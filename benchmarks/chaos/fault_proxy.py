@@ -86,9 +86,14 @@ class FaultProxy:
             self._pipe(reader, forth, fault if slow else None, after, request),
             self._pipe(back, writer, fault if slow else None, after, response),
         )
-        await asyncio.gather(*pipes, return_exceptions=True)
-        for each in (writer, forth):
-            each.close()
+        try:
+            await asyncio.gather(*pipes)
+        except OSError:  # one side is gone: so is the connection
+            for each in (writer, forth):
+                each.transport.abort()
+        finally:
+            for each in (writer, forth):
+                each.close()
 
     async def _pipe(
         self,

@@ -181,6 +181,10 @@ def check_report(name: object, value: object) -> None:
         raise ValueError(f"report {name} is {shortened(value)}, which is not a finite number")
 
 
+class HostError(RuntimeError):
+    """What a player asked its view for could not be had, for the reason that caused this; its host's matter."""
+
+
 class PlayerError(RuntimeError):
     """A player broke the rules of `Player.perturb`; the message names it and says how."""
 
@@ -190,12 +194,15 @@ def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
 
     Raises:
         PlayerError: the player raised, or returned something other than finite numbers of the right shape.
+        HostError: the view could not give it what it asked for.
     """
     try:
         # Its own copy: what a player writes into its batch is no way around the budget.
         perturbation = player.perturb(
             replace(batch, inputs=batch.inputs.clone(), labels=batch.labels.clone()), view
         )
+    except HostError:
+        raise
     except Exception as error:
         raise PlayerError(f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}") from error
     if not isinstance(perturbation, Tensor):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 IN_MEMORY = Path(":memory:")
 
+_PATIENCE = 3.0  # seconds that a process which is about to end may still take with a file
 _FILES = ("", "-wal", "-shm")
 
 
@@ -28,7 +29,7 @@ def connect(path: Path, tables: str) -> sqlite3.Connection:
         DamagedDatabaseError: it is not a whole database.
     """
     try:
-        database = sqlite3.connect(path, timeout=0.2, check_same_thread=False)
+        database = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
     except sqlite3.OperationalError as error:
         raise StorageError(f"{path} cannot be opened: {error}") from error
     try:

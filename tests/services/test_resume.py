@@ -49,13 +49,7 @@ def taken_up(folder: Path, **settings: Any) -> Iterator[TinyRun]:
     registry = tiny.registry(folder, **settings)
     registry.take_up(left_behind(folder))
     with client_of(make_app(registry)) as client:
-        yield found(client)
-
-
-def found(client: httpx.Client) -> TinyRun:
-    run = TinyRun.__new__(TinyRun)
-    run.client, run.name, run.path = client, "tiny", "/v1/runs/tiny"
-    return run
+        yield TinyRun.found(client)
 
 
 def crashed(run: TinyRun, tmp_path: Path) -> Path:
@@ -143,7 +137,7 @@ def test_a_server_that_stopped_in_order_leaves_nothing_to_replay(tmp_path: Path)
     registry.say = said.append
     registry.take_up(["tiny"])
     with client_of(make_app(registry)) as client:
-        again = found(client)
+        again = TinyRun.found(client)
         assert again.status()["step"] == 4
         again.play(4)
         again.until("finished")
@@ -165,7 +159,7 @@ def test_damage_is_found_and_what_was_before_it_is_used(run: TinyRun, tmp_path: 
     registry.say = said.append
     registry.take_up(["tiny"])
     with client_of(make_app(registry)) as client:
-        again = found(client)
+        again = TinyRun.found(client)
         again.until_recorded(3 if "journal" in damage else 5)
         again.play(again.status()["step"])
         assert undisturbed(again) == undisturbed(run)

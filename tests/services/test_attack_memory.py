@@ -1,0 +1,114 @@
+"""A proxy that is started again: the same bytes for what comes again, the same attacker for what follows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from midstream_proxy.app import Proxy, make_app
+from midstream_proxy.attack import AttackSettings
+from midstream_server.app import make_app as make_server
+from services import tiny
+from services.loopback import served
+from services.recorder import Recorder
+from services.tiny import STEPS, TinyRun, problem
+
+SETTINGS = AttackSettings("level-1,beta=0.9")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A run on a server, and what comes to it."""
+
+    upstream: str
+    recorder: Recorder
+    tmp_path: Path
+
+    @contextmanager
+    def attacked(self, settings: AttackSettings = SETTINGS, **options: Any) -> Iterator[TinyRun]:
+        """Give the run through a proxy that remembers; after it another can be started, as after a crash."""
+        proxy = Proxy(self.upstream, settings, out=self.tmp_path / "attacks", **options)
+        with served(make_app(proxy), transparent=True) as url, _client(url) as client:
+            yield TinyRun.found(client)
+
+
+@pytest.fixture
+def on_a_server(tmp_path: Path) -> Iterator[Served]:
+    recorder = Recorder(make_server(tiny.registry(tmp_path / "runs")))
+    with served(recorder) as upstream, _client(upstream) as client:
+        TinyRun(client, defender="level-1")
+        yield Served(upstream, recorder, tmp_path)
+
+
+def _client(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, trust_env=False, timeout=60)
+
+
+def undisturbed(tmp_path: Path) -> str:
+    """Return the fingerprint that one proxy alone comes to."""
+    with served(make_server(tiny.registry(tmp_path / "others"))) as upstream:
+        proxy = Proxy(upstream, SETTINGS)
+        with served(make_app(proxy), transparent=True) as url, _client(url) as client:
+            run = TinyRun(client, defender="level-1")
+            run.play(0)
+            return run.sha256()
+
+
+def test_a_proxy_for_every_batch_comes_to_the_same_parameters(on_a_server: Served, tmp_path: Path) -> None:
+    for seq in range(STEPS):
+        with on_a_server.attacked() as run:
+            run.play(seq, seq + 1)
+            fingerprint = run.sha256()
+    assert fingerprint == undisturbed(tmp_path)
+
+
+def test_a_batch_that_comes_again_has_the_very_same_bytes(on_a_server: Served) -> None:
+    with on_a_server.attacked() as run:
+        run.play(0, 4)  # the fourth is the first that the attacker has seen before
+    with on_a_server.attacked() as run:
+        assert [run.put(seq).json()["replay"] for seq in (3, 1)] == [True, True]
+    first, again = on_a_server.recorder.batches[3], on_a_server.recorder.batches[4]
+    assert first == again
+
+
+def test_an_attack_that_was_begun_otherwise_is_refused_by_name(on_a_server: Served) -> None:
+    with on_a_server.attacked() as run:
+        run.play(0, 1)
+    other = replace(SETTINGS, attacker="level-1,beta=0.5")
+    with on_a_server.attacked(other) as run:
+        found = problem(run.put(1), 409)
+        assert "attacker level-1,beta=0.9, here level-1,beta=0.5" in found["detail"]
+        assert "--resume-anyway" in found["detail"]
+    with on_a_server.attacked(other, resume_anyway=True) as run:
+        run.play(1, 2)
+
+
+def test_what_is_remembered_of_another_run_of_that_name_is_forgotten(
+    on_a_server: Served, tmp_path: Path
+) -> None:
+    with on_a_server.attacked() as run:
+        run.play(0)
+    said: list[str] = []
+    registry = tiny.registry(tmp_path / "second")
+    with served(make_server(registry)) as upstream, _client(upstream) as client:
+        TinyRun(client, defender="level-1")
+        with replace(on_a_server, upstream=upstream).attacked(say=said.append) as run:
+            run.play(0)
+            assert run.sha256() == undisturbed(tmp_path)
+    assert any("another run of that name" in text for text in said)
+
+
+def test_a_damaged_memory_is_set_aside_and_said(on_a_server: Served, tmp_path: Path) -> None:
+    with on_a_server.attacked() as run:
+        run.play(0, 1)
+    path = tmp_path / "attacks/attack-tiny.sqlite"
+    path.write_bytes(b"no database at all" * 500)
+    said: list[str] = []
+    with on_a_server.attacked(say=said.append) as run:
+        run.play(1, 2)
+    assert any("attack-tiny.sqlite.damaged-1" in text for text in said)
+    assert path.with_name("attack-tiny.sqlite.damaged-1").exists()
