@@ -11,17 +11,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import levels, memory, step, strangers, transport
+from benchmarks import durability, levels, memory, step, strangers, transport
 from midstream.environment import configure, describe
+
+_PARTS = ["step", "transport", "memory", "levels", "durability", "strangers"]
 
 
 @click.command()
 @click.option("--device", default="auto", show_default=True)
 @click.option("--threads", type=int, help="CPU threads; torch's choice by default.")
 @click.option("--turns", default=4, show_default=True, help="Turns that each step is timed in, twice a turn.")
-@click.option(
-    "--only", multiple=True, type=click.Choice(["step", "transport", "memory", "levels", "strangers"])
-)
+@click.option("--only", multiple=True, type=click.Choice(_PARTS))
 def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) -> None:
     """Measure speed and memory as ratios; none of them is a test."""
     chosen = configure(threads=threads, device=device)
@@ -31,6 +31,7 @@ def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) ->
         "memory": lambda: memory.rows(chosen),
         "levels": lambda: levels.rows(chosen, turns),
         "strangers": lambda: strangers.rows(),
+        "durability": lambda: durability.rows(chosen, turns),
     }
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
     for heading in ("figure", "measured", "meant to be", ""):

@@ -119,9 +119,8 @@ class _Pipeline:
         self._services.__enter__()
         out = ["--out", f"{self._folder.name}/runs"]
         self._services.start("server", "serve", *out, *self._process, listener=server)
-        self._services.start(
-            "proxy", "attack", "--server", upstream, *self._arguments, *self._process, listener=proxy
-        )
+        attack = ["--server", upstream, *self._arguments, "--out", f"{self._folder.name}/attacks"]
+        self._services.start("proxy", "attack", *attack, *self._process, listener=proxy)
         return self
 
     def __exit__(self, *_: object) -> None:

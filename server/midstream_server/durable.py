@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from midstream import faults
-from midstream.checks import check_batch
+from midstream.checks import BatchRules
 from midstream.players import Batch, PlayerError
 from midstream.wire import WireBatch, decode_batch
 from midstream_server import checkpoint
@@ -37,7 +37,9 @@ class DurableRun:
         self.journal = journal
         self.kept_from = 0
         """No batch before this one will ever be needed again."""
-        step = recorded.run.step
+        run = recorded.run
+        self.rules = BatchRules(run.specification, run.train_size, run.input_shape, len(run.classes))
+        step = run.step
         self.answers = {seq: known for seq, known in journal.answers().items() if seq < step}
         """Content digest and loss of each batch that was trained on, by its number."""
         remembered = journal.recall("state")
@@ -65,7 +67,7 @@ class DurableRun:
             midstream.training.DivergedError: the loss is infinite or NaN; the batch was not trained on.
         """
         self.settle()
-        checked = self._checked(batch)
+        checked = self.rules.check(batch, seq=self.recorded.run.step)
         entry = Entry(batch.seq, content, body)
         self.journal.append(entry)
         self._unsaved += len(body)
@@ -92,7 +94,7 @@ class DurableRun:
                 return
             try:
                 batch = decode_batch(entry.body)
-                self._train(entry, self._checked(batch), batch.report)
+                self._train(entry, self.rules.check(batch, seq=seq), batch.report)
             except PlayerError as error:
                 say(f"{error}; the batch was not trained on")
                 return
@@ -159,16 +161,6 @@ class DurableRun:
         self.journal.answered(entry.seq, step.loss)
         self.answers[entry.seq] = (entry.content, step.loss)
         return step
-
-    def _checked(self, batch: WireBatch) -> Batch:
-        run = self.recorded.run
-        return check_batch(
-            batch,
-            seq=run.step,
-            length=run.specification.batch_length(run.step, run.train_size),
-            input_shape=run.input_shape,
-            classes=len(run.classes),
-        )
 
     def _empty_journal(self) -> None:
         if not self._emptied:

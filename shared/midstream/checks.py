@@ -33,11 +33,15 @@ class BatchRules:
         """The most bytes that a batch can take."""
         return largest_body(min(self.specification.batch_size, self.train_size), self.input_shape)
 
-    def check(self, batch: WireBatch, *, seq: int) -> None:
-        """Raise Problem 422 where a batch that came as number `seq` breaks a rule, and say which."""
+    def check(self, batch: WireBatch, *, seq: int) -> Batch:
+        """Return the batch that came as number `seq` as the game sees it.
+
+        Raises:
+            Problem: 422, it breaks a rule, and which.
+        """
         check_number(batch, seq)
         length = self.specification.batch_length(seq, self.train_size)
-        check_batch(batch, seq=seq, length=length, input_shape=self.input_shape, classes=self.classes)
+        return check_batch(batch, seq=seq, length=length, input_shape=self.input_shape, classes=self.classes)
 
 
 def largest_body(examples: int, input_shape: tuple[int, ...]) -> int:

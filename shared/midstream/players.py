@@ -182,7 +182,7 @@ def check_report(name: object, value: object) -> None:
 
 
 class HostError(RuntimeError):
-    """What a player asked its view for could not be had, for the reason that caused this; its host's matter."""
+    """What a player asked its view for could not be had; the cause says why."""
 
 
 class PlayerError(RuntimeError):

@@ -48,12 +48,12 @@ def _client(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, trust_env=False, timeout=60)
 
 
-def undisturbed(tmp_path: Path) -> str:
+def undisturbed(tmp_path: Path, defender: str = "level-1") -> str:
     """Return the fingerprint that one proxy alone comes to."""
     with served(make_server(tiny.registry(tmp_path / "others"))) as upstream:
         proxy = Proxy(upstream, SETTINGS)
         with served(make_app(proxy), transparent=True) as url, _client(url) as client:
-            run = TinyRun(client, defender="level-1")
+            run = TinyRun(client, defender=defender)
             run.play(0)
             return run.sha256()
 
@@ -112,3 +112,31 @@ def test_a_damaged_memory_is_set_aside_and_said(on_a_server: Served, tmp_path: P
         run.play(1, 2)
     assert any("attack-tiny.sqlite.damaged-1" in text for text in said)
     assert path.with_name("attack-tiny.sqlite.damaged-1").exists()
+
+
+def test_a_server_that_is_away_while_the_attacker_reads_is_waited_for(tmp_path: Path) -> None:
+    app, away = (
+        make_server(tiny.registry(tmp_path / "runs")),
+        [b"/validation-gradient/1", b"/validation-gradient/3"],
+    )
+
+    async def sometimes_away(scope: Any, receive: Any, send: Any) -> None:
+        for path in away:
+            if scope["type"] == "http" and scope["raw_path"].endswith(path):
+                away.remove(path)
+                await send({"type": "http.response.start", "status": 503, "headers": []})
+                await send({"type": "http.response.body"})
+                return
+        await app(scope, receive, send)
+
+    with served(sometimes_away) as upstream, _client(upstream) as client:
+        TinyRun(client, defender="none")
+        proxy = Proxy(upstream, SETTINGS, out=tmp_path / "attacks")
+        with served(make_app(proxy), transparent=True) as url, _client(url) as through:
+            run = TinyRun.found(through)
+            answers = []
+            while run.status()["step"] < STEPS:
+                answers.append(run.put(run.status()["step"]).status_code)
+            assert answers == [200, 503, 200, 200, 503, 200, 200, 200]
+            fingerprint = run.sha256()
+    assert undisturbed(tmp_path, defender="none") == fingerprint

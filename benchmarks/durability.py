@@ -1,0 +1,111 @@
+"""(f) What it costs that nothing is lost: the journal, the checkpoints and the attacker's memory."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import Row, interleaved
+from benchmarks.synthetic import mnist_like
+from midstream.batches import BatchSource
+from midstream.checks import BatchRules
+from midstream.datasets import Source, Split
+from midstream.datasets import split as split_dataset
+from midstream.runfolder import RunFolder
+from midstream.specification import Specification
+from midstream.wire import decode_batch, encode_batch
+from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.local_game import LocalGame
+from midstream_proxy.memory import AttackMemory
+from midstream_proxy.remembered import RememberedAttack
+from midstream_server.durable import DurableRun
+from midstream_server.hosted import content_digest
+from midstream_server.journal import Journal
+from midstream_server.record import RecordedRun
+from midstream_server.training import TrainingRun
+
+_EVERY = 100
+_STEPS = 250  # until the journal has been cut off twice
+
+
+def rows(device: torch.device, turns: int) -> list[Row]:
+    split = split_dataset(mnist_like(Source()), validation_size=5_000, train_size=None, seed=0)
+    # Beside this project, where run folders lie: the temporary folder may be memory.
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".benchmark-") as folder:
+        out = Path(folder)
+        game = {name: _step(name, "level-1", split, device, out) for name in ("durable", "recorded")}
+        seconds = interleaved(game, device, 2 * turns)
+        clean = {f"clean {name}": _step(name, "none", split, device, out) for name in ("durable", "recorded")}
+        seconds |= interleaved(clean, device, 10 * turns)
+        largest = _largest_journal(split, device, out)
+    cost = seconds["durable"] / seconds["recorded"]
+    alone = seconds["clean durable"] - seconds["clean recorded"]
+    return [
+        Row(
+            "(f) a level-1 against level-1 step that nothing is lost of, against one that may be",
+            f"{cost:.3f}×",
+            "at most 1.10×",
+            cost <= 1.10 if device.type == "cpu" else None,
+        ),
+        Row(
+            "    nobody attacking or defending",
+            f"{seconds['clean durable'] / seconds['clean recorded']:.2f}×, {1e3 * alone:.1f} ms a step",
+        ),
+        Row(f"    the journal's size in {_STEPS} steps of 1.6 MB", f"at most {largest / 2**20:.0f} MiB"),
+    ]
+
+
+def _specification(player: str) -> Specification:
+    settings = {"dataset": "mnist", "defender": player, "epochs": 1000, "evaluate_every": 10_000}
+    return Specification.model_validate(settings)
+
+
+def _step(kind: str, player: str, split: Split, device: torch.device, out: Path) -> Callable[[], object]:
+    specification = _specification(player)
+    run = TrainingRun(specification, split, device=device)
+    batches = BatchSource(specification, split.train)
+    attacked = AttackedRun(LocalGame(run), AttackSettings(player, 3.0, device=device, allowed=None))
+    rules = BatchRules(specification, run.train_size, run.input_shape, len(run.classes))
+    recorded = RecordedRun(run, RunFolder(out / f"{kind}-{player}"))
+    if kind == "recorded":
+
+        def step() -> None:
+            batch = decode_batch(b"".join(encode_batch(batches.batch(run.step))))
+            rules.check(batch, seq=run.step)
+            batch = decode_batch(b"".join(encode_batch(attacked.attack(batch))))
+            recorded.train(rules.check(batch, seq=run.step), batch.report)
+            recorded.settle()
+
+        return step
+
+    memory = AttackMemory(out / f"attack-{player}.sqlite")
+    attack = RememberedAttack(attacked, rules, memory)
+    durable = DurableRun(recorded, Journal(out / f"journal-{player}.sqlite"), checkpoint_every=_EVERY)
+
+    def durable_step() -> None:
+        came = b"".join(encode_batch(batches.batch(run.step)))
+        body = attack.answer(run.step, came)
+        batch = decode_batch(body)
+        durable.take(batch, content_digest(batch), body)
+        attack.kept_from = durable.kept_from
+        durable.settle()
+
+    return durable_step
+
+
+def _largest_journal(split: Split, device: torch.device, out: Path) -> int:
+    specification = _specification("none")
+    run = TrainingRun(specification, split, device=device)
+    batches = BatchSource(specification, split.train)
+    durable = DurableRun(
+        RecordedRun(run, RunFolder(out / "size")), Journal(out / "size.sqlite"), checkpoint_every=_EVERY
+    )
+    largest = 0
+    for seq in range(_STEPS):
+        body = b"".join(encode_batch(batches.batch(seq)))
+        batch = decode_batch(body)
+        durable.take(batch, content_digest(batch), body)
+        durable.settle()
+        largest = max(largest, sum(path.stat().st_size for path in out.glob("size.sqlite*")))
+    return largest
