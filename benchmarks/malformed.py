@@ -103,6 +103,10 @@ def _report(fields: Fields, chance: random.Random) -> None:
     )
 
 
+def _signature(fields: Fields, chance: random.Random) -> None:
+    fields["signature"] = chance.choice([b"", bytes(31), bytes(33), "x" * 32, None, 32, [bytes(32)]])
+
+
 def _shape(fields: Fields, chance: random.Random) -> None:
     examples, *rest = fields["inputs"]["shape"]
     shapes = [
@@ -161,6 +165,7 @@ _KINDS: dict[str, Spoil] = {
     "another seq": _field(_seq),
     "computed against the future": _field(_version),
     "a report that is none": _field(_report),
+    "a signature that is none": _field(_signature),
     "another shape": _field(_shape),
     "fewer examples": _field(_fewer),
     "a pixel that is none": _field(_pixel),

@@ -51,6 +51,9 @@ MALFORMED = {
     "no seq": (without("seq"), "the batch has no seq"),
     "no labels": (without("labels"), "the batch has no labels"),
     "an unknown key": (packed(target=1), "the batch has unknown keys target"),
+    "a short signature": (packed(signature=bytes(31)), "signature is not a bin of 32 bytes"),
+    "a signature of text": (packed(signature="x" * 32), "signature is not a bin of 32 bytes"),
+    "a signature of nothing": (packed(signature=None), "signature is not a bin of 32 bytes"),
     "a key that is a number": (b"\x81\x05\x05", NOT_ONE_MAP),
     "a key that is a list": (b"\x81\x90\x05", NOT_ONE_MAP),
     "a misspelled key": (

@@ -165,7 +165,7 @@ class Proxy:
             attacked = attacked_run(game, self.settings, tell=tell, say=say)
             specification, size = game.specification(), game.train_size()
             rules = BatchRules(specification, size, attacked.input_shape, attacked.classes)
-            self._runs[run] = RememberedAttack(attacked, rules, memory)
+            self._runs[run] = RememberedAttack(attacked, rules, memory, signing_key=self.settings.signing_key)
             undo.pop_all()
         budget = attacked.budget
         self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")

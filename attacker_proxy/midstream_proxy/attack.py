@@ -61,6 +61,7 @@ class AttackSettings:
         allowed: the dotted paths, files and folders that the run's model and data set may name.
         source: where the data set is, for an attacker that possesses it.
         surrogate: the model that it trains where the run is black-box.
+        signing_key: the provider's, where the attacker is the provider: what it attacked is signed again.
     """
 
     attacker: str
@@ -71,6 +72,7 @@ class AttackSettings:
     allowed: Collection[str] | None = frozenset()
     source: Source = field(default_factory=Source)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
+    signing_key: bytes | None = field(default=None, repr=False)
 
 
 class AttackedRun:

@@ -10,6 +10,7 @@ from midstream.budget import Norm
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
+from midstream.signature import read_key
 from midstream.tls import trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
@@ -54,6 +55,7 @@ from midstream_proxy.surrogate import SurrogateSettings
     type=click.Path(path_type=Path),
     help="Folder for what the attacker must remember of a run, to go on after it was killed.",
 )
+@options.sign_option
 @options.resume_anyway_option
 @options.process_options
 @options.show_config
@@ -82,6 +84,7 @@ def command(
     cache: Path | None,
     allow: tuple[str, ...],
     out: Path,
+    sign_key: Path | None,
     resume_anyway: bool,
     device: str,
     threads: int | None,
@@ -110,6 +113,7 @@ def command(
         frozenset(allow),
         Source(data_root, download),
         SurrogateSettings(surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache),
+        read_key(sign_key) if sign_key else None,
     )
     listener = listen(host, port, fd)
     with listener:

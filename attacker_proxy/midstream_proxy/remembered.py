@@ -1,7 +1,7 @@
 """An attack that survives its process: each batch is attacked once, however often it comes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from midstream.checks import BatchRules
 from midstream.environment import describe, differences
 from midstream.players import restore, state_of
 from midstream.problem import Problem
+from midstream.signature import signed
 from midstream.storage import DamagedDatabaseError, set_aside
 from midstream.wire import WireBatch, decode_batch, encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
@@ -26,10 +27,19 @@ class RememberedAttack:
         attacked: the attacker, as it was when the memory was last stored.
         rules: those that a batch is held to before it is attacked.
         memory: the answers it gave, and its state.
+        signing_key: what the answers are signed with; None leaves the signature they came with.
     """
 
-    def __init__(self, attacked: AttackedRun | BlackBoxRun, rules: BatchRules, memory: AttackMemory) -> None:
+    def __init__(
+        self,
+        attacked: AttackedRun | BlackBoxRun,
+        rules: BatchRules,
+        memory: AttackMemory,
+        *,
+        signing_key: bytes | None = None,
+    ) -> None:
         self.attacked = attacked
+        self._signing_key = signing_key
         self.rules = rules
         self.kept_from = 0
         """The server needs no batch before this one again."""
@@ -57,7 +67,9 @@ class RememberedAttack:
         if self._unstored is None or self._unstored[:2] != (seq, came):
             batch = decode_batch(came)
             self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
-            self._unstored = seq, came, b"".join(encode_batch(self._attacked(batch)))
+            moved = replace(self._attacked(batch), signature=batch.signature)
+            goes_on = signed(moved, run=str(self.rules.specification.name), key=self._signing_key)
+            self._unstored = seq, came, b"".join(encode_batch(goes_on))
             faults.reached("attacked")
         body = self._unstored[2]
         state = state_of(self.attacked.player)
@@ -139,4 +151,5 @@ def _attack(settings: AttackSettings) -> Mapping[str, Any]:
         "epsilon": settings.epsilon,
         "norm": settings.norm,
         "surrogate": surrogate,
+        "signs": settings.signing_key is not None,
     }

@@ -8,6 +8,7 @@ from midstream import options
 from midstream.client import Client
 from midstream.datasets import Source
 from midstream.progress import Progress
+from midstream.signature import read_key
 from midstream.tls import trusting
 from midstream_provider.push import find_run, load_source, push
 
@@ -22,6 +23,7 @@ from midstream_provider.push import find_run, load_source, push
 )
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
+@options.sign_option
 @options.token_option
 @options.ca_option
 @options.data_options
@@ -31,6 +33,7 @@ def command(
     server: str,
     name: str | None,
     give_up_after: float | None,
+    sign_key: Path | None,
     token_file: Path | None,
     ca: Path | None,
     data_root: Path | None,
@@ -44,6 +47,7 @@ def command(
     \b
     Example: midstream provide --server http://127.0.0.1:8001
     """
+    key = read_key(sign_key) if sign_key else None
     token, verify = options.token_of(token_file), trusting(ca)
     client = Client(server, say=say, give_up_after=give_up_after, token=token, verify=verify)
     step = 0
@@ -62,7 +66,7 @@ def command(
                 step = int(answer["next_seq"])
                 progress.update(step, f"loss {answer['loss']:.3f}")
 
-            push(client, status, batches, acknowledged)
+            push(client, status, batches, acknowledged, key=key)
     except KeyboardInterrupt:
         say(f"stopped before batch {step}; the same command goes on from there")
     else:

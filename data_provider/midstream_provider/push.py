@@ -9,6 +9,7 @@ from midstream.batches import BatchSource, load_split
 from midstream.client import Client
 from midstream.datasets import Source
 from midstream.problem import Problem
+from midstream.signature import signed
 from midstream.specification import Specification
 from midstream.wire import encode_batch
 
@@ -72,6 +73,8 @@ def push(
     status: dict[str, Any],
     batches: BatchSource,
     acknowledged: Callable[[dict[str, Any]], None],
+    *,
+    key: bytes | None = None,
 ) -> None:
     """Send every batch that the run still wants, waiting for each answer.
 
@@ -80,6 +83,7 @@ def push(
         status: the run's status; its `step` is where to go on.
         batches: the run's minibatches.
         acknowledged: called with each acknowledgement.
+        key: what the batches are signed with; None sends them unsigned.
 
     Raises:
         RunEndedError: the run was stopped, failed, or refused a batch.
@@ -89,7 +93,7 @@ def push(
     while seq < status["total_steps"]:
         faults.reached("sending")
         try:
-            answer = client.put_batch(name, seq, encode_batch(batches.batch(seq)))
+            answer = client.put_batch(name, seq, encode_batch(signed(batches.batch(seq), run=name, key=key)))
         except Problem as problem:
             next_seq = problem.more.get("next_seq")
             if problem.status == 409 and isinstance(next_seq, int) and next_seq != seq:

@@ -9,6 +9,7 @@ from midstream import options
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
+from midstream.signature import read_key
 from midstream.specification import Specification
 from midstream_server.app import make_app, wake
 from midstream_server.registry import Registry, Settings
@@ -34,6 +35,11 @@ from midstream_server.resuming import ResumeError, left_behind
 @options.option(
     "--checkpoint-every", type=click.IntRange(1), default=100, show_default=True, help="Steps at most."
 )
+@options.option(
+    "--require-signature",
+    type=click.Path(path_type=Path),
+    help="Take batches alone that were signed with this file's key.",
+)
 @options.resume_anyway_option
 @options.process_options
 @options.show_config
@@ -52,6 +58,7 @@ def command(
     out: Path,
     resume: str,
     checkpoint_every: int,
+    require_signature: Path | None,
     resume_anyway: bool,
     device: str,
     threads: int | None,
@@ -81,6 +88,7 @@ def command(
             allowed=frozenset((*allow, *(text.partition(",")[0] for text in named))),
             checkpoint_every=checkpoint_every,
             resume_anyway=resume_anyway,
+            signature_key=read_key(require_signature) if require_signature else None,
         ),
         say,
     )

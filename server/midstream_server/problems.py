@@ -16,7 +16,7 @@ from midstream_server.messages import ProblemBody
 _MEANING = {
     400: "The body is not what this resource takes",
     401: "The request shows no token, or none of this server's",
-    403: "The token's role does not include this, or the run is black-box",
+    403: "The token's role does not include this, the run is black-box, or the batch's signature is wrong",
     404: "There is no such run or version",
     408: "The body came too slowly",
     409: "The run's state does not allow it",

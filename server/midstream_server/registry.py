@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,6 +35,7 @@ class Settings:
         checkpoint_every: steps after which a checkpoint is written, if a run's journal has not grown large
             before.
         resume_anyway: whether a run goes on where versions, device or thread count differ.
+        signature_key: the key that batches must be signed with; None takes them unsigned.
     """
 
     out: Path
@@ -44,6 +45,7 @@ class Settings:
     max_runs: int = 16
     checkpoint_every: int = 100
     resume_anyway: bool = False
+    signature_key: bytes | None = field(default=None, repr=False)
 
 
 class Registry:

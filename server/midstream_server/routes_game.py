@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from midstream.problem import Problem
+from midstream.signature import check_signature
 from midstream.wire import BATCH_TYPE, TENSORS_TYPE, WireBatch, WireError, decode_batch
 from midstream_server.hosted import HostedRun
 from midstream_server.messages import Acknowledgement, ModelDescription
 from midstream_server.problems import documented
-from midstream_server.routes_runs import run_of
+from midstream_server.routes_runs import registry_of, run_of
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
 
@@ -36,21 +37,23 @@ _BATCH_BODY: dict[str, Any] = {
     "/batches/{seq}",
     summary="Train on one minibatch",
     response_model=Acknowledgement,
-    responses=documented(400, 404, 409, 413, 415, 422, 500, 503),
+    responses=documented(400, 403, 404, 409, 413, 415, 422, 500, 503),
     openapi_extra=_BATCH_BODY,
 )
 async def put_batch(run: str, seq: Seq, request: Request) -> Any:
     """Check the batch against the run, defend it, and take one step.
 
     Repeating a batch is harmless: the same content has the same answer, with `replay` true. Other content
-    under a known number, and a gap, are 409 with `next_seq`.
+    under a known number, and a gap, are 409 with `next_seq`. A server that asks for signed batches answers
+    403 to what is not signed, or was altered afterwards.
     """
     found = run_of(request, run)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
     if kind not in (BATCH_TYPE, "application/vnd.msgpack", "application/x-msgpack"):
         raise Problem(415, "Not MessagePack", f"the Content-Type is {kind or 'absent'!r}; send {BATCH_TYPE}")
     body = await _read(request, found.largest_body)
-    return await found.put_batch(seq, await asyncio.to_thread(_decode, body), body)
+    key = registry_of(request).settings.signature_key
+    return await found.put_batch(seq, await asyncio.to_thread(_decode, body, run, key), body)
 
 
 @router.get(
@@ -173,8 +176,11 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, "The body is too large", f"a batch of this run has at most {limit} bytes")
 
 
-def _decode(body: bytes) -> WireBatch:
+def _decode(body: bytes, run: str, key: bytes | None) -> WireBatch:
     try:
-        return decode_batch(body)
+        batch = decode_batch(body)
     except WireError as error:
         raise Problem(400, "The body is not a batch", str(error)) from error
+    if key is not None:
+        check_signature(batch, run=run, key=key)
+    return batch

@@ -219,6 +219,10 @@ ca_option = option(
     help="Verify an https server against this authority (PEM) alone; against the public ones by default.",
 )
 
+sign_option = option(
+    "--sign-key", type=click.Path(path_type=Path), help="Sign each batch with this file's key."
+)
+
 token_option = option(
     "--token-file",
     type=click.Path(path_type=Path),

@@ -34,7 +34,9 @@ _DTYPES: dict[str, tuple[torch.dtype, str]] = {
     "int64": (torch.int64, "<i8"),
 }
 _NAMES = {dtype: name for name, (dtype, _) in _DTYPES.items()}
-_FIELDS = {"protocol", "seq", "parameters_version", "report", "inputs", "labels"}
+_FIELDS = {"protocol", "seq", "parameters_version", "report", "inputs", "labels", "signature"}
+_OPTIONAL = {"parameters_version", "report", "signature"}
+_SIGNATURE_BYTES = 32
 
 
 class WireError(ValueError):
@@ -51,6 +53,7 @@ class WireBatch:
         inputs: uint8 pixels, or float32 in the pixel range.
         labels: class indices, int64.
         report: numbers by name that whoever attacked it wants in the run's metrics; nothing depends on them.
+        signature: of `midstream.signature`; None where nobody signed.
     """
 
     seq: int
@@ -58,6 +61,7 @@ class WireBatch:
     inputs: Tensor
     labels: Tensor
     report: Mapping[str, float] = field(default_factory=dict)
+    signature: bytes | None = None
 
 
 def encode_batch(batch: WireBatch) -> list[Buffer]:
@@ -77,6 +81,8 @@ def encode_batch(batch: WireBatch) -> list[Buffer]:
     }
     if batch.report:
         fields["report"] = dict(batch.report)
+    if batch.signature is not None:
+        fields["signature"] = batch.signature
     head = packer.pack_map_header(len(fields) + 2)
     for key, value in fields.items():
         head += packer.pack(key) + packer.pack(value)
@@ -89,12 +95,22 @@ def encode_batch(batch: WireBatch) -> list[Buffer]:
 
 
 def _encode_tensor(packer: msgpack.Packer, tensor: Tensor) -> Iterator[Buffer]:
+    name, shape, data = layout(tensor)
+    head = packer.pack_map_header(3) + packer.pack("dtype") + packer.pack(name)
+    head += packer.pack("shape") + packer.pack(shape) + packer.pack("data")
+    yield head + b"\xc6" + struct.pack(">I", len(data))  # a bin of 32-bit length
+    yield data
+
+
+def layout(tensor: Tensor) -> tuple[str, list[int], memoryview]:
+    """Return a tensor's dtype, shape and data as they travel: row-major, little-endian, not copied.
+
+    >>> layout(torch.tensor([1, 2], dtype=torch.uint8))[:2]
+    ('uint8', [2])
+    """
     name = _NAMES[tensor.dtype]
     array = tensor.detach().cpu().numpy().astype(_DTYPES[name][1], copy=False)
-    head = packer.pack_map_header(3) + packer.pack("dtype") + packer.pack(name)
-    head += packer.pack("shape") + packer.pack(list(array.shape)) + packer.pack("data")
-    yield head + b"\xc6" + struct.pack(">I", array.nbytes)  # a bin of 32-bit length
-    yield array.reshape(-1).data.cast("B")
+    return name, list(array.shape), array.reshape(-1).data.cast("B")
 
 
 def decode_batch(body: bytes) -> WireBatch:
@@ -115,7 +131,7 @@ def decode_batch(body: bytes) -> WireBatch:
     except (ValueError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise WireError(f"the body is not one MessagePack map of a batch: {reason}") from error
-    fields = _map(fields, _FIELDS, "the batch", optional={"parameters_version", "report"})
+    fields = _map(fields, _FIELDS, "the batch", optional=_OPTIONAL)
     if type(fields["protocol"]) is not int or fields["protocol"] != PROTOCOL:
         raise WireError(f"protocol is {shortened(fields['protocol'])}; this side speaks {PROTOCOL}")
     version = fields.get("parameters_version")
@@ -125,6 +141,7 @@ def decode_batch(body: bytes) -> WireBatch:
         inputs=_decode_tensor(fields["inputs"], "inputs"),
         labels=_decode_tensor(fields["labels"], "labels"),
         report=_decode_report(fields.get("report", {})),
+        signature=_decode_signature(fields["signature"]) if "signature" in fields else None,
     )
 
 
@@ -137,6 +154,12 @@ def _decode_report(value: Any) -> dict[str, float]:
         except ValueError as error:
             raise WireError(f"report: {error}") from error
     return {name: float(number) for name, number in value.items()}
+
+
+def _decode_signature(value: Any) -> bytes:
+    if not isinstance(value, bytes) or len(value) != _SIGNATURE_BYTES:
+        raise WireError(f"signature is not a bin of {_SIGNATURE_BYTES} bytes")
+    return value
 
 
 def _decode_tensor(value: Any, name: str) -> Tensor:

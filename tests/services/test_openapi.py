@@ -25,7 +25,7 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("post", "/v1/runs/{run}/resume"): {200, 404, 409},
     ("post", "/v1/runs/{run}/stop"): {200, 404, 409},
     ("post", "/v1/runs/{run}/checkpoint"): {200, 404},
-    ("put", "/v1/runs/{run}/batches/{seq}"): {200, 400, 404, 409, 413, 415, 422, 500, 503},
+    ("put", "/v1/runs/{run}/batches/{seq}"): {200, 400, 403, 404, 409, 413, 415, 422, 500, 503},
     ("get", "/v1/runs/{run}/model"): {200, 403, 404},
     ("get", "/v1/runs/{run}/parameters"): {200, 304, 403, 404, 410, 422},
     ("get", "/v1/runs/{run}/validation"): {200, 404},

@@ -37,6 +37,8 @@ class GamePlan:
         download: whether absent data may be fetched.
         device: where to compute.
         threads: CPU threads of each process; None for torch's choice.
+        signed: who holds the key that the server asks batches to be signed with: the `provider` alone, or the
+            `attacker`, too, who then is the provider; None asks for no signature.
     """
 
     specification: Specification
@@ -50,6 +52,7 @@ class GamePlan:
     download: bool = False
     device: str = "auto"
     threads: int | None = None
+    signed: Literal["provider", "attacker"] | None = None
 
     @property
     def name(self) -> str:
@@ -98,6 +101,7 @@ class GamePlan:
             **self._attack_budget(),
             "gradient": self.gradient,
             "transport": self.transport,
+            "signed": self.signed,
             "device": self.device,
             "threads": self.threads,
             "lr": self.specification.learning_rate,

@@ -70,6 +70,12 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     show_default=True,
     help="Three processes, or one; the parameters are the same to the bit.",
 )
+@options.option(
+    "--signed",
+    type=click.Choice(["provider", "attacker"]),
+    help="Have batches signed, and say who holds the key: the provider alone, or an attacker that is the "
+    "provider.",
+)
 @options.data_options
 @options.surrogate_options
 @options.option(
@@ -94,6 +100,7 @@ def command(
     attack_norm: Norm | None,
     gradient: Literal["server", "own"],
     transport: Literal["http", "local"],
+    signed: Literal["provider", "attacker"] | None,
     data_root: Path | None,
     download: bool,
     surrogate: str | None,
@@ -115,6 +122,8 @@ def command(
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
+    if signed is not None and transport == "local":
+        raise click.UsageError("--signed is about what is altered on the way; it needs --transport http")
     plugins.make("attackers", attacker)
     plugins.make("defenders", defender)
     if settings["target"] is None:
@@ -133,6 +142,7 @@ def command(
             surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache
         ),
         transport=transport,
+        signed=signed,
         out=out,
         data_root=data_root,
         download=download,

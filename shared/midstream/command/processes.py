@@ -1,6 +1,7 @@
 """A game as three processes on ports that the system picks."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from midstream.client import Client, ServerGoneError
 from midstream.command import parent
 from midstream.command.game import Follow, GameError, GamePlan
 from midstream.hosting import listen, url_of
+from midstream.secret_files import write_secret
 from midstream.storage import remove
 
 _POLL = 0.2
@@ -109,7 +111,12 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         if not begun:
             plan.write_scenario()
         keeping = ["--out", str(plan.out), "--resume", plan.name if begun else "none"]
-        services.start("server", "serve", *keeping, *data, *allow, *common, listener=server)
+        key = str(plan.folder / "signature.key")
+        if plan.signed is not None and not begun:
+            write_secret(Path(key), secrets.token_bytes(32))
+        asking = [] if plan.signed is None else ["--require-signature", key]
+        signing = {who: ["--sign-key", key] if plan.signed == who else [] for who in ("provider", "attacker")}
+        services.start("server", "serve", *keeping, *asking, *data, *allow, *common, listener=server)
         attack = [
             "--attacker",
             plan.attacker,
@@ -125,14 +132,15 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             for word in (f"--{name}", str(value))
             if value is not None
         ]
-        here = [*data, *surrogate, *allow, *common]
+        here = [*signing["attacker"], *data, *surrogate, *allow, *common]
         services.start("proxy", "attack", *reading, *attack, *here, listener=proxy)
         client = Client(server_url, give_up_after=1.0)
         try:
             _until_up(client, services)
             if not begun:
                 client.create_run(plan.specification)
-            services.start("provider", "provide", "--server", proxy_url, "--run", plan.name, *data, *allow)
+            feeding = ["--server", proxy_url, "--run", plan.name, *signing["provider"], *data, *allow]
+            services.start("provider", "provide", *feeding)
             result = _follow_to_the_end(client, plan, services, follow)
         except ServerGoneError as error:
             services.check()
