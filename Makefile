@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check benchmarks clean
+.PHONY: demo test check audit benchmarks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/midstream demo
@@ -16,6 +16,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Fails on a known vulnerability alone; says where there was no network to look them up.
+audit: $(VENV)/.installed
+	$(BIN)/python .ci/audit.py
 
 benchmarks: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

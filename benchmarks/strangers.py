@@ -113,9 +113,7 @@ def _play(folder: Path, count: int) -> tuple[str, Tally]:
     with Services(folder) as services:
         common = ["--threads", "1", "--device", "cpu"]
         services.start("server", "serve", "--out", str(folder), *common, listener=server)
-        services.start(
-            "proxy", "attack", "--server", urls[0], "--out", str(folder), *common, listener=proxy
-        )
+        services.start("proxy", "attack", "--server", urls[0], "--out", str(folder), *common, listener=proxy)
         clients = [httpx.Client(base_url=url, trust_env=False, timeout=60) for url in urls]
         run = clients[0].post("/v1/runs", json=SPECIFICATION).raise_for_status().json()["name"]
         for seq in range(steps):
