@@ -88,7 +88,7 @@ class FaultProxy:
         )
         try:
             await asyncio.gather(*pipes)
-        except OSError:  # one side is gone: so is the connection
+        except (OSError, asyncio.CancelledError):  # one side is gone: so is the connection
             for each in (writer, forth):
                 each.transport.abort()
         finally:

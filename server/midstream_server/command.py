@@ -33,7 +33,11 @@ from midstream_server.resuming import ResumeError, left_behind
     help="Runs of --out to take up: all that a server left behind, none, or one by name.",
 )
 @options.option(
-    "--checkpoint-every", type=click.IntRange(1), default=100, show_default=True, help="Steps at most."
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Steps between checkpoints, at most.",
 )
 @options.option(
     "--require-signature",
@@ -100,7 +104,8 @@ def command(
         if wanted is not None and not any(_is(run.specification, wanted) for run in registry.runs.values()):
             registry.create(wanted)
         for run in registry.runs.values():
-            say(f"run {run.name!r} waits for {run.waiting_for()}; its folder is {run.recorded.folder.path}")
+            waits = f"waits for {run.waiting_for()}" if run.waiting_for() else "is taken up"
+            say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
         if not registry.runs:
             say(f"waiting for {registry.waiting_for()}")
         say(f"listening on {url_of(listener, guard)}, its documentation is {url_of(listener, guard)}/docs")

@@ -14,6 +14,7 @@ from midstream_server.record import RecordedRun
 from midstream_server.training import Step
 
 _JOURNAL_BYTES = 64 * 2**20
+_REPLAY_SECONDS = 10.0
 
 Kept = Literal["paused", "stopped"]
 Say = Callable[[str], None]
@@ -23,13 +24,13 @@ class DurableRun:
     """A recorded run, its journal and its checkpoints; used by one thread at a time.
 
     A batch is on the disk before it is trained on. Now and then a checkpoint is written, and the journal cut
-    off behind the one before it: from either, replaying the journal leads to the same parameters.
+    off behind the one before it: from either, replaying the journal leads to the same parameters. That is
+    after a number of steps, earlier where the journal has grown large or its replay would take long.
 
     Args:
         recorded: the run at step 0, or restored from a checkpoint.
         journal: the batches that it has taken on; those behind the checkpoint are to be replayed.
-        checkpoint_every: steps after which a checkpoint is written, if the journal has not grown large
-            before.
+        checkpoint_every: steps after which a checkpoint is written at the latest.
     """
 
     def __init__(self, recorded: RecordedRun, journal: Journal, *, checkpoint_every: int) -> None:
@@ -49,6 +50,7 @@ class DurableRun:
         self._every = checkpoint_every
         self._checkpointed = step
         self._unsaved = 0
+        self._seconds = 0.0
         self._most_unsaved = _JOURNAL_BYTES
         self._emptied = False
 
@@ -124,7 +126,11 @@ class DurableRun:
         step = self.recorded.run.step
         if self.recorded.result is not None:
             self._empty_journal()
-        elif step - self._checkpointed >= self._every or self._unsaved >= self._most_unsaved:
+        elif (
+            step - self._checkpointed >= self._every
+            or self._unsaved >= self._most_unsaved
+            or self._seconds >= _REPLAY_SECONDS
+        ):
             self.checkpoint()
 
     def checkpoint(self) -> Path:
@@ -137,7 +143,7 @@ class DurableRun:
         self._most_unsaved = max(_JOURNAL_BYTES, 2 * path.stat().st_size)
         older, self._checkpointed = self._checkpointed, self.recorded.run.step
         self.journal.trim(older)
-        self.kept_from, self._unsaved = older, 0
+        self.kept_from, self._unsaved, self._seconds = older, 0, 0.0
         faults.reached("trimmed")
         return path
 
@@ -158,6 +164,7 @@ class DurableRun:
             self.journal.drop(entry.seq)
             raise
         faults.reached("trained")
+        self._seconds += step.seconds
         self.journal.answered(entry.seq, step.loss)
         self.answers[entry.seq] = (entry.content, step.loss)
         return step

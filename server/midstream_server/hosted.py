@@ -48,8 +48,8 @@ class HostedRun:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"run-{name}")
         self._turn = asyncio.Lock()
         self.published = Published(name, self.run, self._in_worker)
-        self._replaying = False
-        self._replay_to = 0
+        self._replay_to = durable.length()
+        self._replaying = self._replay_to > self.version and not self.over
         self._trouble: str | None = None
         self._arrivals: deque[float] = deque(maxlen=50)
 
@@ -140,22 +140,20 @@ class HostedRun:
 
     def begin(self) -> None:
         """Replay what the journal holds beyond the checkpoint; called once, when the event loop runs."""
-        self._replay_to = self.durable.length()
-        left = self._replay_to - self.version
-        if self.over or left <= 0:
+        if not self._replaying:
             if self.version:
                 self._follow_up()
             return
+        left = self._replay_to - self.version
         self.say(f"run {self.name!r} goes on from step {self.version}: {left} batches of its journal first")
-        self._replaying = True
         replayed = asyncio.ensure_future(
             self._in_worker(lambda: self.durable.replay(self._say_of_run, self.published.publish))
         )
         replayed.add_done_callback(self._replayed)
 
     def _replayed(self, replayed: asyncio.Future[None]) -> None:
-        self._replaying = False
         error = replayed.exception()
+        self._replaying = isinstance(error, OSError)
         if isinstance(error, OSError):
             self._have_trouble(error, self.begin)
         elif error is not None:

@@ -32,8 +32,7 @@ class Settings:
         source: where data sets come from.
         allowed: folders, dotted paths and files that a specification may name.
         max_runs: how many runs one server holds.
-        checkpoint_every: steps after which a checkpoint is written, if a run's journal has not grown large
-            before.
+        checkpoint_every: steps after which a checkpoint is written at the latest.
         resume_anyway: whether a run goes on where versions, device or thread count differ.
         signature_key: the key that batches must be signed with; None takes them unsigned.
     """

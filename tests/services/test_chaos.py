@@ -43,5 +43,4 @@ def test_connections_may_break_and_files_be_damaged(tmp_path: Path, reference: P
     said = (tmp_path / "server.log").read_text()
     assert "checkpoint.safetensors does not hold what was written there" in said
     assert "checkpoint.safetensors.damaged" in said
-    assert "journal.sqlite is damaged" in said or "the journal is damaged from batch" in said
     compare(pipeline.run, reference)
