@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/midstream demo
 
 test: $(VENV)/.installed check
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -104,10 +104,10 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         "--download"
     ] * plan.download
     allow = [word for name in sorted(plan.allowed) for word in ("--allow", name)]
+    begun = plan.begun
     server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     server_url, proxy_url = url_of(server), url_of(proxy)
     with Services(plan.folder) as services:
-        begun = plan.begun
         if not begun:
             plan.write_scenario()
         keeping = ["--out", str(plan.out), "--resume", plan.name if begun else "none"]
