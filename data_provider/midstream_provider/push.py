@@ -13,6 +13,8 @@ from midstream.signature import signed
 from midstream.specification import Specification
 from midstream.wire import encode_batch
 
+_SENT_ELSEWHERE = 10  # times without a batch taken, after which whoever answers does not know what it wants
+
 Say = Callable[[str], None]
 
 
@@ -89,17 +91,20 @@ def push(
         RunEndedError: the run was stopped, failed, or refused a batch.
         midstream.client.ServerGoneError: nobody answered for as long as the client waits.
     """
-    name, seq = status["name"], status["step"]
+    name, seq, sent_elsewhere = status["name"], status["step"], 0
     while seq < status["total_steps"]:
         faults.reached("sending")
         try:
             answer = client.put_batch(name, seq, encode_batch(signed(batches.batch(seq), run=name, key=key)))
         except Problem as problem:
             next_seq = problem.more.get("next_seq")
-            if problem.status == 409 and isinstance(next_seq, int) and next_seq != seq:
-                seq = next_seq  # an answer was lost on the way, or what the server had of its batches
+            elsewhere = problem.status == 409 and isinstance(next_seq, int) and next_seq != seq
+            if elsewhere and sent_elsewhere < _SENT_ELSEWHERE:
+                # An answer was lost on the way, or what the server had of its batches.
+                seq, sent_elsewhere = next_seq, sent_elsewhere + 1
                 continue
             raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem
         faults.reached("acknowledged")
         acknowledged(answer)
+        sent_elsewhere = 0
         seq = answer["next_seq"]

@@ -1,0 +1,62 @@
+"""A provider that is sent from one batch to another."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from midstream.batches import BatchSource
+from midstream.client import Client
+from midstream.specification import Specification
+from midstream_provider.push import RunEndedError, push
+from services import tiny
+from services.loopback import served
+from services.tiny import SPECIFICATION, STEPS
+
+
+class Answers:
+    """A server that takes batches, and can be made to want another one than it is sent."""
+
+    def __init__(self, wanted: dict[int, list[int]]) -> None:
+        self.wanted = wanted
+        self.taken: list[int] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        more = True
+        while more:
+            more = (await receive()).get("more_body", False)
+        seq = int(scope["path"].rpartition("/")[2])
+        if self.wanted.get(seq):
+            status, body = 409, b'{"title": "T", "detail": "D", "next_seq": %d}' % self.wanted[seq].pop(0)
+        else:
+            self.taken.append(seq)
+            status, body = 200, b'{"seq": %d, "next_seq": %d, "loss": 1.0}' % (seq, seq + 1)
+        kind = b"application/json" if status == 200 else b"application/problem+json"
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": body})
+
+
+@contextmanager
+def pushing(wanted: dict[int, list[int]]) -> Iterator[Answers]:
+    answers = Answers(wanted)
+    batches = BatchSource(Specification.model_validate(SPECIFICATION), tiny.split().train)
+    with served(answers) as url:
+        client = Client(url)
+        try:
+            push(client, {"name": "tiny", "step": 0, "total_steps": STEPS}, batches, lambda _: None)
+            yield answers
+        finally:
+            client.close()
+
+
+def test_it_goes_where_the_server_wants_to_go_on() -> None:
+    with pushing({1: [3], 4: [2]}) as answers:
+        assert answers.taken == [0, 3, 2, 3, 4, 5]
+
+
+def test_it_gives_up_on_a_server_that_never_takes_one() -> None:
+    with pytest.raises(RunEndedError, match="refused batch"), pushing({1: [2] * 50, 2: [1] * 50}):
+        pass
