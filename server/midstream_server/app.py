@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from midstream_server import openapi, problems, routes_game, routes_history, routes_runs
+from midstream_server import openapi, problems, routes_game, routes_history, routes_page, routes_runs
 from midstream_server.registry import Registry
 from midstream_server.small_bodies import SmallBodies
 
@@ -45,18 +45,21 @@ def make_app(registry: Registry) -> FastAPI:
         version=version("midstream"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.add_middleware(SmallBodies)
     app.state.registry = registry
     problems.install(app)
-    for router in (routes_runs.router, routes_game.router, routes_history.router):
+    for router in (routes_runs.router, routes_game.router, routes_history.router, routes_page.router):
         app.include_router(router)
+    app.mount("/page", routes_page.PageFiles())
     return app
 
 
 def wake(registry: Registry) -> None:
     """Let every long poll and event stream end, and take no more batches."""
+    registry.closing = True
     for run in registry.runs.values():
         run.closing = True
         run.changed.notify()

@@ -1,12 +1,18 @@
-"""A run, live, as server-sent events."""
+"""A run, or all of them, live, as server-sent events."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from midstream_server.hosted import HostedRun
-from midstream_server.messages import Message, Record, Status
+from midstream_server.messages import Message, Record, RunRecord, Status
+from midstream_server.registry import Registry
 from midstream_server.status import describe
 
 KEEP_ALIVE = 10.0
+
+TOGETHER = 0.2
+"""Seconds over which the events of all runs are gathered: what people watch need not come one by one."""
 
 
 async def events(run: HostedRun, after: int = 0) -> AsyncIterator[str]:
@@ -29,6 +35,34 @@ async def events(run: HostedRun, after: int = 0) -> AsyncIterator[str]:
             return
         if not await run.changed.wait(KEEP_ALIVE, since=now):
             yield ": nothing new\n\n"
+
+
+async def events_of_all(registry: Registry) -> AsyncIterator[str]:
+    """Tell the steps that any run takes from now on, and each run's status when it is another.
+
+    A comment opens the stream: whoever reads a run's metrics after it misses no step.
+    """
+    sent = {name: len(run.recorded.records) for name, run in registry.runs.items()}
+    told: dict[str, dict[str, Any]] = {}
+    quiet = 0.0
+    yield ": from here on\n\n"
+    while not registry.closing:
+        text = ""
+        for name, run in list(registry.runs.items()):
+            records = run.recorded.records[sent.get(name, 0) :]
+            sent[name] = sent.get(name, 0) + len(records)
+            text += "".join(
+                _event("step", RunRecord.model_validate({"run": name, **record})) for record in records
+            )
+            if (status := describe(run)) != told.get(name):
+                told[name] = status
+                text += _event("status", Status.model_validate(status))
+        quiet = 0.0 if text else quiet + TOGETHER
+        if quiet >= KEEP_ALIVE:
+            text, quiet = ": nothing new\n\n", 0.0
+        if text:
+            yield text
+        await asyncio.sleep(TOGETHER)
 
 
 def _event(kind: str, data: Message, number: int | None = None) -> str:

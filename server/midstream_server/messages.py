@@ -189,12 +189,18 @@ class Record(Message):
     evasion_rate: float | None = Field(description=EVASION)
 
 
+class RunRecord(Record):
+    """One step, and whose it is."""
+
+    run: str
+
+
 COLUMNS = tuple(Record.model_fields)
 """The names of a record's fields, in order."""
 
 
 class Metrics(Message):
-    """A run's history, one record a step."""
+    """A run's history: one record a step, or those that were asked for."""
 
     run: str
     records: list[Record]

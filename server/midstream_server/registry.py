@@ -55,6 +55,7 @@ class Registry:
         self.say = say
         self.runs: dict[str, HostedRun] = {}
         self.loading: str | None = None
+        self.closing = False
 
     def create(self, specification: Specification) -> HostedRun:
         """Load the data, build the model, make the folder; the run then waits for its first batch.

@@ -1,5 +1,7 @@
 """What happened so far: metrics, live events, pictures, and counters for Prometheus."""
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -8,7 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 
 from midstream.problem import Problem
 from midstream.runfolder import as_csv
-from midstream_server.events import events
+from midstream_server.downsampling import FEWEST, thinned
+from midstream_server.events import events, events_of_all
 from midstream_server.messages import COLUMNS, Metrics
 from midstream_server.problems import documented
 from midstream_server.routes_game import Seq
@@ -17,6 +20,7 @@ from midstream_server.status import describe
 
 router = APIRouter(tags=["history"])
 
+_POINTS = "At most so many records beside the evaluated ones; peaks and troughs of loss and correction stay."
 _Format = Annotated[str | None, Query(pattern="^(json|csv)$", description="json or csv, over Accept.")]
 
 _CSV: dict[int | str, dict[str, Any]] = {
@@ -36,10 +40,22 @@ _EVENT = {
     },
     "required": ["event", "data"],
 }
+_EVENT_OF_ALL = _EVENT | {
+    "properties": {
+        "event": {"type": "string", "enum": ["step", "status"]},
+        "data": {"type": "string", "description": "A Record with its `run`, or a Status, as JSON."},
+    }
+}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events",
         "content": {"text/event-stream": {"schema": _EVENT}},
+    }
+}
+_EVENTS_OF_ALL: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events",
+        "content": {"text/event-stream": {"schema": _EVENT_OF_ALL}},
     }
 }
 _TEXT: dict[int | str, dict[str, Any]] = {
@@ -57,11 +73,14 @@ async def metrics(
     run: str,
     request: Request,
     after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
+    points: Annotated[int | None, Query(ge=FEWEST, description=_POINTS)] = None,
     format: _Format = None,  # noqa: A002
     accept: Annotated[str | None, Header()] = None,
 ) -> Any:
-    """Return one record a step, as JSON or CSV."""
-    records = run_of(request, run).recorded.records[after:]
+    """Return one record a step, or fewer where `points` asks for a history that can be drawn."""
+    records: Sequence[Mapping[str, Any]] = run_of(request, run).recorded.records[after:]
+    if points is not None:
+        records = await asyncio.to_thread(thinned, records, points)
     if format == "csv" or (format is None and (accept or "").startswith("text/csv")):
         return Response(as_csv(records, COLUMNS), media_type="text/csv")
     return {"run": run, "records": records}
@@ -80,8 +99,21 @@ async def stream_events(
 
     A client that reconnects with `Last-Event-ID` misses nothing. The stream ends with the run.
     """
+    return _stream(events(run_of(request, run), last_event_id or 0))
+
+
+@router.get("/v1/events", summary="All runs, live", response_class=Response, responses=_EVENTS_OF_ALL)
+async def stream_events_of_all(request: Request) -> Response:
+    """Stream the steps that any run takes from now on, and each run's status when it is another.
+
+    One connection for a page, since browsers open six to a server at most. The stream ends with the server.
+    """
+    return _stream(events_of_all(registry_of(request)))
+
+
+def _stream(told: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(
-        events(run_of(request, run), last_event_id or 0),
+        told,
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )

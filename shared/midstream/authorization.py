@@ -4,8 +4,11 @@ from midstream.asgi import App, Receive, Scope, Send, send_problem
 from midstream.problem import Problem
 from midstream.tokens import Role, Tokens, may
 
-OPEN = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
-"""What anyone may ask for: whether the service lives, and how it is spoken to."""
+OPEN = frozenset({"/health/live", "/health/ready", "/", "/docs", "/openapi.json"})
+"""What anyone may ask for: whether the service lives, how it is spoken to, its pages without data."""
+
+PAGE_FILES = "/page/"
+"""Anyone may ask for what lies below: the scripts and styles of the pages."""
 
 ROLE = "midstream.role"
 """Where an application finds the role of who asks, in the request's scope."""
@@ -27,7 +30,7 @@ class Authorization:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 401 or 403 without reading its body."""
-        if scope["type"] == "lifespan" or (scope["method"] == "GET" and scope["path"] in OPEN):
+        if scope["type"] == "lifespan" or _is_open(scope):
             await self._app(scope, receive, send)
             return
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -54,6 +57,11 @@ class Authorization:
             await send_problem(send, problem, {"WWW-Authenticate": challenge})
         else:
             await self._app({**scope, ROLE: role}, receive, send)
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "GET" and (path in OPEN or path.startswith(PAGE_FILES))
 
 
 def _needed(method: str) -> Role:

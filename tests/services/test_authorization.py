@@ -1,5 +1,6 @@
 """Tokens at the door of real services: who gets in, who does not, and what is never said."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,13 +53,16 @@ def guarded(registry: Registry) -> Iterator[str]:
 def test_a_stranger_gets_nothing_but_signs_of_life(guarded: str, stranger: str, registry: Registry) -> None:
     with httpx.Client(base_url=guarded, trust_env=False, timeout=60) as asking:
         headers = STRANGERS[stranger]
-        for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
+        for path in ("/health/live", "/health/ready", "/", "/docs", "/page/dashboard.js", "/openapi.json"):
             assert asking.get(path, headers=headers).status_code == 200
         for method, path in [
             ("GET", "/v1/runs"),
             ("GET", "/metrics"),
             ("GET", "/health/live/../../v1/runs"),
             ("GET", "/health/live/"),
+            ("GET", "/v1/events"),
+            ("GET", "/page"),
+            ("POST", "/page/dashboard.js"),
             ("POST", "/health/live"),
             ("POST", "/v1/runs"),
             ("PUT", "/v1/runs/tiny/batches/0"),
@@ -70,6 +74,17 @@ def test_a_stranger_gets_nothing_but_signs_of_life(guarded: str, stranger: str, 
             assert "--token-file" in detail
             assert not any(token in answer.text for token in (*TOKENS.values(), "guessed"))
     assert registry.runs == {}
+
+
+@pytest.mark.parametrize("path", [b"/page/../v1/runs", b"/page/%2e%2e/v1/runs", b"/page/..%2fv1/runs"])
+@pytest.mark.parametrize("above", [b"", b"/../..", b"//etc/passwd"])
+def test_the_pages_files_are_no_way_round_the_door(guarded: str, path: bytes, above: bytes) -> None:
+    host, port = guarded.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"GET %s%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (path, above))
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split()[1] == b"404"
+    assert b'"runs"' not in answer
 
 
 def test_two_tokens_in_one_request_are_none(guarded: str) -> None:

@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from midstream.specification import Specification
+from midstream_server.app import make_app, wake
 from midstream_server.events import events
+from midstream_server.registry import Registry
 from services import tiny
+from services.loopback import client_of
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem
 
 EVENTS = {"Content-Type": "text/event-stream"}
@@ -134,3 +137,55 @@ def test_a_last_event_that_cannot_be_is_422(run: TinyRun, last: str) -> None:
 
 def test_an_unknown_run_has_no_events(run: TinyRun) -> None:
     problem(run.client.get("/v1/runs/tony/events"), 404)
+
+
+def test_all_runs_are_told_over_one_stream_from_now_on(registry: Registry) -> None:
+    with client_of(make_app(registry)) as client:
+        run = TinyRun(client)
+        run.play(0, 2)
+        run.until_recorded(2)
+        with client.stream("GET", "/v1/events") as response:
+            stream = received(response)
+            first = next(stream)
+            assert (first.kind, first.data["name"], first.data["step"]) == ("status", "tiny", 2)
+            other = TinyRun(client, name="other")
+            run.play(2)
+            run.until("finished")
+            other.play(0, 1)
+            other.until_recorded(1)
+            found: list[Received] = []
+            while not {("tiny", 6), ("other", 1)} <= {
+                (event.data["run"], event.data["step"]) for event in found if event.kind == "step"
+            }:
+                found.append(next(stream))
+            wake(registry)
+            found += list(stream)
+    of_tiny = [event for event in found if event.data.get("run", event.data.get("name")) == "tiny"]
+    assert steps(of_tiny) == [3, 4, 5, 6]
+    assert states(of_tiny)[-1] == "finished"
+    records = [{"run": "tiny", **record} for record in registry.find("tiny").recorded.records[2:]]
+    assert [event.data for event in of_tiny if event.kind == "step"] == records
+    assert steps([event for event in found if event not in of_tiny]) == [1]
+
+
+def test_a_status_is_told_again_only_when_it_is_another(registry: Registry) -> None:
+    with client_of(make_app(registry)) as client:
+        run = TinyRun(client)
+        with client.stream("GET", "/v1/events") as response:
+            stream = received(response)
+            assert next(stream).data["state"] == "waiting"
+            run.post("/pause")
+            assert next(stream).data["state"] == "paused"
+            wake(registry)
+            assert list(stream) == []
+
+
+def test_an_idle_stream_of_all_runs_is_kept_alive(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midstream_server.events.KEEP_ALIVE", 0.05)
+    with client_of(make_app(registry)) as client, client.stream("GET", "/v1/events") as response:
+        comments = (line for line in response.iter_lines() if line.startswith(":"))
+        assert next(comments) == ": from here on"
+        assert next(comments) == next(comments) == ": nothing new"
+        wake(registry)

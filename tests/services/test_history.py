@@ -44,6 +44,24 @@ def test_the_history_as_csv(run: TinyRun) -> None:
     problem(run.get("/metrics", params={"after": -1}), 422)
 
 
+def test_a_thinned_history_keeps_what_was_evaluated(server: httpx.Client) -> None:
+    run = TinyRun(server, epochs=20, evaluate_every=7)
+    run.play(0, 60)
+    records = run.until_recorded(60)
+    thinned = run.get("/metrics", params={"points": 10}).json()["records"]
+    evaluated = [record for record in records if record["test_accuracy"] is not None]
+    assert [record for record in thinned if record["test_accuracy"] is not None] == evaluated
+    assert [record for record in records if record in thinned] == thinned
+    assert len(thinned) <= 10 + len(evaluated) < len(records)
+    assert (thinned[0], thinned[-1]) == (records[0], records[-1])
+    losses, kept = ([record["loss"] for record in some] for some in (records, thinned))
+    assert (min(kept), max(kept)) == (min(losses), max(losses))
+    assert run.get("/metrics", params={"points": 60}).json()["records"] == records
+    later = run.get("/metrics", params={"after": 30, "points": 10, "format": "csv"}).text
+    assert next(csv.DictReader(io.StringIO(later)))["step"] == "31"
+    problem(run.get("/metrics", params={"points": 9}), 422)
+
+
 def test_a_finished_run_has_a_result(run: TinyRun, tmp_path: Path) -> None:
     run.play(0)
     status = run.until("finished")

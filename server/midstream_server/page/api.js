@@ -1,0 +1,33 @@
+// Asking the server, with the token that this tab was given.
+
+const KEY = "midstream token";
+
+/** What the server refused, and why: `message` is the problem's sentence. */
+export class Refused extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(KEY, token);
+}
+
+/** Return the response; throw Refused where it is no success, and TypeError where no server answers. */
+export async function ask(path, { method = "GET", signal } = {}) {
+  const token = sessionStorage.getItem(KEY);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const response = await fetch(path, { method, signal, headers, cache: "no-store" });
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new Refused(response.status, problem.detail ?? `${response.status} ${response.statusText}`);
+}
+
+export async function askJson(path, options) {
+  return (await ask(path, options)).json();
+}
+
+export function runPath(name, rest = "") {
+  return `v1/runs/${encodeURIComponent(name)}${rest}`;
+}

@@ -1,0 +1,113 @@
+// A card for each run: its state and what it waits for, its numbers, and the operator's buttons.
+
+import { swatch } from "./colours.js";
+import { decimal, duration, percent, rate } from "./numbers.js";
+
+const PATIENCE = 2000; // what is waited for no longer than this is no news
+const OVER = ["finished", "stopped", "failed"];
+
+const NUMBERS = [
+  ["Test accuracy", ({ status }) => percent(status.test_accuracy)],
+  ["Test loss", ({ status }) => decimal(status.test_loss)],
+  ["Validation accuracy", ({ status }) => percent(status.validation_accuracy)],
+  ["Validation loss", ({ status }) => decimal(status.validation_loss)],
+  ["Training loss", ({ status }) => decimal(status.loss)],
+  ["Budget used", (run) => percent(shareOfBudget(run.history.records.at(-1), run.status))],
+  ["Steps a second", (run) => (moves(run) ? rate(run.status.steps_per_second) : "–")],
+  ["Examples a second", (run) => (moves(run) ? rate(examplesPerSecond(run.status)) : "–")],
+  ["Time left", (run) => (moves(run) ? duration(run.status.seconds_left) : "–")],
+];
+
+const BUTTONS = [
+  ["pause", "Pause", (state) => state === "waiting" || state === "running"],
+  ["resume", "Resume", (state) => state === "paused"],
+  ["checkpoint", "Checkpoint", (state) => !OVER.includes(state)],
+  ["stop", "Stop…", (state) => !OVER.includes(state)],
+];
+
+/** Return how far the defender moved the inputs of a step on average, as a share of ε; null without one. */
+export function shareOfBudget(record, status) {
+  const epsilon = status.specification.epsilon;
+  return record && epsilon > 0 ? record.correction / epsilon : null;
+}
+
+/** Return what a run waits for, for how long, or why it is over; "" while it works. */
+export function situation(run) {
+  const { state, reason, waiting_for: waits } = run.status;
+  if (OVER.includes(state)) return reason ?? "";
+  const since = Date.now() - run.waitsSince;
+  return waits && since > PATIENCE ? `waits for ${waits}, ${duration(since / 1000)} so far` : "";
+}
+
+function moves(run) {
+  return run.status.state === "running" && situation(run) === "";
+}
+
+function examplesPerSecond({ steps_per_second: steps, train_size: size, steps_per_epoch: parts }) {
+  return steps === null ? null : (steps * size) / parts;
+}
+
+/** Make a run's card; `act(name, action)` and `choose(name, shown)` are what its controls do. */
+export function makeCard(name, number, { act, choose }) {
+  const card = element("article", { className: "card" });
+  const id = `run-${number}-name`;
+  card.dataset.run = name;
+  card.setAttribute("aria-labelledby", id);
+  const shown = element("input", { type: "checkbox", checked: true });
+  shown.addEventListener("change", () => choose(name, shown.checked));
+  const label = element("label", { title: "Show its curves and pictures" });
+  label.append(shown, swatch(number), element("span", { id, textContent: name }));
+  const heading = element("h3");
+  const state = element("span", { className: "state" });
+  heading.append(label, state);
+  const progress = element("progress", { ariaLabel: `Steps of ${name}` });
+  const steps = element("p", { className: "steps" });
+  const waits = element("p", { className: "waits" });
+  const about = element("p", { className: "about" });
+  const list = element("dl");
+  const values = NUMBERS.map(([term]) => {
+    const value = element("dd");
+    const pair = element("div");
+    pair.append(element("dt", { textContent: term }), value);
+    list.append(pair);
+    return value;
+  });
+  const buttons = element("p", { className: "buttons" });
+  const controls = BUTTONS.map(([action, text]) => {
+    const button = element("button", { type: "button", textContent: text, ariaLabel: `${text} ${name}` });
+    button.dataset.action = action;
+    button.addEventListener("click", () => {
+      if (button.ariaDisabled !== "true") act(name, action);
+    });
+    buttons.append(button);
+    return button;
+  });
+  card.append(heading, progress, steps, waits, list, about, buttons);
+  return { card, state, progress, steps, waits, about, values, controls };
+}
+
+/** Write a run's state into its card; `steers` says whether whoever looks on may use its buttons. */
+export function fillCard(parts, run, steers) {
+  const { status } = run;
+  parts.card.dataset.state = status.state;
+  write(parts.state, status.state);
+  parts.progress.max = status.total_steps;
+  parts.progress.value = status.step;
+  write(parts.steps, `step ${status.step} of ${status.total_steps}, epoch ${status.epoch}`);
+  write(parts.waits, situation(run));
+  const { dataset, defender, epsilon, norm, seed } = status.specification;
+  write(parts.about, `${dataset} · defender ${defender} · ε ${epsilon} ${norm} · seed ${seed}`);
+  NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
+  // Not `disabled`: a button that was just pressed keeps the keyboard's focus.
+  BUTTONS.forEach(([, , usable], place) => {
+    parts.controls[place].ariaDisabled = String(!steers || !usable(status.state));
+  });
+}
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function element(name, properties = {}) {
+  return Object.assign(document.createElement(name), properties);
+}

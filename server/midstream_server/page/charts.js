@@ -1,0 +1,166 @@
+// The curves: one chart a quantity, in each a line a run. What is drawn can be read back, see `drawn`.
+
+import uPlot from "./vendor/uPlot.esm.js";
+import { shareOfBudget } from "./cards.js";
+import { colour, dashes, ink } from "./colours.js";
+import { decimal, percent } from "./numbers.js";
+
+const UNIT = [0, 1];
+const CHARTS = [
+  { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT },
+  { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT },
+  { key: "correction", title: "Defender's moves, share of its budget", text: percent, of: shareOfBudget },
+  { key: "test_loss", title: "Test loss, nats an example", text: decimal },
+  { key: "validation_loss", title: "Validation loss, nats an example", text: decimal },
+  { key: "loss", title: "Training loss, nats an example", text: decimal },
+];
+const HEIGHT = 220;
+
+export class Charts {
+  #charts;
+  #reading;
+  #lines = "";
+
+  constructor(place, reading) {
+    this.#reading = reading;
+    this.#charts = CHARTS.map((chart) => ({ ...chart, ...frame(place, chart) }));
+    const fit = new ResizeObserver(() => this.#fit());
+    fit.observe(place);
+    for (const chart of this.#charts) {
+      chart.box.addEventListener("keydown", (event) => this.#point(chart, event));
+    }
+  }
+
+  /** Draw the runs: `[{name, number, run}]`, in order. */
+  draw(shown) {
+    const lines = JSON.stringify(shown.map(({ name, number }) => [name, number]));
+    const anew = lines !== this.#lines;
+    this.#lines = lines;
+    for (const chart of this.#charts) {
+      const data = dataOf(chart, shown);
+      if (anew || !chart.plot) {
+        chart.plot?.destroy();
+        chart.plot = new uPlot(options(chart, shown), data, chart.box);
+      } else {
+        const close = zoomed(chart.plot);
+        chart.plot.setData(data, !close);
+        if (close) chart.plot.redraw();
+      }
+      chart.names = shown.map(({ name }) => name);
+      chart.box.ariaLabel = describe(chart, chart.names, data);
+    }
+  }
+
+  /** Draw all anew with the next data: the colours are others now. */
+  forget() {
+    this.#lines = "";
+  }
+
+  /** Return what is drawn, `{chart: {run: {steps, values}}}`. */
+  drawn() {
+    return Object.fromEntries(this.#charts.map((chart) => [chart.key, pointsOf(chart)]));
+  }
+
+  #fit() {
+    for (const { plot, box } of this.#charts) plot?.setSize({ width: box.clientWidth, height: HEIGHT });
+  }
+
+  #point(chart, event) {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!way || !chart.plot) return;
+    event.preventDefault();
+    const { plot, names, text } = chart;
+    const steps = plot.data[0];
+    if (steps.length === 0) return;
+    const stride = Math.max(1, Math.round(steps.length / 40));
+    const from = plot.cursor.idx ?? (way > 0 ? -stride : steps.length - 1 + stride);
+    const at = Math.min(Math.max(from + way * stride, 0), steps.length - 1);
+    plot.setCursor({ left: plot.valToPos(steps[at], "x"), top: plot.over.clientHeight / 2 });
+    const values = names.map((name, line) => `${name} ${text(nearest(plot.data[line + 1], at))}`);
+    this.#reading.textContent = `${chart.title}, step ${steps[at]}: ${values.join(", ")}`;
+  }
+}
+
+function frame(place, { key, title }) {
+  const figure = document.createElement("figure");
+  const caption = document.createElement("figcaption");
+  caption.textContent = title;
+  const box = document.createElement("div");
+  box.className = "chart";
+  box.dataset.chart = key;
+  box.tabIndex = 0;
+  box.setAttribute("role", "img");
+  figure.append(caption, box);
+  place.append(figure);
+  return { box };
+}
+
+function dataOf({ key, of }, shown) {
+  const tables = shown.map(({ run }) => {
+    const value = of ? (record) => of(record, run.status) : (record) => record[key];
+    const records = run.history.records.filter((record) => value(record) !== null);
+    return [records.map((record) => record.step), records.map(value)];
+  });
+  return tables.length ? uPlot.join(tables) : [[]];
+}
+
+function options({ range, text, box }, shown) {
+  const axis = { stroke: ink("muted"), grid: { stroke: ink("line"), width: 1 }, ticks: { show: false } };
+  return {
+    width: box.clientWidth,
+    height: HEIGHT,
+    scales: { x: { time: false }, y: { range: range ?? fromZero } },
+    axes: [
+      { ...axis, size: 32 },
+      { ...axis, size: 56, values: (_, ticks) => ticks.map(text === percent ? whole : String) },
+    ],
+    cursor: { sync: { key: "steps" }, drag: { x: true, y: false } },
+    series: [
+      { label: "step", value: (plot, step) => step ?? plot.data[0].at(-1) ?? "–" },
+      ...shown.map(({ name, number }) => ({
+        label: name,
+        stroke: colour(number),
+        width: 2,
+        dash: dashes(number),
+        spanGaps: true,
+        value: (plot, _, line, at) => text(nearest(plot.data[line], at ?? plot.data[0].length - 1)),
+      })),
+    ],
+  };
+}
+
+function zoomed({ data: [steps], scales: { x } }) {
+  return steps.length > 1 && (x.min > steps[0] || x.max < steps.at(-1));
+}
+
+function whole(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
+function fromZero(_, __, most) {
+  return most === null ? UNIT : [0, most > 0 ? most * 1.05 : 1];
+}
+
+/** Return a line's value at a place, or the one before it: not every run has one at every step. */
+function nearest(values, place) {
+  for (let at = place; at >= 0; at -= 1) {
+    if (values[at] !== null && values[at] !== undefined) return values[at];
+  }
+  return null;
+}
+
+function pointsOf({ plot, names }) {
+  const points = {};
+  names?.forEach((name, line) => {
+    const [steps, values] = [plot.data[0], plot.data[line + 1]];
+    const places = [...steps.keys()].filter((at) => values[at] !== null && values[at] !== undefined);
+    points[name] = { steps: places.map((at) => steps[at]), values: places.map((at) => values[at]) };
+  });
+  return points;
+}
+
+function describe({ title, text }, names, [steps, ...lines]) {
+  const ends = names.map((name, line) => `${name} ${text(nearest(lines[line], steps.length - 1))}`);
+  const until = steps.length ? ` up to step ${steps.at(-1)}` : "";
+  return `${title} over the steps${until}. Last values: ${ends.join(", ") || "none yet"}.`;
+}

@@ -1,0 +1,135 @@
+// The dashboard: what the server tells, drawn at most once a frame.
+
+import { askJson, keepToken, runPath } from "./api.js";
+import { fillCard, makeCard } from "./cards.js";
+import { Charts } from "./charts.js";
+import { follow } from "./live.js";
+import { Pictures } from "./pictures.js";
+
+const at = (id) => document.getElementById(id);
+const runs = new Map(); // what `follow` knows
+const cards = new Map(); // by name, too
+const hidden = new Set(); // runs whose curves and pictures are not wanted
+const charts = new Charts(at("charts"), at("reading"));
+const pictures = new Pictures(at("pictures"), at("epoch"), at("epoch-shown"));
+let role = null;
+let away = new Date(); // since when there has been no connection; null while there is one
+let numbers = 0; // runs seen so far: each keeps its colour
+let drawing = false;
+
+function draw() {
+  drawing = false;
+  for (const [name, { card }] of cards) {
+    if (!runs.has(name)) {
+      cards.delete(name);
+      card.remove();
+    }
+  }
+  for (const name of runs.keys()) if (!cards.has(name)) addCard(name);
+  fillCards();
+  at("no-runs").hidden = runs.size > 0 || away;
+  const shown = [...runs]
+    .filter(([name]) => !hidden.has(name))
+    .map(([name, run]) => ({ name, run, number: cards.get(name).number }));
+  charts.draw(shown);
+  pictures.show(shown);
+  at("pictures-section").hidden = !shown.some(({ run }) => run.status.samples.length > 0);
+}
+
+function fillCards() {
+  const steers = role === "operator" && !away;
+  for (const [name, card] of cards) if (runs.has(name)) fillCard(card, runs.get(name), steers);
+}
+
+function changed() {
+  if (!drawing) requestAnimationFrame(draw);
+  drawing = true;
+}
+
+function addCard(name) {
+  const number = numbers;
+  numbers += 1;
+  const card = makeCard(name, number, { act, choose });
+  cards.set(name, { ...card, number });
+  at("runs").append(card.card);
+}
+
+function choose(name, wanted) {
+  if (wanted) hidden.delete(name);
+  else hidden.add(name);
+  changed();
+}
+
+async function act(name, action) {
+  if (action === "stop" && !(await sureToStop(name))) return;
+  try {
+    const answer = await askOf(name, action);
+    const done = { pause: "is paused", resume: "goes on", stop: "is stopped" }[action];
+    say(done ? `${name} ${done}.` : `Checkpoint of ${name} at step ${answer.step}: ${answer.file}`);
+  } catch (error) {
+    say(`${name}: ${error.message}`);
+  }
+}
+
+function askOf(name, action) {
+  return askJson(runPath(name, `/${action}`), { method: "POST" });
+}
+
+function say(text) {
+  at("message").textContent = text;
+}
+
+async function sureToStop(name) {
+  at("stop-name").textContent = name;
+  return (await answerOf(at("stop-dialog"))) === "stop";
+}
+
+function answerOf(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => done(dialog.returnValue), { once: true });
+  });
+}
+
+async function askForToken(why) {
+  at("token-problem").textContent = why;
+  if ((await answerOf(at("token-dialog"))) !== "use") return false;
+  keepToken(at("token").value.trim());
+  at("token").value = "";
+  return true;
+}
+
+async function needToken(why) {
+  if (at("token-dialog").open || !(await askForToken(why))) await new Promise(() => {}); // the button starts anew
+}
+
+async function connected(error) {
+  away = error === null ? null : (away ?? new Date());
+  document.body.dataset.connection = away ? "away" : "live";
+  if (error?.status === 401) {
+    at("connection").textContent = "Waits for a token";
+  } else if (away) {
+    at("connection").textContent = `The server is away since ${away.toLocaleTimeString()}: waits for it to come \
+back. Runs then go on by themselves.`;
+  } else {
+    at("connection").textContent = "Live";
+    pictures.forget();
+    role = (await askJson("v1/role").catch(() => null))?.role ?? null;
+    at("role").textContent = role === "operator" ? "" : `${role}: steering takes the operator's token`;
+  }
+  changed();
+}
+
+at("show-token").addEventListener("click", async () => {
+  if (await askForToken("")) location.reload();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  charts.forget();
+  changed();
+});
+setInterval(fillCards, 1000); // what is waited for, and for how long
+follow(runs, { changed, connected, needToken });
+
+// What the charts show, for whoever wants the numbers: `midstream.drawn().test_accuracy.RUN.values`.
+globalThis.midstream = { drawn: () => charts.drawn() };

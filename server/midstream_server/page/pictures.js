@@ -1,0 +1,98 @@
+// The sampled pictures of each run, side by side: the newest, or those of the batch that was chosen.
+
+import { ask, runPath } from "./api.js";
+
+export class Pictures {
+  #place;
+  #slider;
+  #output;
+  #figures = new Map(); // by the run's name: {figure, image, caption, seq}
+  #newest = true;
+  #known = [];
+  #shown = [];
+
+  constructor(place, slider, output) {
+    this.#place = place;
+    this.#slider = slider;
+    this.#output = output;
+    slider.addEventListener("input", () => {
+      this.#newest = slider.valueAsNumber === this.#known.length - 1;
+      this.show(this.#shown);
+    });
+  }
+
+  /** Show the pictures of runs: `[{name, run}]`. */
+  show(shown) {
+    this.#shown = shown;
+    this.#known = [...new Set(shown.flatMap(({ run }) => run.status.samples))].sort((a, b) => a - b);
+    const last = Math.max(this.#known.length - 1, 0);
+    this.#slider.max = last;
+    if (this.#newest) this.#slider.value = last;
+    const chosen = this.#known[this.#slider.valueAsNumber];
+    const text = chosen === undefined ? "no pictures yet" : `${chosen}${this.#newest ? ", the newest" : ""}`;
+    if (this.#output.value !== text) this.#output.value = text;
+    this.#slider.ariaValueText = text;
+    this.#slider.disabled = last === 0;
+    const names = new Set(shown.map(({ name }) => name));
+    for (const [name, { figure }] of this.#figures) {
+      if (!names.has(name)) {
+        this.#figures.delete(name);
+        figure.remove();
+      }
+    }
+    for (const { name, run } of shown) this.#showOne(name, run.status, chosen);
+  }
+
+  /** Load what is shown again: after a break another server may answer. */
+  forget() {
+    for (const parts of this.#figures.values()) parts.seq = null;
+  }
+
+  #showOne(name, { samples, specification }, chosen) {
+    const seq = samples.findLast((sample) => sample <= chosen) ?? null;
+    const parts = this.#figures.get(name) ?? this.#add(name);
+    if (seq === null) {
+      parts.figure.hidden = true;
+    } else if (parts.seq !== seq && !parts.loading) {
+      this.#load(parts, name, seq, specification.defender);
+    }
+  }
+
+  #add(name) {
+    const figure = document.createElement("figure");
+    const image = document.createElement("img");
+    const caption = document.createElement("figcaption");
+    figure.hidden = true;
+    figure.append(caption, columns(), image);
+    this.#place.append(figure);
+    const parts = { figure, image, caption, seq: null, loading: false };
+    this.#figures.set(name, parts);
+    return parts;
+  }
+
+  async #load(parts, name, seq, defender) {
+    parts.loading = true;
+    parts.seq = seq;
+    try {
+      const picture = await (await ask(runPath(name, `/samples/${seq}`))).blob();
+      const old = parts.image.src;
+      parts.image.src = URL.createObjectURL(picture);
+      if (old) URL.revokeObjectURL(old);
+      parts.image.alt = `Examples of batch ${seq} of run ${name}, a row each: as the batch arrived, what the
+        defender ${defender} added, and what the model was trained on.`.replace(/\s+/g, " ");
+      parts.caption.textContent = `${name}, batch ${seq}`;
+      parts.figure.hidden = false;
+    } catch {
+      parts.seq = null; // it is asked for again with the next change
+    } finally {
+      parts.loading = false;
+    }
+  }
+}
+
+function columns() {
+  const heads = document.createElement("p");
+  heads.className = "columns";
+  for (const text of ["x′", "σ", "x″"]) heads.append(Object.assign(document.createElement("span"), { textContent: text }));
+  return heads;
+}
