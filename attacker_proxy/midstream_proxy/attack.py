@@ -137,10 +137,13 @@ class AttackedRun:
         device = self.settings.device
         seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
         view = self._view(seen)
+        away: BaseException | None = None
         try:
             attacked = move(self.settings.attacker, self.player, seen, view)
         except HostError as error:
-            raise error.__cause__ or error from None
+            away = error.__cause__ or error
+        if away is not None:
+            raise away
         return WireBatch(batch.seq, version, attacked.cpu(), batch.labels, view.reports)
 
     def _follow(self, version: int) -> None:

@@ -51,7 +51,9 @@ def distrust(error: BaseException, url: str) -> str | None:
         url: of the service.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:  # what is raised again can be its own cause
+        seen.append(cause)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"{url} does not prove to be {urlsplit(url).hostname}: {cause.verify_message}. Where its "

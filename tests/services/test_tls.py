@@ -9,7 +9,7 @@ import trustme
 
 from midstream.client import Client, UntrustedServerError
 from midstream.hosting import Guard
-from midstream.tls import trusting
+from midstream.tls import distrust, trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from services import tiny
@@ -141,3 +141,9 @@ def test_a_whole_game_over_tls_under_tokens(midstream: Midstream, ours: Authorit
             assert "all 2 batches" in providing.err
             assert "attacking run 'game'" in attacking.err
             assert serving.interrupt() == attacking.interrupt() == 0
+
+
+def test_errors_that_are_each_others_cause_are_looked_through() -> None:
+    one, other = ConnectionError("one"), ConnectionError("other")
+    one.__context__, other.__cause__ = other, one
+    assert distrust(one, "https://127.0.0.1:1") is None
