@@ -14,9 +14,11 @@ from midstream.hosting import OPEN, Guard, configuration, listen, url_of
 
 
 @contextmanager
-def served(app: Callable[..., Any], *, guard: Guard = OPEN, transparent: bool = False) -> Iterator[str]:
+def served(
+    app: Callable[..., Any], *, guard: Guard = OPEN, transparent: bool = False, port: int = 0
+) -> Iterator[str]:
     """Serve as the commands do until the context ends; give the base URL."""
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     url = url_of(listener, guard)
     server = uvicorn.Server(configuration(app, guard=guard, transparent=transparent))
     thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
