@@ -4,14 +4,17 @@ import fnmatch
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import yaml
@@ -109,7 +112,8 @@ def test_the_images_share_their_largest_layers() -> None:
 
 
 def test_a_change_of_the_sources_installs_no_requirement_again(dockerfile: Dockerfile) -> None:
-    copies = [number for number, (name, _) in enumerate(dockerfile.instructions) if name == "COPY"]
+    names = [name for name, _ in dockerfile.instructions]
+    copies = [number for number, name in enumerate(names) if name == "COPY"]
     assert dockerfile.instructions[copies[0]][1] == "pyproject.toml ./"
     installs = [
         arguments
@@ -117,6 +121,16 @@ def test_a_change_of_the_sources_installs_no_requirement_again(dockerfile: Docke
         if name == "RUN" and "pip" in arguments
     ]
     assert [("--no-deps" in arguments) for arguments in installs] == [True]
+    first = dockerfile.all("RUN")[0]
+    assert names.index("RUN") < copies[0], "and no change of pyproject.toml installs torch again"
+    wanted = [text for text in project()["dependencies"] if text.startswith("torch")]
+    assert shlex.split(first)[-1:] == wanted
+
+
+def project() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        found: dict[str, Any] = tomllib.load(file)["project"]
+    return found
 
 
 def test_what_it_copies_is_sent_and_nothing_else_is(dockerfile: Dockerfile, command: str) -> None:
