@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from midstream_server import openapi, problems, routes_game, routes_history, routes_page, routes_runs
+from midstream_server.other_sites import NoOtherSites
 from midstream_server.registry import Registry
 from midstream_server.small_bodies import SmallBodies
 
@@ -49,6 +50,7 @@ def make_app(registry: Registry) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(SmallBodies)
+    app.add_middleware(NoOtherSites)
     app.state.registry = registry
     problems.install(app)
     for router in (routes_runs.router, routes_game.router, routes_history.router, routes_page.router):

@@ -108,7 +108,7 @@ def command(
             say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
         if not registry.runs:
             say(f"waiting for {registry.waiting_for()}")
-        say(f"listening on {url_of(listener, guard)}, its documentation is {url_of(listener, guard)}/docs")
+        say(f"listening on {url_of(listener, guard)}, where a browser finds the dashboard, and /docs")
         serve(make_app(registry), listener, wake=lambda: wake(registry), guard=guard)
     say("stopped")
 

@@ -98,7 +98,7 @@ def test_steps_are_drawn_as_they_come_and_runs_can_be_hidden(browser: Browser, s
     TinyRun(site.client, name="other")
     seen.until("other", "waiting")
     seen.page.get_by_role("checkbox", name="tiny").uncheck()
-    seen.page.wait_for_function("!('tiny' in midstream.drawn().loss)")
+    seen.page.wait_for_function("() => !('tiny' in midstream.drawn().loss)")
     assert seen.shown() == {"other"}
     seen.page.get_by_role("checkbox", name="tiny").check()
     assert seen.drawn("tiny", STEPS) == points(site.client, "tiny")
@@ -248,6 +248,18 @@ def test_the_list_of_resources_shows_each(browser: Browser, site: Site) -> None:
     assert not seen.complaints
     assert {url for url in seen.asked if not url.startswith(site.url)} == set()
     seen.context.close()
+
+
+def test_a_page_of_another_site_steers_nothing(browser: Browser, site: Site, tmp_path: Path) -> None:
+    run = TinyRun(site.client)
+    with Site(tiny.registry(tmp_path / "other")) as other:
+        seen = Seen(browser, other.url.replace("127.0.0.1", "localhost"), "/health/live")
+        send = "url => fetch(url, {method: 'POST', mode: 'no-cors'}).then(() => 'sent')"
+        assert seen.page.evaluate(send, f"{site.url}{run.path}/stop") == "sent"
+        seen.context.close()
+    assert run.status()["state"] == "waiting"
+    refused = tiny.problem(site.client.post(f"{run.path}/stop", headers={"Sec-Fetch-Site": "same-site"}), 403)
+    assert "another site" in refused["detail"]
 
 
 def test_the_pages_allow_this_origin_alone(site: Site) -> None:

@@ -37,7 +37,12 @@ export class Charts {
     const anew = lines !== this.#lines;
     this.#lines = lines;
     for (const chart of this.#charts) {
-      const data = dataOf(chart, shown);
+      const tables = tablesOf(chart, shown);
+      // Most steps are not evaluated: the curves of evaluations then stay as they are.
+      const points = JSON.stringify(tables.map(([steps]) => [steps.length, steps[0], steps.at(-1)]));
+      if (!anew && points === chart.points) continue;
+      chart.points = points;
+      const data = tables.length ? uPlot.join(tables) : [[]];
       if (anew || !chart.plot) {
         chart.plot?.destroy();
         chart.plot = new uPlot(options(chart, shown), data, chart.box);
@@ -95,13 +100,12 @@ function frame(place, { key, title }) {
   return { box };
 }
 
-function dataOf({ key, of }, shown) {
-  const tables = shown.map(({ run }) => {
+function tablesOf({ key, of }, shown) {
+  return shown.map(({ run }) => {
     const value = of ? (record) => of(record, run.status) : (record) => record[key];
     const records = run.history.records.filter((record) => value(record) !== null);
     return [records.map((record) => record.step), records.map(value)];
   });
-  return tables.length ? uPlot.join(tables) : [[]];
 }
 
 function options({ range, text, box }, shown) {

@@ -114,6 +114,7 @@ async function connected(error) {
 back. Runs then go on by themselves.`;
   } else {
     at("connection").textContent = "Live";
+    charts.forget();
     pictures.forget();
     role = (await askJson("v1/role").catch(() => null))?.role ?? null;
     at("role").textContent = role === "operator" ? "" : `${role}: steering takes the operator's token`;
