@@ -112,7 +112,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             plan.write_scenario()
         keeping = ["--out", str(plan.out), "--resume", plan.name if begun else "none"]
         key = str(plan.folder / "signature.key")
-        if plan.signed is not None and not begun:
+        if plan.signed is not None and not Path(key).exists():
             write_secret(Path(key), secrets.token_bytes(32))
         asking = [] if plan.signed is None else ["--require-signature", key]
         signing = {who: ["--sign-key", key] if plan.signed == who else [] for who in ("provider", "attacker")}
