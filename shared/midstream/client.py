@@ -97,6 +97,11 @@ class Client:
         """Return one run's status."""
         return self._json("GET", f"/v1/runs/{run}")
 
+    def metrics(self, run: str) -> list[dict[str, Any]]:
+        """Return a record of each step so far."""
+        records: list[dict[str, Any]] = self._json("GET", f"/v1/runs/{run}/metrics")["records"]
+        return records
+
     def model(self, run: str) -> dict[str, Any]:
         """Return the architecture and the loss."""
         return self._json("GET", f"/v1/runs/{run}/model")

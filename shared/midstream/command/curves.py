@@ -1,13 +1,19 @@
-"""Learning curves of finished runs, one line a run."""
+"""Learning curves: as pictures, one line a run, and as a line of text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from midstream.runfolder import read_metrics
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+Records = Sequence[Mapping[str, Any]]
 
 
 def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
@@ -17,18 +23,67 @@ def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
         picture: the file to write.
         runs: run folders by the label of their line.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _blank(7, 4.2)
     axes = figure.add_subplot()
     for label, folder in runs.items():
-        evaluated = [record for record in read_metrics(folder) if record["test_accuracy"] is not None]
-        axes.plot(
-            [record["step"] for record in evaluated],
-            [record["test_accuracy"] for record in evaluated],
-            label=f"{label}, {evaluated[-1]['test_accuracy']:.3f} at the end",
+        _accuracy(axes, label, read_metrics(folder))
+    axes.legend(loc="lower right")
+    figure.savefig(picture, dpi=150)
+
+
+def draw_runs(picture: Path, runs: Mapping[str, Records]) -> None:
+    """Draw test accuracy, validation loss and the defender's correction over steps, one line a run.
+
+    Args:
+        picture: the file to write; its ending says what kind, PNG, PDF or SVG.
+        runs: records of the metrics by the label of their line.
+
+    Raises:
+        ValueError: matplotlib does not write such files.
+    """
+    figure = _blank(7, 9)
+    accuracy, loss, correction = figure.subplots(3, sharex=True)
+    for label, records in runs.items():
+        _accuracy(accuracy, label, records)
+        _line(
+            loss, [record for record in records if record["validation_loss"] is not None], "validation_loss"
         )
+        _line(correction, records, "correction")
+    accuracy.set_xlabel("")
+    accuracy.legend(loc="best")
+    loss.set(ylabel="validation loss, nats an example")
+    correction.set(ylabel="defender's correction, pixel units", xlabel="step")
+    for axes in (loss, correction):
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=150)
+
+
+def sparkline(shares: Sequence[float], width: int = 60) -> str:
+    """Return numbers of [0, 1] as a line of at most `width` blocks, low to high.
+
+    >>> sparkline([0.0, 0.5, 1.0])
+    '▁▅█'
+    """
+    count = min(width, len(shares))
+    shown = [shares[round(place * (len(shares) - 1) / max(count - 1, 1))] for place in range(count)]
+    return "".join(_BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)] for share in shown)
+
+
+def _blank(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _accuracy(axes: Axes, label: str, records: Records) -> None:
+    evaluated = [record for record in records if record["test_accuracy"] is not None]
+    end = f", {evaluated[-1]['test_accuracy']:.3f} at the end" if evaluated else ", not evaluated yet"
+    _line(axes, evaluated, "test_accuracy", label + end)
     axes.set(xlabel="step", ylabel="test accuracy", ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    figure.savefig(picture, dpi=150)
+
+
+def _line(axes: Axes, records: Records, name: str, label: str | None = None) -> None:
+    axes.plot([record["step"] for record in records], [record[name] for record in records], label=label)

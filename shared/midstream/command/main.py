@@ -19,6 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _COMMANDS = {
     "demo": ("midstream.command.demo", "play", "Clean, attacked, defended: three games on embedded digits."),
     "play": ("midstream.command.play", "play", "Play one game and report how it ended."),
+    "inspect": ("midstream.command.inspection", "play", "What a run was, and how it went."),
+    "compare": ("midstream.command.comparison", "play", "Several runs beside one another."),
     "figure": ("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
     "estimate": ("midstream.command.estimate", "play", "M on a white image, and the PGD steps it asks for."),
     "serve": ("midstream_server.command", "server", "The training server."),

@@ -1,0 +1,110 @@
+"""`midstream compare`: several runs beside one another."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from midstream import options
+from midstream.command.curves import sparkline
+from midstream.command.inspection import output_options, write_files
+from midstream.command.played import PlayedRun, read_runs, reading_options
+from midstream.command.summary import summary
+
+_WIDE = 200  # columns, where no terminal sets them
+
+_ATTACK = ("attacker", "attack-epsilon", "attack-norm")
+_ENVIRONMENT = ("midstream", "torch", "device", "device_name", "cpu_capability", "threads")
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…")
+@output_options
+@reading_options
+def command(
+    runs: tuple[str, ...],
+    plot: Path | None,
+    tensorboard: Path | None,
+    as_json: bool,
+    token_file: Path | None,
+    ca: Path | None,
+) -> None:
+    """Lay runs beside one another: what they were played with that differs, and what they came to.
+
+    Each RUN is a run folder, finished or not, or a run's address on a server.
+
+    \b
+    Example: midstream compare runs/demo/clean runs/demo/attacked runs/demo/defended --plot compared.png
+    """
+    if len(runs) < 2:
+        raise click.UsageError("compare takes two runs or more; 'midstream inspect' shows one")
+    if len(set(runs)) < len(runs):
+        raise click.UsageError("a run is named twice")
+    found = read_runs(runs, token=options.token_of(token_file), ca=ca)
+    numbers = {label: summary(run) for label, run in found.items()}
+    varied = differences(found)
+    if as_json:
+        click.echo(json.dumps({"differences": varied, "runs": numbers}))
+    else:
+        console = Console(highlight=False)
+        Console(highlight=False, width=None if console.is_terminal else _WIDE).print(_table(numbers, varied))
+    write_files(found, plot=plot, tensorboard=tensorboard)
+
+
+def differences(runs: Mapping[str, PlayedRun]) -> dict[str, dict[str, Any]]:
+    """Return the settings that are not the same in all runs, each with its value by run.
+
+    They are those of the specification, of the attacker, and of the environment those that bits depend on.
+    A run that does not tell them, since a server was asked, differs in none of the latter two.
+    """
+    specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
+    attackers = {label: _of(run.scenario, _ATTACK) for label, run in runs.items()}
+    environments = {label: _of(run.environment, _ENVIRONMENT) for label, run in runs.items()}
+    varied: dict[str, dict[str, Any]] = {}
+    for told in (attackers, specifications, environments):
+        known = {label: settings for label, settings in told.items() if settings is not None}
+        for name in dict.fromkeys(name for settings in known.values() for name in settings):
+            if len({str(settings.get(name)) for settings in known.values()}) > 1:
+                varied[name] = {label: known.get(label, {}).get(name) for label in runs}
+    return varied
+
+
+def _of(told: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
+    return None if told is None else {name: told.get(name) for name in names}
+
+
+def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("run", *(re.sub("[_-]", " ", name) for name in varied), "test accuracy"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("at the end", "at best", "val. loss", "steps", "training"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for label, run in numbers.items():
+        curve, spent = run["learning_curve"], run["seconds_per_step"]
+        last, best = (curve[-1], run["best"]) if curve else ({}, {})
+        table.add_row(
+            label if run["state"] == "finished" else f"{label} ({run['state']})",
+            *(_cell(values[label]) for values in varied.values()),
+            sparkline([point["test_accuracy"] for point in curve], width=20),
+            *(
+                f"{value:.4f}" if value is not None else ""
+                for value in (
+                    last.get("test_accuracy"),
+                    best.get("test_accuracy"),
+                    last.get("validation_loss"),
+                )
+            ),
+            str(run["steps"]),
+            f"{spent['in_all']:.3g} s" if spent else "",
+        )
+    return table
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,122 @@
+"""`midstream inspect`: what one run was, and how it went."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from midstream import options
+from midstream.command.curves import draw_runs, sparkline
+from midstream.command.played import PlayedRun, read_run, reading_options
+from midstream.command.summary import summary
+from midstream.command.tensorboard import write_events
+
+_ROWS = 10
+
+_CURVE = {
+    "step": "step",
+    "test_accuracy": "test acc.",
+    "test_loss": "test loss",
+    "validation_accuracy": "val. acc.",
+    "validation_loss": "val. loss",
+    "conversion_rate": "conversion",
+    "evasion_rate": "evasion",
+}
+
+output_options = options.together(
+    click.option(
+        "--plot",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Draw the curves into this file: PNG, PDF or SVG, by its ending.",
+    ),
+    click.option(
+        "--tensorboard",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Write TensorBoard event files into this folder, one below it a run.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+)
+
+
+@click.command("inspect")
+@click.argument("run")
+@output_options
+@reading_options
+def command(
+    run: str,
+    plot: Path | None,
+    tensorboard: Path | None,
+    as_json: bool,
+    token_file: Path | None,
+    ca: Path | None,
+) -> None:
+    """Print what a run was and how it went: result, learning curve, budget used, rates, reports, settings.
+
+    RUN is a run folder, finished or not, or a run's address on a server.
+
+    \b
+    Example: midstream inspect runs/digits-level-1-vs-none-seed0 --plot curves.png
+    """
+    found = read_run(run, token=options.token_of(token_file), ca=ca)
+    numbers = summary(found)
+    click.echo(json.dumps(numbers) if as_json else "\n".join(_describe(found, numbers)))
+    write_files({found.name: found}, plot=plot, tensorboard=tensorboard)
+
+
+def write_files(runs: Mapping[str, PlayedRun], *, plot: Path | None, tensorboard: Path | None) -> None:
+    """Write the picture and the event files that were asked for, and say where."""
+    if plot is not None:
+        draw_runs(plot, {label: run.records for label, run in runs.items()})
+        click.echo(f"picture: {plot}", err=True)
+    if tensorboard is not None:
+        for label, run in runs.items():
+            write_events(tensorboard / label.replace("/", "-"), run)
+        click.echo(f"tensorboard --logdir {tensorboard}", err=True)
+
+
+def _describe(run: PlayedRun, numbers: dict[str, Any]) -> Iterator[str]:
+    specification = run.specification
+    yield f"{run.place}: {run.state}, {numbers['steps']} steps"
+    if numbers["attacker"] is not None:
+        yield f"attacker: {numbers['attacker']}, ε = {numbers['attack_epsilon']:g} ({numbers['attack_norm']})"
+    yield f"defender: {numbers['defender']}, ε = {specification['epsilon']:g} ({specification['norm']})"
+    share = numbers["correction"]["share_of_budget"]
+    if share is not None:
+        yield f"the defender used {share:.1%} of its budget, the mean over all steps"
+    spent = numbers["seconds_per_step"]
+    if spent is not None:
+        yield f"{spent['median'] * 1e3:.3g} ms a step (median), {spent['in_all']:.3g} s of training in all"
+    yield from _reports(numbers["reports"])
+    if run.result is not None:
+        yield f"parameters: SHA-256 {run.result['parameters_sha256']}"
+    yield ""
+    yield from _learning_curve(numbers)
+    yield ""
+    for title, settings in (("specification", specification), ("environment", run.environment)):
+        if settings is not None:
+            shown = {name: value for name, value in settings.items() if value is not None}
+            yield f"{title}: " + ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _reports(reports: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
+    for side, told in reports.items():
+        for name, value in told.items():
+            yield f"{side} reports {name}: {value['mean']:.4g} (mean), {value['last']:.4g} (last)"
+
+
+def _learning_curve(numbers: dict[str, Any]) -> Iterator[str]:
+    curve, best = numbers["learning_curve"], numbers["best"]
+    if not curve:
+        yield "no evaluation yet"
+        return
+    end = f"test accuracy {curve[-1]['test_accuracy']:.4f} at step {curve[-1]['step']}"
+    yield f"{end}; {best['test_accuracy']:.4f} at best, at step {best['step']}"
+    yield f"  {sparkline([point['test_accuracy'] for point in curve])}"
+    columns = [name for name in _CURVE if curve[-1][name] is not None]
+    yield "".join(f"{_CURVE[name]:>12}" for name in columns)
+    stride = -(-len(curve) // _ROWS)
+    for point in curve[(len(curve) - 1) % stride :: stride]:
+        cells = (point[name] for name in columns)
+        yield "".join(f"{cell:>12.4f}" if isinstance(cell, float) else f"{cell!s:>12}" for cell in cells)

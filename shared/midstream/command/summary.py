@@ -1,0 +1,68 @@
+"""What a run came to, in numbers."""
+
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Any
+
+from midstream.command.played import PlayedRun
+
+_EVALUATED = (
+    *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
+    *("conversion_rate", "evasion_rate"),
+)
+
+
+def summary(run: PlayedRun) -> dict[str, Any]:
+    """Return what `midstream inspect --json` prints.
+
+    Budgets are in pixel units; of the attacker's perturbation a server knows nothing, so that what is shown
+    of its budget is the radius alone.
+    """
+    specification, played = run.specification, run.scenario or {}
+    corrections = [record["correction"] for record in run.records]
+    seconds = [record["seconds"] for record in run.records]
+    return {
+        "run": run.place,
+        "state": run.state,
+        "steps": len(run.records),
+        "attacker": None if run.scenario is None else played["attacker"],
+        "attack_epsilon": played.get("attack-epsilon"),
+        "attack_norm": played.get("attack-norm"),
+        "defender": specification["defender"],
+        "correction": {
+            "mean": fmean(corrections) if corrections else None,
+            "largest": max(corrections, default=None),
+            "share_of_budget": budget_share(run),
+        },
+        "seconds_per_step": {"median": median(seconds), "in_all": sum(seconds)} if seconds else None,
+        "learning_curve": [
+            {"step": record["step"], "epoch": record["epoch"]} | {key: record[key] for key in _EVALUATED}
+            for record in run.evaluated
+        ],
+        "best": best(run.evaluated),
+        "reports": {side: _reports(run.records, side) for side in ("attacker", "defender")},
+        "result": run.result,
+        "specification": specification,
+        "environment": run.environment,
+    }
+
+
+def budget_share(run: PlayedRun) -> float | None:
+    """Return how far the defender moved an input, as a share of its ε and the mean over all steps."""
+    epsilon = run.specification["epsilon"]
+    if not run.records or epsilon == 0:
+        return None
+    return fmean(record["correction"] for record in run.records) / float(epsilon)
+
+
+def best(evaluated: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the first step of the best test accuracy."""
+    found = max(evaluated, key=lambda record: record["test_accuracy"], default=None)
+    return None if found is None else {key: found[key] for key in ("step", "test_accuracy")}
+
+
+def _reports(records: Sequence[dict[str, Any]], side: str) -> dict[str, dict[str, float]]:
+    told = [record[side] for record in records if record[side]]
+    names = dict.fromkeys(name for report in told for name in report)
+    numbers = {name: [report[name] for report in told if name in report] for name in names}
+    return {name: {"mean": fmean(values), "last": values[-1]} for name, values in numbers.items()}

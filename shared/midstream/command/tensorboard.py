@@ -1,0 +1,58 @@
+"""A run as TensorBoard reads it: scalars a step, pictures, and the specification."""
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+from midstream.command.played import PlayedRun
+
+_BESIDE = ("step", "epoch")  # what a record has that is no curve
+
+
+def write_events(folder: Path, run: PlayedRun) -> None:
+    """Write a run's records into a new event file of a folder.
+
+    Every number of a record becomes a scalar under its own name, a player's reports `attacker/NAME` and
+    `defender/NAME`. The time of a scalar is the training time until then, so that TensorBoard's relative
+    axis shows that.
+
+    Raises:
+        click.ClickException: the package tensorboard is not installed, or the folder holds events.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"--tensorboard needs the package {error.name!r}: pip install 'midstream[tensorboard]'"
+        ) from error
+    if any(folder.glob("events.out.tfevents.*")):
+        raise click.ClickException(f"{folder} holds events already, which a second file would draw over")
+    times = list(accumulate(record["seconds"] for record in run.records))
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("specification", _as_table(run.specification), walltime=0)
+        for record, seconds in zip(run.records, times, strict=True):
+            for name, value in _scalars(record):
+                writer.add_scalar(name, value, record["step"], walltime=seconds)
+        for path in sorted((run.folder / "samples").glob("*.png")) if run.folder else []:
+            step = int(path.stem) + 1
+            if step <= len(times):
+                picture = np.asarray(Image.open(path).convert("RGB"))
+                writer.add_image("samples", picture, step, walltime=times[step - 1], dataformats="HWC")
+
+
+def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{reported}", number) for reported, number in value.items())
+        elif value is not None and name not in _BESIDE:
+            yield name, value
+
+
+def _as_table(settings: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {value} |" for name, value in settings.items() if value is not None]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
