@@ -119,7 +119,7 @@ def test_every_option_is_converted(side: Side) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("level-k", "attacker 'level-k': .*missing 1 required .*'k'"),
+        ("level-k", "attacker 'level-k' needs the option 'k'; write level-k,k="),
         ("level-0", "attacker 'level-0': level 0 is none; levels played by PGD begin at 2"),
         ("level-k,k=1", "attacker 'level-k,k=1': level 1 is level-1; levels played by PGD begin at 2"),
         ("level-k,k=-3", "levels played by PGD begin at 2"),

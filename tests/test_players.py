@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midstream import Batch, Budget, Player, View, cross_entropy
-from midstream.players import PlayerError, move
+from midstream.players import PlayerError, move, state_of
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,33 @@ def test_an_exception_is_passed_on_with_its_cause() -> None:
         raise KeyError(f"weight {batch.seq} {view.parameters_version}")
 
     error = refusal(fail, role="defender")
-    assert str(error) == "defender 'mine' failed at batch 7: KeyError('weight 7 7')"
+    line = fail.__code__.co_firstlineno + 1
+    assert str(error) == (
+        f"defender 'mine' failed at batch 7: KeyError('weight 7 7') (test_players.py, line {line}, in fail)"
+    )
     assert isinstance(error.__cause__, KeyError)
+
+
+def test_an_exception_inside_a_library_is_placed_in_the_plug_in() -> None:
+    def multiply(batch: Batch, _: View) -> Tensor:
+        return F.linear(batch.inputs, torch.zeros(3, 3))
+
+    assert str(refusal(multiply)).endswith(
+        f"(test_players.py, line {multiply.__code__.co_firstlineno + 1}, in multiply)"
+    )
+
+
+@pytest.mark.parametrize("state", [[1.0], {"steps": 3}, {7: torch.zeros(1)}])
+def test_a_memory_of_something_else_than_tensors_is_refused(state: Any) -> None:
+    class Remembers(Returning):
+        def state_dict(self) -> Any:
+            return state
+
+        def load_state_dict(self, state: Any) -> None:
+            raise NotImplementedError
+
+    with pytest.raises(PlayerError, match=r"^Remembers\.state_dict (returned a list|holds .*, not a tensor)"):
+        state_of(Remembers(lambda batch, _: batch.inputs))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

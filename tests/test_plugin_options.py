@@ -10,9 +10,16 @@ from midstream.plugins import PluginError, configured, make
 
 PLUGIN = """
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 
-class Shift:
+class Player:
+    def perturb(self, batch, view):
+        return 0 * batch.inputs
+
+
+class Shift(Player):
     def __init__(self, step: float = 0.1, repeat: int = 1, loud: bool = False, mode: str = "all", note=""):
         if step < 0:
             raise ValueError(f"step must be at least 0, not {step}")
@@ -20,7 +27,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Player):
     factor: float
 
 
@@ -28,8 +35,51 @@ def make_scale(factor: float) -> Scale:
     return Scale(2 * factor)
 
 
-class Plain:
+class Plain(Player):
     pass
+
+
+class Bounds(Player):
+    def __init__(self, low: float, high: float) -> None:
+        pass
+
+
+class Annotated(Player):
+    def __init__(
+        self,
+        *,
+        rate: float | None = None,
+        where: Path = Path(),
+        how: Literal["up", "down"] = "up",
+        sizes: list[int] = [],
+        either: int | str = 1,
+    ) -> None:
+        self.options = (rate, where, how)
+
+
+class Unresolved(Player):
+    def __init__(self, step: "Absent" = 1) -> None:
+        pass
+
+
+class Buggy(Player):
+    def __init__(self) -> None:
+        self.width = {}["width"]
+
+
+class OneTooMany(Player):
+    def __init__(self) -> None:
+        self.perturb(None)
+
+
+class Forgetful(Player):
+    def state_dict(self):
+        return {}
+
+
+class Stranger:
+    def attack(self, batch):
+        return batch
 
 
 class Ready:
@@ -90,8 +140,14 @@ def test_an_option_that_is_none(plugin: str, options: str, message: str) -> None
 
 
 def test_a_missing_option(plugin: str) -> None:
-    with pytest.raises(PluginError, match=r"plugin\.py:Scale': .*missing 1 required .*'factor'"):
+    with pytest.raises(
+        PluginError, match=r"plugin\.py:Scale' needs the option 'factor'; write .*:Scale,factor=…"
+    ):
         make("attackers", f"{plugin}:Scale")
+    with pytest.raises(
+        PluginError, match=r"needs the options 'low' and 'high'; write .*:Bounds,low=…,high=…"
+    ):
+        make("attackers", f"{plugin}:Bounds")
 
 
 def test_an_option_where_there_are_none(plugin: str) -> None:
@@ -124,3 +180,52 @@ def test_allowed_reaches_the_search(plugin: str, allowed: list[str] | None) -> N
     else:
         with pytest.raises(PluginError, match="was not told to load"):
             build()
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(PluginError) as caught:
+        make("defenders", text)
+    return str(caught.value)
+
+
+def test_optional_numbers_paths_and_choices(plugin: str) -> None:
+    made = make("attackers", f"{plugin}:Annotated,rate=2,where=a/b.pt,how=down")
+    assert made.options == (2.0, Path("a/b.pt"), "down")
+    assert make("attackers", f"{plugin}:Annotated,rate=none").options[0] is None
+    assert "did you mean 'down'?" in refusal(f"{plugin}:Annotated,how=dwon")
+    assert "option 'rate' of" in refusal(f"{plugin}:Annotated,rate=far")
+
+
+@pytest.mark.parametrize(("option", "annotation"), [("sizes=1", "list[int]"), ("either=1", "int | str")])
+def test_an_annotation_that_no_text_can_be_turned_into(plugin: str, option: str, annotation: str) -> None:
+    message = refusal(f"{plugin}:Annotated,{option}")
+    assert f"is annotated {annotation}, which no text can be turned into; use int, float" in message
+
+
+def test_an_annotation_that_leads_nowhere(plugin: str) -> None:
+    assert "cannot be told from its annotations: NameError(\"name 'Absent'" in refusal(f"{plugin}:Unresolved")
+
+
+def test_a_constructor_that_fails_is_no_bad_option(plugin: str) -> None:
+    lines = Path(plugin).read_text().splitlines()
+    where = 1 + lines.index('        self.width = {}["width"]')
+    assert refusal(f"{plugin}:Buggy") == (
+        f"defender '{plugin}:Buggy': making it failed: KeyError('width') "
+        f"(plugin.py, line {where}, in __init__)"
+    )
+    message = refusal(f"{plugin}:OneTooMany")
+    assert "making it failed: TypeError(" in message
+    assert "perturb() missing 1 required positional argument" in message
+    assert ", in __init__)" in message
+
+
+def test_what_is_no_player(plugin: str) -> None:
+    assert refusal(f"{plugin}:Stranger") == (
+        f"defender '{plugin}:Stranger' is a Stranger, which has no method perturb(batch, view)"
+    )
+
+
+def test_half_a_memory(plugin: str) -> None:
+    assert "has state_dict but no load_state_dict; a player with memory needs both" in refusal(
+        f"{plugin}:Forgetful"
+    )

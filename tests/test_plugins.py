@@ -133,13 +133,46 @@ def test_a_module_that_needs_a_missing_one(write_module: WriteModule, by_file: b
     )
 
 
-def test_a_module_that_fails(write_module: WriteModule) -> None:
-    write_module("fails_inside", "1 / 0\n")
-    assert "importing 'fails_inside' failed: ZeroDivisionError('division by zero')" in refusal(
-        "fails_inside:X"
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_module_that_fails(write_module: WriteModule, by_file: bool) -> None:
+    path = write_module("fails_inside", "def divide() -> None:\n    1 / 0\n\n\ndivide()\n")
+    where = path if by_file else "fails_inside"
+    assert refusal(f"{where}:X") == (
+        f"'{where}:X': importing {where!r} failed: ZeroDivisionError('division by zero') "
+        "(fails_inside.py, line 2, in divide)"
     )
-    path = write_module("not_python", "def (:\n")
-    assert "failed: SyntaxError" in refusal(f"{path}:X")
+
+
+def test_a_module_that_is_not_python(write_module: WriteModule) -> None:
+    path = write_module("not_python", "\ndef (:\n")
+    message = refusal(f"{path}:X")
+    assert "failed: SyntaxError" in message
+    assert message.endswith(" (not_python.py, line 2)")
+
+
+def test_a_module_that_ends_the_process(write_module: WriteModule) -> None:
+    path = write_module("script", "import sys\n\nsys.exit(0)\n")
+    assert "failed: SystemExit(0) (script.py, line 3)" in refusal(f"{path}:X")
+
+
+def test_a_module_that_needs_a_file_beside_it(write_module: WriteModule, tmp_path: Path) -> None:
+    folder = tmp_path / "aside"
+    path = write_module("aside.needs_neighbour", "import neighbour_of_it\n")
+    write_module("aside.neighbour_of_it", "")
+    assert refusal(f"{path}:X").endswith(
+        f"which is not installed; there is one beside it: put {str(folder)!r} on PYTHONPATH"
+    )
+
+
+def test_a_file_without_its_ending_or_its_name(
+    write_module: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_module("attacks.mine", PLUGIN)
+    assert refusal(path) == f"{path!r} is a file; name what is in it, as {path}:Name"
+    monkeypatch.chdir(tmp_path)
+    assert refusal("attacks/mine:Shift").endswith(
+        "There is a file attacks/mine.py: write attacks/mine.py:Name for it."
+    )
 
 
 def test_a_file_mended_is_read_again(write_module: WriteModule) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.budget import Budget
+from midstream.culprit import place
 from midstream.gradients import Gradient
 from midstream.loss import Loss
 from midstream.seeds import generator
@@ -159,8 +160,24 @@ class Remembering(Protocol):
 
 
 def state_of(player: Player) -> dict[str, Tensor]:
-    """Return a player's memory; nothing where it has none."""
-    return dict(player.state_dict()) if isinstance(player, Remembering) else {}
+    """Return a player's memory; nothing where it has none.
+
+    Raises:
+        PlayerError: it is something other than tensors by name.
+    """
+    if not isinstance(player, Remembering):
+        return {}
+    state = player.state_dict()
+    name = type(player).__name__
+    if not isinstance(state, Mapping):
+        raise PlayerError(f"{name}.state_dict returned a {type(state).__name__}, not tensors by name")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise PlayerError(
+                f"{name}.state_dict holds {shortened(value)} under {shortened(key)}, not a tensor under a "
+                f"text; torch.tensor turns a number into one"
+            )
+    return dict(state)
 
 
 def restore(player: Player, state: Mapping[str, Tensor]) -> None:
@@ -204,7 +221,9 @@ def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
     except HostError:
         raise
     except Exception as error:
-        raise PlayerError(f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}") from error
+        raise PlayerError(
+            f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}{place(error)}"
+        ) from error
     if not isinstance(perturbation, Tensor):
         kind = type(perturbation).__name__
         raise PlayerError(f"{view.role} {name!r} returned a {kind} at batch {batch.seq}, not a tensor")

@@ -15,10 +15,15 @@ from functools import cache, partial
 from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from midstream.culprit import place
+from midstream.players import Player
 
 Kind = Literal["attackers", "defenders", "models", "datasets"]
+
+_MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 _SINGULAR: dict[str, str] = {
     "attackers": "attacker",
@@ -72,6 +77,8 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
     for entry in entry_points(group=f"midstream.{kind}", name=name):
         loaded: Callable[..., Any] = _load(entry.load, name, entry.module)
         return loaded
+    if ":" not in name and name.endswith(".py"):
+        raise PluginError(f"{name!r} is a file; name what is in it, as {name}:Name")
     if ":" not in name:
         raise PluginError(
             _unknown(_SINGULAR[kind], name, names(kind), "package.module:Name or path/file.py:Name")
@@ -98,18 +105,34 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
     return found  # type: ignore[no-any-return]
 
 
-def make(kind: Kind, text: str, *, allowed: Collection[str] | None = None) -> Any:
+def make(
+    kind: Literal["attackers", "defenders"], text: str, *, allowed: Collection[str] | None = None
+) -> Any:
     """Return the player that `name,option=value,…` describes, its options converted by its annotations.
+
+    Raises:
+        PluginError: as for `configured`, or it could not be made, or what was made is no player.
 
     >>> make("attackers", "level-1,beta=0.9").history.beta
     0.9
     """
+    what = f"{_SINGULAR[kind]} {text!r}"
+    factory = configured(kind, text, allowed=allowed)
     try:
-        return configured(kind, text, allowed=allowed)()
-    except (TypeError, ValueError) as error:
-        if isinstance(error, PluginError):
-            raise
-        raise PluginError(f"{_SINGULAR[kind]} {text!r}: {error}") from error
+        player = factory()
+    except PluginError:
+        raise
+    except ValueError as error:  # how a constructor refuses an option
+        raise PluginError(f"{what}: {error}{place(error)}") from error
+    except Exception as error:
+        raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
+    kept = [hasattr(player, name) for name in ("state_dict", "load_state_dict")]
+    if not isinstance(player, Player):
+        raise PluginError(f"{what} is a {type(player).__name__}, which has no method perturb(batch, view)")
+    if any(kept) and not all(kept):
+        has, lacks = ("state_dict", "load_state_dict")[:: 1 if kept[0] else -1]
+        raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
+    return player
 
 
 def configured(
@@ -137,18 +160,38 @@ def configured(
             )
         name, options = "level-k", {"k": level[1]} | options
     factory = find(kind, name, allowed=allowed)
-    known = list(inspect.signature(factory).parameters)[given:]
-    described = factory.__init__ if inspect.isclass(factory) else factory
-    hints = get_type_hints(described if inspect.isroutine(described) else type(described).__call__)
+    what = f"{_SINGULAR[kind]} {name!r}"
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())[given:]
+        described = factory.__init__ if inspect.isclass(factory) else factory
+        hints = get_type_hints(described if inspect.isroutine(described) else type(described).__call__)
+    except Exception as error:
+        raise PluginError(f"the options of {what} cannot be told from its annotations: {error!r}") from error
+    known = [parameter.name for parameter in parameters if parameter.kind not in _MANY]
     values = {}
     for key, value in options.items():
         if key not in known:
-            raise PluginError(_unknown(f"option of {_SINGULAR[kind]} {name!r}", key, known))
+            raise PluginError(_unknown(f"option of {what}", key, known))
         values[key] = _convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.name in known and parameter.default is parameter.empty and parameter.name not in values
+    ]
+    if needed:
+        listing = " and ".join(map(repr, needed))
+        written = ",".join([name, *(f"{key}=…" for key in needed)])
+        raise PluginError(f"{what} needs the option{'s' * (len(needed) > 1)} {listing}; write {written}")
     return partial(factory, **values)
 
 
 def _convert(value: str, kind: Any, what: str) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        if value == "none" and NoneType in get_args(kind):
+            return None
+        only, *others = [one for one in get_args(kind) if one is not NoneType]
+        if not others:
+            return _convert(value, only, what)
     if kind is bool:
         if value not in ("true", "false"):
             raise PluginError(f"{what} is {value!r}, not true or false")
@@ -162,7 +205,12 @@ def _convert(value: str, kind: Any, what: str) -> Any:
             return kind(value)
         except ValueError as error:
             raise PluginError(f"{what} is {value!r}, not a {'whole ' * (kind is int)}number") from error
-    return value
+    if kind in (str, Path, Any):
+        return Path(value) if kind is Path else value
+    raise PluginError(
+        f"{what} is annotated {kind}, which no text can be turned into; use int, float, bool, str, Path or "
+        f"a Literal of texts"
+    )
 
 
 def _load(importer: Callable[[], Any], name: str, module: str) -> Any:
@@ -172,14 +220,18 @@ def _load(importer: Callable[[], Any], name: str, module: str) -> Any:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise PluginError(
                 f"{name!r}: there is no module {error.name!r}; is it installed, or its folder on PYTHONPATH?"
+                + f" There is a file {module}.py: write {module}.py:Name for it."
+                * Path(f"{module}.py").is_file()
             ) from error
+        beside = Path(module).absolute().with_name(f"{error.name}.py")
         raise PluginError(
             f"{name!r}: importing {module!r} failed, since it needs {error.name!r}, which is not installed"
+            + f"; there is one beside it: put {str(beside.parent)!r} on PYTHONPATH" * beside.is_file()
         ) from error
     except PluginError:
         raise
-    except Exception as error:
-        raise PluginError(f"{name!r}: importing {module!r} failed: {error!r}") from error
+    except (Exception, SystemExit) as error:  # a module that ends the process would end its host
+        raise PluginError(f"{name!r}: importing {module!r} failed: {error!r}{place(error)}") from error
 
 
 @cache
