@@ -10,6 +10,7 @@ from midstream.datasets import Source
 from midstream.progress import Progress
 from midstream.signature import read_key
 from midstream.tls import trusting
+from midstream_provider.ending import result_table, settled
 from midstream_provider.push import find_run, load_source, push
 
 
@@ -43,6 +44,7 @@ def command(
     """Send a run its minibatches, and wait for each acknowledgement.
 
     The run's specification says which data set, which seed and how many; the data are read on this machine.
+    The last two lines are what the run measured; the exit code is 0 where it finished, and 1 where not.
 
     \b
     Example: midstream provide --server http://127.0.0.1:8001
@@ -66,11 +68,14 @@ def command(
                 step = int(answer["next_seq"])
                 progress.update(step, f"loss {answer['loss']:.3f}")
 
-            push(client, status, batches, acknowledged, key=key)
+            while status["step"] < status["total_steps"]:
+                push(client, status, batches, acknowledged, key=key)
+                status = settled(client, status)
     except KeyboardInterrupt:
         say(f"stopped before batch {step}; the same command goes on from there")
     else:
         say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
+        click.echo(result_table(status))
     finally:
         client.close()
 

@@ -1,0 +1,52 @@
+"""How a run ended, as its provider tells it."""
+
+import time
+from typing import Any
+
+from midstream.client import Client
+from midstream_provider.push import RunEndedError
+
+_POLL = 0.2
+
+
+def settled(client: Client, status: dict[str, Any]) -> dict[str, Any]:
+    """Return the status of a run whose batches were all taken, once it is over or wants some again.
+
+    Raises:
+        RunEndedError: it was stopped, or failed.
+    """
+    while True:
+        status = client.run(status["name"])
+        if status["state"] == "finished" or status["step"] < status["total_steps"]:
+            return status
+        if status["state"] in ("stopped", "failed"):
+            raise RunEndedError(f"run {status['name']!r} {status['state']}: {status['reason']}")
+        time.sleep(_POLL)
+
+
+def result_table(status: dict[str, Any]) -> str:
+    """Return what a finished run measured: a line of headings, and one of figures.
+
+    >>> print(result_table({"name": "game", "specification": {"dataset": "digits", "defender": "none"},
+    ...     "step": 600, "test_accuracy": 0.98, "validation_loss": 0.07, "conversion_rate": None,
+    ...     "evasion_rate": None}))
+    run   data set  defender  steps  test accuracy  validation loss
+    game  digits    none      600    0.9800         0.0700
+    """
+    known = status["specification"]
+    cells = {
+        "run": status["name"],
+        "data set": known["dataset"],
+        "defender": known["defender"],
+        "steps": str(status["step"]),
+    }
+    for heading in ("test accuracy", "validation loss", "conversion rate", "evasion rate"):
+        value = status[heading.replace(" ", "_")]
+        if value is not None:
+            cells[heading] = f"{value:.4f}"
+    widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (cells.keys(), cells.values())
+    ]
+    return "\n".join(lines)
