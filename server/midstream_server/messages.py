@@ -206,6 +206,19 @@ class Metrics(Message):
     records: list[Record]
 
 
+class Predictions(Message):
+    """What the model takes the examples of a picture for, row by row: classes, as indices."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": 1, "labels": [3], "received": [8], "defended": [3]}]}
+    )
+
+    version: int = Field(description="The parameters that predicted: those after the batch's step.")
+    labels: list[int]
+    received: list[int] = Field(description="As what x' is taken, the input as it arrived.")
+    defended: list[int] = Field(description="As what x'' is taken, the input as trained on.")
+
+
 class Health(Message):
     """Whether the server lives, and what it waits for."""
 

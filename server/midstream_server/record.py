@@ -102,11 +102,20 @@ class RecordedRun:
         pictured = seq % self.run.steps_per_epoch == 0 and step.received.dim() == 4
         if pictured:
             self.folder.write(f"samples/{seq:07d}.png", sample_sheet(step.received, step.defended))
+            self.folder.write_json(f"samples/{seq:07d}.json", self._predictions(step))
         self.folder.append_metrics(record)
         faults.reached("recorded")
         self.records.append(record)
         self.samples += [seq] * pictured
         self.evaluation = evaluation or self.evaluation
+
+    def _predictions(self, step: Step) -> dict[str, Any]:
+        return {
+            "version": step.step,
+            "labels": step.labels.tolist(),
+            "received": self.run.predict(step.received),
+            "defended": self.run.predict(step.defended),
+        }
 
     def checkpoint(self) -> Path:
         """Write everything that a resume needs as one safetensors file, atomically; return its path.

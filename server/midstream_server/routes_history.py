@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -12,7 +13,7 @@ from midstream.problem import Problem
 from midstream.runfolder import as_csv
 from midstream_server.downsampling import FEWEST, thinned
 from midstream_server.events import events, events_of_all
-from midstream_server.messages import COLUMNS, Metrics
+from midstream_server.messages import COLUMNS, Metrics, Predictions
 from midstream_server.problems import documented
 from midstream_server.routes_game import Seq
 from midstream_server.routes_runs import registry_of, run_of
@@ -127,13 +128,29 @@ def _stream(told: AsyncIterator[str]) -> StreamingResponse:
 )
 async def samples(run: str, seq: Seq, request: Request) -> Response:
     """Return a PNG, a row for each of a few examples: as it arrived, the correction, the sum."""
+    return FileResponse(_sampled(request, run, seq, "png"), media_type="image/png")
+
+
+@router.get(
+    "/v1/runs/{run}/samples/{seq}/predictions",
+    summary="What the model takes the sampled examples for",
+    response_model=Predictions,
+    responses=documented(404, 422),
+)
+async def predictions(run: str, seq: Seq, request: Request) -> Response:
+    """Return labels and predictions of the examples in the picture, by the model after that batch's step."""
+    return FileResponse(_sampled(request, run, seq, "json"), media_type="application/json")
+
+
+def _sampled(request: Request, run: str, seq: int, kind: str) -> Path:
     recorded = run_of(request, run).recorded
-    if seq not in recorded.samples:
+    path = recorded.folder.path / f"samples/{seq:07d}.{kind}"
+    if seq not in recorded.samples or not path.is_file():
         newest = recorded.samples[-1] if recorded.samples else "none yet"
         raise Problem(
             404, "No pictures of that batch", f"batch {seq} was not sampled; the newest is {newest}"
         )
-    return FileResponse(recorded.folder.path / f"samples/{seq:07d}.png", media_type="image/png")
+    return path
 
 
 @router.get("/metrics", summary="Counters for Prometheus", response_class=Response, responses=_TEXT)

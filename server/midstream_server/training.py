@@ -128,6 +128,12 @@ class TrainingRun(Training):
         every = self.specification.evaluate_every or self.steps_per_epoch
         return self.step > 0 and (self.step % every == 0 or self.step == self.total_steps)
 
+    def predict(self, inputs: Tensor) -> list[int]:
+        """Return the class that the live model takes each input for."""
+        with torch.no_grad():
+            classes: list[int] = self.model(inputs.to(self.device)).argmax(1).tolist()
+        return classes
+
     def evaluate(self) -> Evaluation:
         """Return how good the model is at the live parameters."""
         return evaluate(

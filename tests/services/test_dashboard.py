@@ -107,11 +107,21 @@ def test_steps_are_drawn_as_they_come_and_runs_can_be_hidden(browser: Browser, s
 
 
 def test_pictures_of_the_newest_or_of_a_chosen_batch(browser: Browser, site: Site) -> None:
-    TinyRun(site.client).play(0)
+    run = TinyRun(site.client)
+    run.play(0)
+    run.until("finished")
     seen = Seen(browser, site.url)
     picture = seen.page.get_by_alt_text("Examples of batch 3 of run tiny")
     picture.wait_for()
     assert picture.evaluate("image => image.decode().then(() => image.naturalHeight)") > 100
+    guesses = run.get("/samples/3/predictions").json()
+    lines = seen.page.locator("#pictures li").all_inner_texts()
+    assert lines == [
+        f"{label}: x′ {received}, x″ {defended}"
+        for label, received, defended in zip(
+            guesses["labels"], guesses["received"], guesses["defended"], strict=True
+        )
+    ]
     seen.page.get_by_label("Batch").press("ArrowLeft")
     seen.page.get_by_alt_text("Examples of batch 0 of run tiny").wait_for()
     assert not seen.complaints

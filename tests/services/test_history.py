@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import httpx
+import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.tiny import STEPS, TinyRun, problem
+from midstream.models import build_model
+from midstream.wire import decode_tensors
+from services.tiny import STEPS, TinyRun, batch, problem
 
 
 def test_the_history_has_a_record_a_step_and_evaluates_each_epoch(run: TinyRun, tmp_path: Path) -> None:
@@ -72,6 +75,23 @@ def test_a_finished_run_has_a_result(run: TinyRun, tmp_path: Path) -> None:
         result["test_accuracy"] == status["test_accuracy"] == run.until_recorded(STEPS)[-1]["test_accuracy"]
     )
     assert json.loads((tmp_path / "runs/tiny/result.json").read_text()) == result
+
+
+def test_what_the_model_took_the_pictured_examples_for(run: TinyRun) -> None:
+    assert "none yet" in problem(run.get("/samples/0/predictions"), 404)["detail"]
+    run.play(0, 1)
+    run.until_recorded(1)
+    model = build_model("digits-cnn", (1, 8, 8), 10).eval()
+    model.load_state_dict(decode_tensors(run.get("/parameters", params={"version": 1}).content))
+    inputs = batch(0).inputs[:8]
+    predicted = model(torch.as_tensor(inputs)).argmax(1).tolist()
+    assert run.get("/samples/0/predictions").json() == {
+        "version": 1,
+        "labels": batch(0).labels[:8].tolist(),
+        "received": predicted,
+        "defended": predicted,
+    }
+    problem(run.get("/samples/1/predictions"), 404)
 
 
 def test_pictures_of_an_epochs_first_batch(run: TinyRun) -> None:

@@ -73,7 +73,11 @@ def test_the_folder_holds_what_is_promised(folder: Path, outcome: dict[str, Any]
     assert list((folder / "runs").iterdir()) == [run]
     assert {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} == {
         *("specification.json", "environment.json", "scenario.yaml", "result.json"),
-        *("metrics.jsonl", "checkpoint.safetensors", "samples/0000000.png", "samples/0000003.png"),
+        *(
+            "metrics.jsonl",
+            "checkpoint.safetensors",
+            *(f"samples/000000{seq}.{kind}" for seq in (0, 3) for kind in ("png", "json")),
+        ),
         *("server.log", "proxy.log", "provider.log"),
     }
     specification = json.loads((run / "specification.json").read_text())

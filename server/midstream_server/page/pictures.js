@@ -1,6 +1,6 @@
 // The sampled pictures of each run, side by side: the newest, or those of the batch that was chosen.
 
-import { ask, runPath } from "./api.js";
+import { ask, askJson, runPath } from "./api.js";
 
 export class Pictures {
   #place;
@@ -63,9 +63,13 @@ export class Pictures {
     const image = document.createElement("img");
     const caption = document.createElement("figcaption");
     figure.hidden = true;
-    figure.append(caption, columns(), image);
+    const guesses = document.createElement("ol");
+    const rows = document.createElement("div");
+    rows.className = "rows";
+    rows.append(columns(), note("taken for"), image, guesses);
+    figure.append(caption, rows);
     this.#place.append(figure);
-    const parts = { figure, image, caption, seq: null, loading: false };
+    const parts = { figure, image, guesses, caption, seq: null, loading: false };
     this.#figures.set(name, parts);
     return parts;
   }
@@ -75,11 +79,13 @@ export class Pictures {
     parts.seq = seq;
     try {
       const picture = await (await ask(runPath(name, `/samples/${seq}`))).blob();
+      const guesses = await askJson(runPath(name, `/samples/${seq}/predictions`));
       const old = parts.image.src;
       parts.image.src = URL.createObjectURL(picture);
       if (old) URL.revokeObjectURL(old);
       parts.image.alt = `Examples of batch ${seq} of run ${name}, a row each: as the batch arrived, what the
         defender ${defender} added, and what the model was trained on.`.replace(/\s+/g, " ");
+      parts.guesses.replaceChildren(...guesses.labels.map((label, row) => guess(label, row, guesses)));
       parts.caption.textContent = `${name}, batch ${seq}`;
       parts.figure.hidden = false;
     } catch {
@@ -88,6 +94,20 @@ export class Pictures {
       parts.loading = false;
     }
   }
+}
+
+/** A row's label, and what the model takes it for: as it arrived, and as it was trained on. */
+function guess(label, row, { received, defended }) {
+  const line = note(`${label}: `, "li");
+  [["x′", received[row]], ["x″", defended[row]]].forEach(([what, taken], place) => {
+    if (place) line.append(", ");
+    line.append(note(`${what} ${taken}`, taken === label ? "span" : "strong"));
+  });
+  return line;
+}
+
+function note(text, kind = "span") {
+  return Object.assign(document.createElement(kind), { textContent: text });
 }
 
 function columns() {
