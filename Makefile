@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check audit benchmarks clean
+.PHONY: demo test compose-test check audit benchmarks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/midstream demo
@@ -11,11 +11,16 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed check
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+# Each profile of docker-compose.yml but gpu, played on the Docker engine of this machine: half an hour.
+compose-test: $(VENV)/.installed
+	COMPOSE_TEST=1 $(BIN)/python -m pytest -rP tests/services/test_compose.py
+
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint --no-color */Dockerfile
 
 # Fails on a known vulnerability alone; says where there was no network to look them up.
 audit: $(VENV)/.installed
