@@ -85,7 +85,7 @@ class Seen:
             "([run, step]) => midstream.drawn().loss[run]?.steps.at(-1) >= step", arg=[run, steps]
         )
         drawn: dict[str, Any] = self.page.evaluate("midstream.drawn()")
-        return {chart: runs[run] for chart, runs in drawn.items()}
+        return {chart: runs[run] for chart, runs in drawn.items() if runs}
 
     def shown(self) -> set[str]:
         """Return the runs that have curves."""
@@ -98,7 +98,9 @@ def points(client: httpx.Client, run: str) -> dict[str, dict[str, list[float]]]:
     records = client.get(f"/v1/runs/{run}/metrics").json()["records"]
     for record in records:
         record["correction"] /= epsilon
-    names = ("test_accuracy", "validation_accuracy", "correction", "test_loss", "validation_loss", "loss")
+    names = ["test_accuracy", "validation_accuracy", "correction", "test_loss", "validation_loss", "loss"]
+    if any(record["evasion_rate"] is not None for record in records):
+        names += ["conversion_rate", "evasion_rate"]
     return {
         name: {
             "steps": [record["step"] for record in records if record[name] is not None],

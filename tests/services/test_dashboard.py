@@ -106,6 +106,25 @@ def test_steps_are_drawn_as_they_come_and_runs_can_be_hidden(browser: Browser, s
     seen.context.close()
 
 
+def test_a_targets_rates_have_curves_and_players_reports_stand_on_the_card(
+    browser: Browser, site: Site
+) -> None:
+    run = TinyRun(site.client, target=3, defender="optimal-contraction")
+    run.play(0)
+    run.until("finished")
+    seen = Seen(browser, site.url)
+    drawn = seen.drawn("tiny", STEPS)
+    assert drawn == points(site.client, "tiny")
+    assert drawn["evasion_rate"]["steps"] == [3, 6]
+    said = run.until_recorded(STEPS)[-1]["defender"]
+    name, value = next(iter(said.items()))
+    first = seen.card("tiny").locator(".reports").inner_text().split(",")[0]
+    assert first.startswith(f"defender: {name.replace('_', ' ')} ")
+    assert float(first.split()[-1]) == float(f"{value:.3g}")
+    assert not seen.complaints
+    seen.context.close()
+
+
 def test_pictures_of_the_newest_or_of_a_chosen_batch(browser: Browser, site: Site) -> None:
     run = TinyRun(site.client)
     run.play(0)

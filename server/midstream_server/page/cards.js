@@ -1,7 +1,7 @@
 // A card for each run: its state and what it waits for, its numbers, and the operator's buttons.
 
 import { swatch } from "./colours.js";
-import { decimal, duration, percent, rate } from "./numbers.js";
+import { decimal, duration, percent, rate, short } from "./numbers.js";
 
 const PATIENCE = 2000; // what is waited for no longer than this is no news
 const OVER = ["finished", "stopped", "failed"];
@@ -39,6 +39,17 @@ export function situation(run) {
   return waits && since > PATIENCE ? `waits for ${waits}, ${duration(since / 1000)} so far` : "";
 }
 
+/** Return what the players said of their last moves, such as a solver's residual; "" where nothing. */
+function reported(record) {
+  return ["attacker", "defender"]
+    .filter((role) => record?.[role])
+    .map((role) => {
+      const said = Object.entries(record[role]).map(([name, value]) => `${name.replaceAll("_", " ")} ${short(value)}`);
+      return `${role}: ${said.join(", ")}`;
+    })
+    .join(" · ");
+}
+
 function moves(run) {
   return run.status.state === "running" && situation(run) === "";
 }
@@ -64,6 +75,7 @@ export function makeCard(name, number, { act, choose }) {
   const steps = element("p", { className: "steps" });
   const waits = element("p", { className: "waits" });
   const about = element("p", { className: "about" });
+  const reports = element("p", { className: "about reports" });
   const list = element("dl");
   const values = NUMBERS.map(([term]) => {
     const value = element("dd");
@@ -82,8 +94,8 @@ export function makeCard(name, number, { act, choose }) {
     buttons.append(button);
     return button;
   });
-  card.append(heading, progress, steps, waits, list, about, buttons);
-  return { card, state, progress, steps, waits, about, values, controls };
+  card.append(heading, progress, steps, waits, list, reports, about, buttons);
+  return { card, state, progress, steps, waits, about, reports, values, controls };
 }
 
 /** Write a run's state into its card; `steers` says whether whoever looks on may use its buttons. */
@@ -97,6 +109,7 @@ export function fillCard(parts, run, steers) {
   write(parts.waits, situation(run));
   const { dataset, defender, epsilon, norm, seed } = status.specification;
   write(parts.about, `${dataset} · defender ${defender} · ε ${epsilon} ${norm} · seed ${seed}`);
+  write(parts.reports, reported(run.history.records.at(-1)));
   NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
   // Not `disabled`: a button that was just pressed keeps the keyboard's focus.
   BUTTONS.forEach(([, , usable], place) => {

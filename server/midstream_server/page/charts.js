@@ -13,6 +13,8 @@ const CHARTS = [
   { key: "test_loss", title: "Test loss, nats an example", text: decimal },
   { key: "validation_loss", title: "Validation loss, nats an example", text: decimal },
   { key: "loss", title: "Training loss, nats an example", text: decimal },
+  { key: "conversion_rate", title: "Conversion rate: others taken for the target", text: percent, range: UNIT, targeted: true },
+  { key: "evasion_rate", title: "Evasion rate: the target taken for another", text: percent, range: UNIT, targeted: true },
 ];
 const HEIGHT = 220;
 
@@ -37,6 +39,9 @@ export class Charts {
     const anew = lines !== this.#lines;
     this.#lines = lines;
     for (const chart of this.#charts) {
+      // These have curves where a run has a target class, and no place where none has.
+      chart.figure.hidden = Boolean(chart.targeted) && shown.every(({ run }) => !isTargeted(run));
+      if (chart.figure.hidden) continue;
       const tables = tablesOf(chart, shown);
       // Most steps are not evaluated: the curves of evaluations then stay as they are.
       const points = JSON.stringify(tables.map(([steps]) => [steps.length, steps[0], steps.at(-1)]));
@@ -97,12 +102,16 @@ function frame(place, { key, title }) {
   box.setAttribute("role", "img");
   figure.append(caption, box);
   place.append(figure);
-  return { box };
+  return { figure, box };
+}
+
+function isTargeted({ status }) {
+  return status.specification.target !== null;
 }
 
 function tablesOf({ key, of }, shown) {
   return shown.map(({ run }) => {
-    const value = of ? (record) => of(record, run.status) : (record) => record[key];
+    const value = of ? (record) => of(record, run.status) : (record) => record[key] ?? null;
     const records = run.history.records.filter((record) => value(record) !== null);
     return [records.map((record) => record.step), records.map(value)];
   });

@@ -9,6 +9,11 @@ export function decimal(value) {
   return Math.abs(value) >= 1000 ? value.toPrecision(4) : value.toFixed(3);
 }
 
+/** A number of unknown size, to three digits that say something. */
+export function short(value) {
+  return String(Number(value.toPrecision(3)));
+}
+
 export function rate(value) {
   if (value === null || value === undefined) return "–";
   return value >= 10 ? value.toFixed(0) : value.toFixed(1);
