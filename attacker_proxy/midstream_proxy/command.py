@@ -28,7 +28,11 @@ from midstream_proxy.surrogate import SurrogateSettings
 )
 @options.ca_option
 @options.option(
-    "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, file.py:Class, …"
+    "--attacker",
+    default="level-1",
+    show_default=True,
+    shell_complete=options.named("attackers"),
+    help="none, level-1,beta=0.9, file.py:Class, …",
 )
 @options.option(
     "--epsilon",

@@ -20,7 +20,11 @@ from midstream_server.resuming import ResumeError, left_behind
 @options.listen_options(8000)
 @options.option("--run", "name", help="Name of the run to start with.")
 @options.specification_options
-@options.option("--defender", help="none, level-1, or module:Class; none by default.")
+@options.option(
+    "--defender",
+    shell_complete=options.named("defenders"),
+    help="none, level-1, or module:Class; none by default.",
+)
 @options.data_options
 @options.allow_option
 @options.option(

@@ -18,6 +18,7 @@ import yaml
 from click.core import ParameterSource
 from pydantic import ValidationError
 
+from midstream import plugins
 from midstream.limits import REQUESTS
 from midstream.specification import Specification, defaults
 from midstream.tokens import Tokens, read_token, read_tokens
@@ -55,6 +56,15 @@ def radius(_: click.Context, __: click.Parameter, epsilon: float | None) -> floa
     if epsilon is not None and not 0 <= epsilon < 1e6:
         raise click.BadParameter(f"{epsilon} is not a radius: at least 0, in pixel units")
     return epsilon
+
+
+def named(kind: plugins.Kind) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what a shell offers for an option that takes a plug-in's name."""
+
+    def begun(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in plugins.names(kind) if name.startswith(incomplete)]
+
+    return begun
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -134,11 +144,13 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
 specification_options = together(
     option(
         "--dataset",
+        shell_complete=named("datasets"),
         help="digits, mnist, mnist-1-vs-7, fashion-mnist, cifar10, cifar100, folder:PATH or module:function.",
     ),
     option("--image-size", type=int, help="Scale and crop a folder's images to this side length."),
     option(
         "--model",
+        shell_complete=named("models"),
         help="auto, digits-cnn, mnist-cnn, logistic, small-cnn, cifar-cnn, photo-cnn or module:function; "
         "mnist-cnn,dropout=0.2.",
     ),
@@ -176,7 +188,11 @@ data_options = together(
 )
 
 surrogate_options = together(
-    option("--surrogate", help="The model trained to attack a black-box run; auto by default."),
+    option(
+        "--surrogate",
+        shell_complete=named("models"),
+        help="The model trained to attack a black-box run; auto by default.",
+    ),
     option(
         "--surrogate-epochs",
         type=click.IntRange(1),

@@ -5,6 +5,7 @@ from types import TracebackType
 
 from rich import progress
 from rich.console import Console
+from rich.table import Column
 
 _EVERY = 5.0  # seconds between lines where there is no terminal
 
@@ -25,13 +26,15 @@ class Progress:
         self._console = Console(stderr=True)
         self._label = label
         self._total = total
+        # Where the terminal is narrow, words give way to the bar and its numbers.
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
+            progress.TextColumn("{task.description}", table_column=_words(1)),
+            progress.BarColumn(bar_width=20),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[text]}"),
+            progress.TextColumn("{task.fields[text]}", table_column=_words(2)),
             progress.TimeRemainingColumn(),
             console=self._console,
+            expand=True,
         )
         self._task = self._bar.add_task(label, total=total, completed=done, text="")
         self._first: tuple[float, int] | None = None
@@ -63,3 +66,7 @@ class Progress:
             left = f", {(self._total - step) * seconds / steps:.0f} s left" if steps > 0 else ""
             words = f"{self._label}: step {step} of {self._total}  {text}{left}"
             self._console.print(words, highlight=False, soft_wrap=True)
+
+
+def _words(share: int) -> Column:
+    return Column(no_wrap=True, ratio=share)

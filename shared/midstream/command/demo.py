@@ -1,5 +1,6 @@
 """`midstream demo`: clean, attacked, defended, on the embedded digits."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended"
 )
 @options.option("--epochs", default=defaults("digits")["epochs"], show_default=True, help="Of each game.")
 @options.option("--seed", default=0, show_default=True, help="Every random draw derives from it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the three outcomes as one JSON object.")
 @options.show_config
-def command(out: Path, epochs: int, seed: int) -> None:
+def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     """Play three games on embedded data, each over HTTP between three processes.
 
     \b
@@ -37,9 +39,12 @@ def command(out: Path, epochs: int, seed: int) -> None:
         specification = options.specification(settings)
         plan = GamePlan(specification, attacker, specification.budget, out=folder, threads=1)
         outcomes[name] = play_game(plan, label=name)
-    Console(highlight=False).print(_table(outcomes))
     picture = folder / "learning-curves.png"
     draw_learning_curves(picture, {name: folder / name for name in outcomes})
+    if as_json:
+        click.echo(json.dumps(outcomes))
+        return
+    Console(highlight=False).print(_table(outcomes))
     click.echo(f"run folders: {', '.join(outcome['run'] for outcome in outcomes.values())}")
     click.echo(f"learning curves: {picture}")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 import click
+from click.shell_completion import CompletionItem
 
 from midstream.command.parent import end_with_parent
 from midstream.problem import Problem
@@ -27,6 +28,7 @@ _COMMANDS = {
     "provide": ("midstream_provider.command", "provider", "The data provider."),
     "attack": ("midstream_proxy.command", "proxy", "The man in the middle."),
     "tokens": ("midstream.command.tokens", "server", "Fresh tokens for a server, in a file of yours alone."),
+    "completion": ("midstream.command.completion", "play", "A script that completes commands at TAB."),
 }
 
 
@@ -57,15 +59,41 @@ class _Commands(click.Group):
             raise click.UsageError(f"There is no command {args[0]!r}; {hint}", context)
         return super().resolve_command(context, args)
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(context, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, _, text) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": False})
+_EXIT_CODES = """\b
+Exit codes:
+  0    done; a service that was stopped, too
+  1    it did not end well, and the last line on standard error says why
+  2    the command line is wrong
+  130  interrupted, by Ctrl-C or SIGTERM, before it was done
+"""
+
+
+@click.command(
+    cls=_Commands,
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": False},
+)
 @click.version_option(package_name="midstream")
 def cli() -> None:
-    """Training data attacked, and defended, in flight."""
+    """Training data attacked, and defended, in flight.
+
+    \b
+    Example: midstream demo
+    """
 
 
 def main(words: Sequence[str] | None = None) -> None:

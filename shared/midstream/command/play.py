@@ -46,9 +46,19 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
 )
 @options.specification_options
 @options.option(
-    "--attacker", default="level-1", show_default=True, help="none, level-1,beta=0.9, module:Class, …"
+    "--attacker",
+    default="level-1",
+    show_default=True,
+    shell_complete=options.named("attackers"),
+    help="none, level-1,beta=0.9, module:Class, …",
 )
-@options.option("--defender", default="none", show_default=True, help="none, level-1, module:Class, …")
+@options.option(
+    "--defender",
+    default="none",
+    show_default=True,
+    shell_complete=options.named("defenders"),
+    help="none, level-1, module:Class, …",
+)
 @options.option(
     "--attack-epsilon",
     type=float,

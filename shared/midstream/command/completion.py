@@ -1,0 +1,24 @@
+"""`midstream completion`: what a shell asks at TAB."""
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print a script that has a shell complete commands, options and their values at TAB.
+
+    \b
+    Put it where the shell looks for it, and open a new shell:
+      midstream completion bash > ~/.local/share/bash-completion/completions/midstream
+      midstream completion zsh  > a folder of $fpath, as _midstream
+      midstream completion fish > ~/.config/fish/completions/midstream.fish
+
+    \b
+    Example: midstream completion bash
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(context.find_root().command, {}, "midstream", "_MIDSTREAM_COMPLETE").source())

@@ -1,0 +1,86 @@
+"""A command ends with the codes that `midstream --help` tells of, and with no others."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from midstream_server.app import make_app
+from services import tiny
+from services.commands import Command
+from services.conftest import Ended
+from services.loopback import client_of, unused_url
+from services.tiny import TinyRun
+from services.waiting import until
+
+Midstream = Callable[..., Ended]
+
+BROKEN = """
+class Broken:
+    def perturb(self, batch, view):
+        raise KeyError("out of ideas")
+"""
+
+GAME = ["play", "--train-size", "25", "--validation-size", "40", "--batch-size", "10", "--threads", "1"]
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> str:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    return f"{tmp_path / 'broken.py'}:Broken"
+
+
+def test_help_tells_the_codes(midstream: Midstream) -> None:
+    told = midstream("--help").out.partition("Exit codes:\n")[2]
+    assert [line.split()[0] for line in told.splitlines()] == ["0", "1", "2", "130"]
+
+
+@pytest.mark.parametrize("transport", ["http", "local"])
+@pytest.mark.parametrize("side", ["--attacker", "--defender"])
+def test_a_game_that_fails_is_1(
+    midstream: Midstream, broken: str, tmp_path: Path, transport: str, side: str
+) -> None:
+    ended = midstream(*GAME, "--out", str(tmp_path), "--transport", transport, side, broken)
+    assert ended.code == 1
+    assert ended.out == ""
+    assert "out of ideas" in ended.err.splitlines()[-1]
+
+
+def test_a_command_line_that_is_wrong_is_2(midstream: Midstream) -> None:
+    assert [midstream(*words).code for words in (["plya"], ["play", "--epochs", "x"], ["compare"])] == [2] * 3
+
+
+@pytest.mark.parametrize(("defender", "code"), [("none", 0), (None, 1)])
+def test_a_provider_ends_as_its_run_does(
+    midstream: Midstream, tmp_path: Path, broken: str, defender: str | None, code: int
+) -> None:
+    registry = tiny.registry(tmp_path / "runs", allowed=frozenset({broken}))
+    with client_of(make_app(registry)) as client:
+        TinyRun(client, defender=defender or broken)
+        ended = midstream("provide", "--server", str(client.base_url))
+    assert ended.code == code, ended.err
+    said = ended.err.splitlines()[-1]
+    assert ("out of ideas" if code else "all 6 batches of run 'tiny' were taken") in said
+
+
+def test_a_provider_that_nobody_answers_is_1(midstream: Midstream) -> None:
+    with unused_url() as url:
+        assert midstream("provide", "--server", url, "--give-up-after", "0").code == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_game_that_is_interrupted_is_130(tmp_path: Path, number: int) -> None:
+    game = ["--transport", "local", "--epochs", "100000", "--evaluate-every", "1", "--run", "long"]
+    with Command(tmp_path, *GAME, *game) as command:
+        metrics = tmp_path / "runs/long/metrics.jsonl"
+        until(lambda: metrics.exists() and metrics.stat().st_size > 0, "a step to be taken")
+        assert command.end(number) == 130
+        assert command.err.splitlines()[-1] == "midstream: interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_service_that_is_stopped_is_0(tmp_path: Path, number: int) -> None:
+    with Command(tmp_path, "serve", "--port", "0") as command:
+        command.until_it_says("listening on")
+        assert command.end(number) == 0
