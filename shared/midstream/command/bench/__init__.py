@@ -1,0 +1,1 @@
+"""The test bench for attackers and defenders of one's own: `midstream plugins check`."""

@@ -1,0 +1,120 @@
+"""A game small enough to play many times, of the real hosts, in which one player is watched."""
+
+import time
+from dataclasses import replace
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from midstream.batches import BatchSource, load_split
+from midstream.command.bench.witness import Witness
+from midstream.datasets import Examples, Source, Split
+from midstream.pixels import pixels
+from midstream.players import Batch, View
+from midstream.specification import Specification
+from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.local_game import LocalGame
+from midstream_server.evaluation import Evaluation
+from midstream_server.training import TrainingRun
+
+Role = Literal["attacker", "defender"]
+
+STEPS = 60
+LEVEL_1 = {"attacker": "level-1,beta=0", "defender": "level-1"}
+NOISE = f"{__name__}:Noise"
+
+_CPU = torch.device("cpu")
+_SPECIFICATION = Specification.model_validate(
+    {
+        "dataset": "digits",
+        "model": "digits-cnn",
+        "train_size": 190,  # three batches of 50 and one of 40: no two sizes may be taken for one
+        "validation_size": 100,
+        "batch_size": 50,
+        "epochs": STEPS // 4,
+        "learning_rate": 0.003,
+    }
+)
+
+
+class Noise:
+    """Random directions at the full budget: what any attack or defence must do better than."""
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return `ε e(noise)`."""
+        noise = torch.randn(batch.inputs.shape, generator=view.generator(batch.seq))
+        return view.budget.epsilon * view.budget.direction(noise.to(batch.inputs))
+
+
+class TinyGame:
+    """190 digits, 60 steps of Adam; an attacker is not defended against, a defender meets level 1.
+
+    Args:
+        role: the side of the player that is watched.
+        text: its name and options.
+
+    Attributes:
+        witness: the player that is watched.
+        seconds: how long each training step took, the defender's move included.
+
+    Raises:
+        midstream.plugins.PluginError: there is no such player.
+    """
+
+    def __init__(self, role: Role, text: str) -> None:
+        attacker = text if role == "attacker" else LEVEL_1["attacker"]
+        defender = text if role == "defender" else "none"
+        known = _split()
+        # Its own copy: what one player writes into the validation data is no other game's.
+        validation = Examples(known.validation.inputs.clone(), known.validation.labels.clone())
+        split = replace(known, validation=validation)
+        specification = _SPECIFICATION.model_copy(update={"defender": defender})
+        self._run = TrainingRun(specification, split, device=_CPU)
+        # It computes its own validation gradient, so that a move is timed with all that it needs.
+        settings = AttackSettings(attacker, gradient="own", device=_CPU, allowed=None)
+        self._attacked = AttackedRun(LocalGame(self._run), settings)
+        self._batches = BatchSource(specification, split.train)
+        self.seconds: list[float] = []
+        if role == "attacker":
+            self.witness = self._attacked.player = Witness(self._attacked.player)
+        else:
+            self.witness = self._run.defender = Witness(self._run.defender)
+
+    @property
+    def step(self) -> int:
+        """How many steps were taken."""
+        return self._run.step
+
+    def play(self, steps: int) -> None:
+        """Take so many steps.
+
+        Raises:
+            midstream.players.PlayerError: a player broke its rules.
+            midstream.training.DivergedError: the training diverged.
+        """
+        for seq in range(self.step, self.step + steps):
+            attacked = self._attacked.attack(self._batches.batch(seq))
+            started = time.perf_counter()
+            self._run.train(Batch(seq, pixels(attacked.inputs), attacked.labels))
+            self.seconds.append(time.perf_counter() - started)
+
+    def evaluate(self) -> Evaluation:
+        """Return how good the model is now."""
+        return self._run.evaluate()
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Return where the training stands, without the players."""
+        state = self._run.state_dict()
+        return {name: value.clone() for name, value in state.items() if not name.startswith("defender.")}
+
+    def resume(self, training: dict[str, Tensor], memory: dict[str, Tensor], *, step: int) -> None:
+        """Go on where another game stood, the watched player with what it remembered there."""
+        self._run.load_state_dict(training, step=step)
+        self.witness.restore(memory)
+
+
+@cache
+def _split() -> Split:
+    return load_split(_SPECIFICATION, Source())

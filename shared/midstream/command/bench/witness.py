@@ -1,0 +1,128 @@
+"""What can be seen of a player from outside: its moves before the host projects them, and what it touched."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from midstream import players
+from midstream.gradients import Gradient
+from midstream.players import Batch, Player, View
+from midstream.training_step import TrainingStep
+
+Touchable = Literal[
+    "parameters",
+    "mode",
+    "requires_grad",
+    "gradients",
+    "validation",
+    "batch",
+    "validation gradient",
+    "moments",
+]
+"""What a player is shown and must leave as it is."""
+
+Read = Callable[[], list[Any]]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One move.
+
+    Attributes:
+        perturbation: what the player returned, before the projection.
+        shares: its norm for each example, in budgets.
+        seconds: how long it took.
+    """
+
+    perturbation: Tensor
+    shares: Tensor
+    seconds: float
+
+
+class Witness:
+    """A player, watched: it makes the moves of the one inside.
+
+    Args:
+        player: the one that is watched.
+
+    Attributes:
+        moves: its moves so far.
+        touched: what it changed that is not its own, and at which batch first.
+    """
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+        self.moves: list[Move] = []
+        self.touched: dict[Touchable, int] = {}
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the player's move."""
+        seen = _Seen(batch, view)
+        started = time.perf_counter()
+        perturbation = self.player.perturb(batch, seen.view)
+        seconds = time.perf_counter() - started
+        for what in seen.changed():
+            self.touched.setdefault(what, batch.seq)
+        if isinstance(perturbation, Tensor) and perturbation.shape == batch.inputs.shape:
+            kept = perturbation.detach().to(batch.inputs).clone()
+            shares = view.budget.size(kept) / view.budget.epsilon
+            self.moves.append(Move(kept, shares, seconds))
+        return perturbation
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the player's memory."""
+        return players.state_of(self.player)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Give the player its memory back."""
+        players.restore(self.player, state)
+
+
+class _Seen:
+    """All that a player is shown at one move, and how it was when it was shown."""
+
+    def __init__(self, batch: Batch, view: View) -> None:
+        self._shown: list[tuple[Touchable, Read, list[Any]]] = []
+        self.view = replace(view, gradient_source=self._gradient, step_source=self._step)
+        self._sources = view
+        model = view.model
+        self._show("parameters", lambda: list(model.state_dict().values()))
+        self._show("mode", lambda: [layer.training for layer in model.modules()])
+        self._show("requires_grad", lambda: [parameter.requires_grad for parameter in model.parameters()])
+        self._show("gradients", lambda: [parameter.grad for parameter in model.parameters()])
+        self._show("validation", lambda: [view.validation_inputs, view.validation_labels])
+        self._show("batch", lambda: [batch.inputs, batch.labels])
+
+    def _show(self, what: Touchable, read: Read) -> None:
+        self._shown.append((what, read, [_copy(value) for value in read()]))
+
+    def _gradient(self) -> Gradient:
+        gradient = self._sources.validation_gradient()
+        self._show("validation gradient", lambda: list(gradient.values()))
+        return gradient
+
+    def _step(self) -> TrainingStep:
+        step = self._sources.training_step()
+        self._show("moments", lambda: [value for of in step.moments.values() for value in of.values()])
+        return step
+
+    def changed(self) -> Iterator[Touchable]:
+        """Name what is not as it was shown."""
+        for what, read, before in self._shown:
+            now = read()
+            if len(now) != len(before) or not all(map(_equal, now, before)):
+                yield what
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _equal(now: Any, before: Any) -> bool:
+    if isinstance(now, Tensor) and isinstance(before, Tensor):
+        return torch.equal(now, before)
+    return now is before

@@ -1,0 +1,97 @@
+"""`midstream plugins check`: a plug-in of one's own on the test bench."""
+
+import json
+import sys
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from midstream import plugins
+from midstream.command.bench.bench import WORK, check_player
+from midstream.command.bench.checks import Check
+from midstream.command.bench.game import Role
+from midstream.environment import configure
+from midstream.progress import Progress
+
+KINDS: dict[Role, Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
+_STYLES = {"passed": "green", "note": "yellow", "failed": "bold red"}
+
+
+@click.group("plugins")
+def command() -> None:
+    """Work on an attacker or a defender of your own.
+
+    \b
+    Example: midstream plugins check examples/random_attacker.py:RandomAttacker
+    """
+
+
+@command.command("check")
+@click.argument("plugin")
+@click.option(
+    "--as",
+    "role",
+    type=click.Choice(["attacker", "defender"]),
+    help="Its side; by default the one that its name speaks of, or both.",
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; torch's choice by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+def check(plugin: str, role: Role | None, threads: int | None, as_json: bool) -> None:
+    """Check a plug-in: it plays a tiny game of 60 steps on embedded digits, and each rule is held against it.
+
+    PLUGIN is path/file.py:Class, package.module:Class or an installed name, with its options behind it. An
+    attacker plays alone; a defender against level 1. Exit code 0: no rule was broken; 1: one was, or the
+    plug-in cannot be loaded.
+
+    \b
+    Example: midstream plugins check examples/random_attacker.py:RandomAttacker,share=0.5
+    """
+    configure(threads=threads, device="cpu")
+    found = {side: _play(side, plugin) for side in ([role] if role else _sides(plugin))}
+    failed = any(each.outcome == "failed" for checks in found.values() for each in checks)
+    if as_json:
+        sides = {side: [each.described() for each in checks] for side, checks in found.items()}
+        click.echo(json.dumps({"plugin": plugin, "passed": not failed, **sides}))
+    else:
+        for side, checks in found.items():
+            _print(plugin, side, checks)
+    sys.exit(int(failed))
+
+
+def _play(side: Role, plugin: str) -> list[Check]:
+    with Progress(WORK, label=f"{plugin} as {side}") as progress:
+        return check_player(side, plugin, tell=progress.update)
+
+
+def _sides(plugin: str) -> list[Role]:
+    """Return the side that a plug-in's name speaks of, the class before its file; else all that it can be."""
+    name, _ = plugins.parse(plugin)
+    where, _, attribute = name.rpartition(":")
+    for words in (attribute.lower(), where.rpartition("/")[2].lower()):
+        named = [side for side in KINDS if side[:5] in words]
+        if len(named) == 1:
+            return named
+    possible: list[Role] = []
+    refusals: list[plugins.PluginError] = []
+    for side in KINDS:
+        try:
+            plugins.make(KINDS[side], plugin)
+        except plugins.PluginError as error:
+            refusals.append(error)
+        else:
+            possible.append(side)
+    if not possible:
+        raise refusals[0]
+    return possible
+
+
+def _print(plugin: str, side: Role, checks: list[Check]) -> None:
+    table = Table(title=f"{plugin} as {side}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("check", "", "what was found"):
+        table.add_column(heading, style="bold" if heading == "check" else None, overflow="fold")
+    for each in checks:
+        table.add_row(each.name, Text(each.outcome, _STYLES[each.outcome]), Text(each.detail))
+    Console().print(table)
