@@ -16,7 +16,7 @@ from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.pixels import pixels
-from midstream.players import Batch, HostError, Player, View, move
+from midstream.players import Batch, HostError, Player, View, move, relabelled
 from midstream.problem import Problem
 from midstream.specification import Specification, defaults
 from midstream.training_step import TrainingStep
@@ -140,11 +140,12 @@ class AttackedRun:
         away: BaseException | None = None
         try:
             attacked = move(self.settings.attacker, self.player, seen, view)
+            labels = relabelled(self.settings.attacker, self.player, seen, view)
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:
             raise away
-        return WireBatch(batch.seq, version, attacked.cpu(), batch.labels, view.reports)
+        return WireBatch(batch.seq, version, attacked.cpu(), labels.cpu(), view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:

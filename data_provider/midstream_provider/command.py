@@ -70,11 +70,12 @@ def command(
 
             while status["step"] < status["total_steps"]:
                 push(client, status, batches, acknowledged, key=key)
+                # Before the wait for the end: what is said last, on another stream, is the result.
+                say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
                 status = settled(client, status)
     except KeyboardInterrupt:
         say(f"stopped before batch {step}; the same command goes on from there")
     else:
-        say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
         click.echo(result_table(status))
     finally:
         client.close()

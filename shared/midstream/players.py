@@ -159,6 +159,42 @@ class Remembering(Protocol):
         """Take up what `state_dict` returned, in this process or another."""
 
 
+@runtime_checkable
+class Relabelling(Protocol):
+    """An attacker that changes labels too."""
+
+    def relabel(self, batch: Batch, view: View) -> Tensor:
+        """Return the labels that go on in place of `batch.labels`: same shape, class indices."""
+
+
+def relabelled(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+    """Return a batch's labels after an attacker's move: as they were, unless it is one that changes them.
+
+    Raises:
+        PlayerError: the player raised, or returned something other than class indices of the right shape.
+    """
+    if not isinstance(player, Relabelling):
+        return batch.labels
+    try:
+        labels = player.relabel(replace(batch, labels=batch.labels.clone()), view)
+    except Exception as error:
+        raise PlayerError(
+            f"{view.role} {name!r} failed at the labels of batch {batch.seq}: {error!r}{place(error)}"
+        ) from error
+    found, wanted = _described(labels), _described(batch.labels)
+    if found != wanted:
+        raise PlayerError(
+            f"{view.role} {name!r} returned {found} as labels at batch {batch.seq}, not {wanted}"
+        )
+    return labels
+
+
+def _described(labels: object) -> str:
+    if not isinstance(labels, Tensor):
+        return f"a {type(labels).__name__}"
+    return f"{labels.dtype} of shape {tuple(labels.shape)}"
+
+
 def state_of(player: Player) -> dict[str, Tensor]:
     """Return a player's memory; nothing where it has none.
 

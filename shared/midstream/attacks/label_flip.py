@@ -1,0 +1,35 @@
+"""Flipped labels: the inputs stay as they are."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from midstream.players import Batch, View
+
+
+@dataclass(kw_only=True)
+class LabelFlip:
+    """Give examples another label, drawn evenly; inputs stay (a reference, not in the paper; level 0).
+
+    Args:
+        rate: how likely each example's label is flipped.
+    """
+
+    rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"rate is how likely a label is flipped, from 0 to 1, not {self.rate}")
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
+        """Return zeros."""
+        return torch.zeros_like(batch.inputs)
+
+    def relabel(self, batch: Batch, view: View) -> Tensor:
+        """Return the labels, some of them flipped to another class of the validation set."""
+        random, size = view.generator(batch.seq), len(batch.labels)
+        flipped = (torch.rand(size, generator=random) < self.rate).to(batch.labels.device)
+        keys = torch.rand(size, classes := 1 + int(view.validation_labels.max()), generator=random)
+        keys = keys.to(batch.labels.device).scatter(1, batch.labels[:, None].clamp(max=classes - 1), -1.0)
+        return torch.where(flipped, keys.argmax(dim=1), batch.labels)

@@ -1,0 +1,18 @@
+"""Random directions: what an attack of the same budget has to beat."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from midstream.players import Batch, View
+
+
+@dataclass(kw_only=True)
+class Noise:
+    """`ε e(n)`, n normal: a random direction at the whole budget (a reference, not in the paper; level 0)."""
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the directions drawn for this batch."""
+        normal = torch.randn(batch.inputs.shape, generator=view.generator(batch.seq))
+        return view.budget.epsilon * view.budget.direction(normal).to(batch.inputs)

@@ -1,0 +1,116 @@
+"""FGSM and its projected, repeated form: up the loss of the batch itself, labels kept."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from midstream.attacks.input_gradient import input_gradient
+from midstream.budget import Budget
+from midstream.level_k import check_steps
+from midstream.loss import Loss, cross_entropy
+from midstream.players import Batch, View
+
+
+def pgd(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    budget: Budget,
+    steps: int,
+    step_size: float,
+    start: Tensor | None = None,
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Return perturbations that raise each input's own loss, by projected gradient ascent.
+
+    From `p = 0`, `steps` times `p ← clamp(x + Proj(p + step_size·ε·e(∇x L(x + p)))) - x`: the step, then the
+    projection onto the ball, then the clamp to the pixel range, which the next step starts from. With one
+    step of size 1 it is FGSM (Goodfellow et al. 2015), whose form for the L2 ball is the normalised gradient;
+    with more PGD (Madry et al. 2018).
+
+    Args:
+        model: the model at θ; it is not changed.
+        inputs: `(batch, *input)`, within the budget's pixel range.
+        labels: their targets, `(batch,)`.
+        budget: the ball and the pixel range.
+        steps: how many, at least 1.
+        step_size: of each, as a share of ε.
+        start: where to begin, within the ball; 0 by default.
+        loss: a loss that sums over its batch.
+
+    Returns:
+        Perturbations shaped like `inputs`, within the ball and the range.
+
+    >>> model = nn.Linear(4, 3)
+    >>> x, y, ball = torch.full((2, 4), 0.5), torch.tensor([0, 1]), Budget(0.25)
+    >>> pgd(model, x, y, budget=ball, steps=1, step_size=1.0).norm(dim=1)
+    tensor([0.2500, 0.2500])
+    """
+    check_steps(steps, step_size)
+    reached = inputs if start is None else budget.perturb(inputs, start)
+    for _ in range(steps):
+        uphill = budget.direction(input_gradient(model, reached, labels, loss=loss))
+        reached = budget.perturb(inputs, reached - inputs + step_size * budget.epsilon * uphill)
+    return reached - inputs
+
+
+@dataclass(kw_only=True)
+class Fgsm:
+    """`ε e(∇x L)`: up the loss of the batch itself, labels kept (Goodfellow et al. 2015; Table 1: level 1)."""
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the step."""
+        return pgd(
+            view.model,
+            batch.inputs,
+            batch.labels,
+            budget=view.budget,
+            steps=1,
+            step_size=1.0,
+            loss=view.loss,
+        )
+
+
+@dataclass(kw_only=True)
+class Pgd:
+    """FGSM in steps, each projected onto the ball (FGSM-PGD, Madry et al. 2018; Table 1: level k).
+
+    Args:
+        steps: how many; the paper takes 5.
+        step_size: of each, as a share of ε; 2.5 / steps, Madry's rule, by default.
+        random_start: begin anywhere in the ball instead of at the input.
+    """
+
+    steps: int = 5
+    step_size: float | None = None
+    random_start: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps, 1.0 if self.step_size is None else self.step_size)
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the perturbations after the last step."""
+        return pgd(
+            view.model,
+            batch.inputs,
+            batch.labels,
+            budget=view.budget,
+            steps=self.steps,
+            step_size=2.5 / self.steps if self.step_size is None else self.step_size,
+            start=inside(view, batch) if self.random_start else None,
+            loss=view.loss,
+        )
+
+
+def inside(view: View, batch: Batch) -> Tensor:
+    """Return points drawn evenly from the ball, one for each input."""
+    like, random = batch.inputs, view.generator(batch.seq)
+    if view.budget.norm == "linf":
+        drawn = 2 * torch.rand(like.shape, generator=random) - 1
+    else:
+        normal = torch.randn(like.shape, generator=random)
+        radius = torch.rand(len(like), generator=random) ** (1 / like[0].numel())
+        drawn = view.budget.direction(normal) * radius.reshape(-1, *[1] * (like.dim() - 1))
+    return view.budget.epsilon * drawn.to(like)

@@ -1,0 +1,159 @@
+"""YOPO: many steps through the first layer for each pass through the network."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midstream.attacks.input_gradient import gradient_at
+from midstream.budget import Budget
+from midstream.gradients import CHUNK, chunks, refuse_coupled_examples
+from midstream.level_k import check_steps
+from midstream.loss import Loss, cross_entropy
+from midstream.players import Batch, View
+
+
+def yopo(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    budget: Budget,
+    outer: int,
+    inner: int,
+    step_size: float,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> Tensor:
+    """Return perturbations that raise each input's own loss, as YOPO-m-n does (Zhang et al. 2019).
+
+    By Pontryagin's principle the perturbation acts through the first layer `f₀` alone: with the co-state
+    `p = ∇_{f₀} L` held, it is moved up the Hamiltonian `H(x) = ⟨p, f₀(x)⟩`. `outer` times p is taken by a pass
+    through the whole network, and then `inner` times `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`,
+    which costs the first layer only. With `inner` 1 it is PGD.
+
+    Args:
+        model: the model at θ; `f₀` is everything up to its first module that has parameters of its own, in
+            the order of the call.
+        inputs: `(batch, *input)`, within the budget's pixel range.
+        labels: their targets, `(batch,)`.
+        budget: the ball and the pixel range.
+        outer: m, passes through the network.
+        inner: n, steps for each.
+        step_size: of each, as a share of ε.
+        loss: a loss that sums over its batch.
+        chunk_size: examples at a time.
+
+    Returns:
+        Perturbations shaped like `inputs`, within the ball and the range.
+
+    Raises:
+        ValueError: there is no first layer.
+
+    >>> model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    >>> x, y, ball = torch.full((2, 4), 0.5), torch.tensor([0, 1]), Budget(0.25)
+    >>> yopo(model, x, y, budget=ball, outer=5, inner=3, step_size=0.5).shape
+    torch.Size([2, 4])
+    """
+    check_steps(min(outer, inner), step_size)
+    refuse_coupled_examples(model)
+    moved = []
+    for x, y in chunks(inputs.detach(), labels, chunk_size):
+        at = x
+        for _ in range(outer):
+            costate = _costate(model, at, y, loss)
+            for _ in range(inner):
+                uphill = gradient_at(partial(_hamiltonian, model, costate), at)
+                at = budget.perturb(x, at - x + step_size * budget.epsilon * budget.direction(uphill))
+        moved.append(at - x)
+    return torch.cat(moved)
+
+
+def _hamiltonian(model: nn.Module, costate: Tensor, inputs: Tensor) -> Tensor:
+    return (costate * first_layer(model, inputs)).sum()
+
+
+class _ReachedError(Exception):
+    def __init__(self, output: Tensor) -> None:
+        self.output = output
+
+
+def first_layer(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what the model's first module with parameters of its own makes of `inputs`; the rest is not run.
+
+    Raises:
+        ValueError: no such module was called.
+    """
+
+    def stop(_: nn.Module, __: Any, output: Tensor) -> None:
+        raise _ReachedError(output)
+
+    hooks = [layer.register_forward_hook(stop) for layer in _layers(model)]
+    try:
+        model(inputs)
+    except _ReachedError as reached:
+        return reached.output
+    finally:
+        for hook in hooks:
+            hook.remove()
+    raise ValueError(f"{type(model).__name__} calls no layer with parameters of its own, so YOPO has no first one")
+
+
+def _costate(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """Return `∇_{f₀} L`, shaped like what the first layer returns."""
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        if outputs:
+            return output
+        outputs.append(output.detach().requires_grad_())
+        return outputs[0]
+
+    hooks = [layer.register_forward_hook(keep) for layer in _layers(model)]
+    try:
+        with torch.enable_grad():
+            value = loss(model(inputs), labels)
+            if not outputs:
+                raise ValueError(f"{type(model).__name__} calls no layer with parameters of its own")
+            costate: Tensor = torch.autograd.grad(value, outputs[0], materialize_grads=True)[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return costate
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+
+
+@dataclass(kw_only=True)
+class Yopo:
+    """YOPO-5-3: steps up the Hamiltonian of the first layer (Zhang et al. 2019; not in Table 1).
+
+    Args:
+        outer: m, passes through the whole network.
+        inner: n, steps through the first layer for each of them.
+        step_size: of each step, as a share of ε; 2.5 / outer / inner by default.
+    """
+
+    outer: int = 5
+    inner: int = 3
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        check_steps(min(self.outer, self.inner), 1.0 if self.step_size is None else self.step_size)
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the perturbations after the last step."""
+        return yopo(
+            view.model,
+            batch.inputs,
+            batch.labels,
+            budget=view.budget,
+            outer=self.outer,
+            inner=self.inner,
+            step_size=2.5 / (self.outer * self.inner) if self.step_size is None else self.step_size,
+            loss=view.loss,
+        )

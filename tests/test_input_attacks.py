@@ -1,0 +1,165 @@
+"""FGSM, PGD, YOPO and CW against closed forms and against Foolbox, on the same model and images."""
+
+import warnings
+from functools import cache
+
+import pytest
+import torch
+from cases import CASES, CLASSES, CONV, LOGISTIC, Case
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from midstream import Budget, cross_entropy, datasets
+from midstream.attacks.cw import Search, carlini_wagner, lead
+from midstream.attacks.input_gradient import input_gradient
+from midstream.attacks.pgd import pgd
+from midstream.attacks.yopo import first_layer, yopo
+from midstream.budget import Norm
+from midstream.networks import digits_cnn
+
+with warnings.catch_warnings():
+    # One of its attacks imports a function by the name that scipy had for it earlier.
+    warnings.filterwarnings("ignore", message="Please import `gaussian_filter`", category=DeprecationWarning)
+    from foolbox.attacks import L2PGD, LinfPGD
+    from foolbox.attacks.carlini_wagner import L2CarliniWagnerAttack
+    from foolbox.criteria import Misclassification
+    from foolbox.models.pytorch import PyTorchModel
+
+every_norm = pytest.mark.parametrize("norm", ["l2", "linf"])
+
+
+@cache
+def digits() -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a network trained on digits, and 40 images that it gets right."""
+    data = datasets.load("digits", datasets.Source())
+    inputs, labels = data.train.inputs.float(), data.train.labels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = digits_cnn(tuple(inputs.shape[1:]), 10)
+    adam = torch.optim.Adam(model.parameters(), lr=0.003)
+    for step in range(150):
+        rows = torch.arange(100 * step, 100 * step + 100) % 1000
+        adam.zero_grad()
+        cross_entropy(model(inputs[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    right = (model(inputs).argmax(dim=1) == labels).nonzero()[:40, 0]
+    return model.eval().requires_grad_(False), inputs[right], labels[right]
+
+
+@every_norm
+def test_fgsm_in_closed_form(norm: Norm) -> None:
+    p, budget = LOGISTIC.build(), Budget(0.1, norm, -10, 10)
+    assert isinstance(p.model, nn.Linear)
+    residual = p.model(p.inputs).softmax(dim=1) - one_hot(p.labels, CLASSES)
+    gradient = residual @ p.model.weight
+    unit = gradient / gradient.norm(dim=1, keepdim=True) if norm == "l2" else gradient.sign()
+    found = pgd(p.model, p.inputs, p.labels, budget=budget, steps=1, step_size=1.0)
+    assert torch.allclose(found, 0.1 * unit, rtol=1e-12)
+
+
+@every_norm
+@pytest.mark.parametrize("epsilon", [0.3, 3.0])
+def test_pgd_is_foolboxs(norm: Norm, epsilon: float) -> None:
+    model, x, y = digits()
+    attack = (L2PGD if norm == "l2" else LinfPGD)(abs_stepsize=0.4 * epsilon, steps=5, random_start=False)
+    theirs = attack.run(
+        PyTorchModel(model, bounds=(0, 1), device="cpu"), x, Misclassification(y), epsilon=epsilon
+    )
+    ours = pgd(model, x, y, budget=Budget(epsilon, norm), steps=5, step_size=0.4)
+    # Many pixels are 0: both clamp, after the projection, and go on from there.
+    assert torch.allclose(x + ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_norm
+def test_yopo_with_one_inner_step_is_pgd(case: Case, norm: Norm) -> None:
+    p, budget = case.build(), Budget(0.2, norm)
+    found = yopo(p.model, p.inputs, p.labels, budget=budget, outer=3, inner=1, step_size=0.5)
+    expected = pgd(p.model, p.inputs, p.labels, budget=budget, steps=3, step_size=0.5)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_yopos_inner_steps_run_the_first_layer_alone() -> None:
+    p, calls = CONV.build(), {"first": 0, "last": 0}
+    assert isinstance(p.model, nn.Sequential)
+    p.model[0].register_forward_hook(lambda *_: calls.update(first=calls["first"] + 1))
+    p.model[-1].register_forward_hook(lambda *_: calls.update(last=calls["last"] + 1))
+    found = yopo(p.model, p.inputs, p.labels, budget=Budget(1.0), outer=5, inner=3, step_size=0.2)
+    assert calls["last"] == 5
+    assert calls["first"] == 5 + 15
+    assert torch.equal(first_layer(p.model, p.inputs), p.model[0](p.inputs))
+    moved = cross_entropy(p.model(p.inputs + found), p.labels)
+    assert moved > cross_entropy(p.model(p.inputs), p.labels)
+
+
+def test_yopo_without_a_first_layer() -> None:
+    with pytest.raises(ValueError, match="Flatten calls no layer"):
+        yopo(
+            nn.Flatten(),
+            torch.rand(2, 3),
+            torch.tensor([0, 1]),
+            budget=Budget(1.0),
+            outer=1,
+            inner=1,
+            step_size=1,
+        )
+
+
+def test_cw_finds_changes_as_small_as_foolboxs() -> None:
+    model, x, y = digits()
+    attack = L2CarliniWagnerAttack(
+        binary_search_steps=6, steps=600, stepsize=0.01, confidence=0, initial_const=1e-3, abort_early=True
+    )
+    theirs, _, succeeded = attack(
+        PyTorchModel(model, bounds=(0, 1), device="cpu"), x, Misclassification(y), epsilons=None
+    )
+    found = carlini_wagner(model, x, y, Search(searches=6, iterations=600))
+    assert succeeded.all()
+    assert (lead(model(x + found), y) > 0).all()
+    ours = found.flatten(1).norm(dim=1)
+    ratio = ours / (theirs - x).flatten(1).norm(dim=1)
+    print(f"our distance over theirs: mean {ratio.mean():.4f}, from {ratio.min():.4f} to {ratio.max():.4f}")
+    assert ratio.mean() < 1.03  # 1.01: each ends in other local minima for a few images
+    assert ratio.median() == pytest.approx(1, abs=0.01)
+
+
+def test_cw_on_a_linear_model_reaches_the_border_and_no_further() -> None:
+    p = LOGISTIC.build()
+    assert isinstance(p.model, nn.Linear)
+    labels = p.model(p.inputs).argmax(dim=1)
+    logits, weight = p.model(p.inputs), p.model.weight
+    gaps = (logits.gather(1, labels[:, None]) - logits).masked_fill(one_hot(labels, CLASSES) == 1, torch.inf)
+    slopes = (weight[labels][:, None] - weight[None]).norm(dim=2)
+    nearest = (gaps / slopes.where(slopes > 0, 1.0)).amin(dim=1)
+    found = carlini_wagner(
+        p.model, p.inputs, labels, Search(iterations=1500, searches=12, low=-9.0, high=9.0)
+    )
+    ratio = found.norm(dim=1) / nearest
+    assert ratio.min() > 1 - 1e-6
+    assert ratio.median() < 1.001
+    assert ratio.max() < 1.06  # where two other classes are about as near, Adam swings between them
+
+
+def test_cw_moves_pixels_that_are_black_or_white() -> None:
+    model, x, y = digits()
+    right = model(x.round()).argmax(dim=1) == y
+    pure, y = x[right].round(), y[right]  # strokes in black and white
+    found = carlini_wagner(model, pure, y, Search(iterations=30, searches=5))
+    assert len(pure) > 30
+    assert ((found != 0).flatten(1).sum(dim=1) > 0).all()
+    assert (lead(model(pure + found), y) > 0).double().mean() > 0.9
+    assert ((pure + found >= 0) & (pure + found <= 1)).all()
+
+
+def test_a_search_that_fails_returns_what_came_nearest() -> None:
+    model, x, y = digits()
+    search = Search(confidence=1e6, iterations=20, searches=6)
+    found = carlini_wagner(model, x, y, search)
+    assert (found.flatten(1).norm(dim=1) > 0).all()
+    assert (lead(model(x + found), y) > lead(model(x), y)).all()
+
+
+def test_the_input_gradient_in_chunks() -> None:
+    p = CONV.build()
+    whole, parts = (input_gradient(p.model, p.inputs, p.labels, chunk_size=size) for size in (100, 4))
+    assert torch.allclose(whole, parts, rtol=1e-12)
