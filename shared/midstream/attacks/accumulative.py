@@ -13,7 +13,7 @@ from midstream.strategies import level_1_attack
 
 @dataclass(kw_only=True)
 class Accumulative:
-    """Prepare unseen, then strike (after accumulative poisoning, Pang et al. 2021; not in the paper; level 2).
+    """Prepare unseen, then strike (accumulative poisoning, Pang et al. 2021; not in the paper; level 2).
 
     A strike at θ changes the validation loss by `-η ⟨v, g⟩`, g the gradient of the struck batch: level 1 at
     the batch. In between, each batch is moved so that the coming steps lower the validation loss, which
@@ -31,7 +31,9 @@ class Accumulative:
 
     def __post_init__(self) -> None:
         if self.period < 1:
-            raise ValueError(f"period counts batches from one strike to the next, at least 1, not {self.period}")
+            raise ValueError(
+                f"period is the batches from one strike to the next, at least 1, not {self.period}"
+            )
         if self.weight < 0:
             raise ValueError(f"weight must be at least 0, not {self.weight}")
 

@@ -16,10 +16,10 @@ from midstream.players import Batch, View
 class Curvature:
     """Along the loss's largest curvature (after CURE, Moosavi-Dezfooli et al. 2019; Table 1: level 2).
 
-    CURE trains so that `‖∇L(x + hz) - ∇L(x)‖` is small, z the normalised signs of the gradient, which they show
-    to lie along the Hessian's top eigenvectors. The attack built of it is `±ε d`, d the eigenvector of largest
-    curvature in magnitude, by power iteration with the exact Hessian from that z, the sign such that the
-    loss rises. The L∞ ball takes the signs of d.
+    CURE trains so that `‖∇L(x + hz) - ∇L(x)‖` is small, z the normalised signs of the gradient, which they
+    show to lie along the Hessian's top eigenvectors. The attack built of it is `±ε d`, d the eigenvector of
+    largest curvature in magnitude, by power iteration with the exact Hessian from that z, the sign such that
+    the loss rises. The L∞ ball takes the signs of d.
 
     Args:
         iterations: of power iteration.

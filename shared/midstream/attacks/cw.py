@@ -72,7 +72,7 @@ def carlini_wagner(model: nn.Module, inputs: Tensor, labels: Tensor, search: Sea
 
 
 def lead(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return `max_{i≠y} Z_i - Z_y` of each example, `(batch,)`: above 0 where it is taken for another class."""
+    """Return `max_{i≠y} Z_i - Z_y` of each example, `(batch,)`: above 0 it is taken for another class."""
     own = logits.gather(1, labels[:, None])[:, 0]
     return logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
 
@@ -144,8 +144,8 @@ class CarliniWagner:
     """The smallest change that the model takes for another class (Carlini and Wagner 2017; not in Table 1).
 
     The change found, whatever its length, is carried to the ball's edge, as the paper normalises the methods
-    that it compares with. The original constants take up to 90,000 gradients a batch; `iterations=50,searches=4`
-    plays a game of digits in a minute.
+    that it compares with. The original constants take up to 90,000 gradients a batch: for a whole game set
+    less, such as `iterations=50,searches=4`.
 
     Args:
         confidence: κ, by how much the other class's logit must lead.

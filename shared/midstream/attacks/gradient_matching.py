@@ -34,8 +34,8 @@ def match_gradient(
 ) -> Tensor:
     """Return perturbations that turn the batch's gradient `g = Σ_j ∇θ L(x_j)` towards `wanted`.
 
-    Projected ascent of `cos(g, w)`, as Witches' Brew raises it (Geiping et al. 2021), here over one minibatch.
-    Its derivative by the input `x_j` is `B_x u` with `u = (w/‖w‖ - cos(g, w) g/‖g‖) / ‖g‖`.
+    Projected ascent of `cos(g, w)`, as Witches' Brew raises it (Geiping et al. 2021), here over one
+    minibatch. Its derivative by the input `x_j` is `B_x u` with `u = (w/‖w‖ - cos(g, w) g/‖g‖) / ‖g‖`.
 
     Args:
         model: the model at θ; it is not changed.
@@ -65,7 +65,7 @@ def match_gradient(
 
 @dataclass(kw_only=True)
 class GradientMatching:
-    """Turn the batch's gradient against v (after Witches' Brew, Geiping et al. 2021; not in the paper; level k).
+    """Turn the batch's gradient against v (Witches' Brew, Geiping et al. 2021; not in the paper; level k).
 
     It raises `cos(Σ_j ∇θ L(x_j), -v)`, where level 1 raises the same without the division by the lengths, to
     first order. The original matches the gradient of a few chosen test images, over a whole data set that is

@@ -58,7 +58,7 @@ def pgd(
 
 @dataclass(kw_only=True)
 class Fgsm:
-    """`ε e(∇x L)`: up the loss of the batch itself, labels kept (Goodfellow et al. 2015; Table 1: level 1)."""
+    """`ε e(∇x L)`: up the batch's own loss, labels kept (Goodfellow et al. 2015; Table 1: level 1)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the step."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vjp
 
@@ -36,8 +35,8 @@ def loss_hessian(model: nn.Module, inputs: Tensor, labels: Tensor, *, loss: Loss
 def divergence_hessian(model: nn.Module, inputs: Tensor) -> Product:
     """Return `d ↦ JᵀFJ d`, the Hessian of `r ↦ KL(p(x) ‖ p(x + r))` at `r = 0`, exactly.
 
-    J is the Jacobian of the logits by the input and `F = diag(p) - ppᵀ`. The divergence and its gradient are 0
-    at `r = 0`, so no other term is left. It needs no labels.
+    J is the Jacobian of the logits by the input and `F = diag(p) - ppᵀ`. The divergence and its gradient are
+    0 at `r = 0`, so no other term is left. It needs no labels.
     """
     refuse_coupled_examples(model)
     load_forward_mode()

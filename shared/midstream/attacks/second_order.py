@@ -17,11 +17,13 @@ from midstream.level_k import check_steps
 from midstream.players import Batch, View
 
 
-def ascend_quadratic(gradient: Tensor, product: Product, *, radius: float, shift: Tensor, steps: int) -> Tensor:
+def ascend_quadratic(
+    gradient: Tensor, product: Product, *, radius: float, shift: Tensor, steps: int
+) -> Tensor:
     """Return each example's point on the sphere that raises `q(p) = ⟨g, p⟩ + ½⟨p, Hp⟩`.
 
-    From `p = r e(g)`, `steps` times `p ← r e(g + Hp + s p)`. With s at least `-λmin(H)` the shifted polynomial is
-    convex, and equal to q on the sphere up to a constant, so q never falls from a step to the next.
+    From `p = r e(g)`, `steps` times `p ← r e(g + Hp + s p)`. With s at least `-λmin(H)` the shifted
+    polynomial is convex, and equal to q on the sphere up to a constant, so q never falls from a step to the next.
 
     Args:
         gradient: g, `(batch, *input)`.
@@ -50,7 +52,8 @@ class SecondOrder:
     `argmax ⟨g, p⟩ + ½⟨p, Hp⟩` on the sphere of radius ε, g and H the gradient and the exact Hessian of the
     batch's own loss by the input. The cited attack leaves g out, being at a minimum of the loss; in training
     none is, so it is kept here: a power iteration with g added, and H shifted by its largest eigenvalue in
-    magnitude, itself from a power iteration that starts at g, so that each step rises. The L∞ ball takes the signs.
+    magnitude, itself from a power iteration that starts at g, so that each step rises. The L∞ ball takes the
+    signs.
 
     Args:
         steps: of each of the two iterations.

@@ -31,4 +31,6 @@ class Vat:
         """Return `ε e(d)`."""
         start = torch.randn(batch.inputs.shape, generator=view.generator(batch.seq)).to(batch.inputs)
         product = divergence_hessian(view.model, batch.inputs)
-        return view.budget.epsilon * view.budget.direction(largest_eigenvector(product, start, self.iterations))
+        return view.budget.epsilon * view.budget.direction(
+            largest_eigenvector(product, start, self.iterations)
+        )

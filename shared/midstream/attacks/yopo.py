@@ -30,9 +30,9 @@ def yopo(
     """Return perturbations that raise each input's own loss, as YOPO-m-n does (Zhang et al. 2019).
 
     By Pontryagin's principle the perturbation acts through the first layer `f₀` alone: with the co-state
-    `p = ∇_{f₀} L` held, it is moved up the Hamiltonian `H(x) = ⟨p, f₀(x)⟩`. `outer` times p is taken by a pass
-    through the whole network, and then `inner` times `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`,
-    which costs the first layer only. With `inner` 1 it is PGD.
+    `p = ∇_{f₀} L` held, it is moved up the Hamiltonian `H(x) = ⟨p, f₀(x)⟩`. `outer` times p is taken by a
+    pass through the whole network, and then `inner` times
+    `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`, which costs the first layer only. With `inner` 1 it is PGD.
 
     Args:
         model: the model at θ; `f₀` is everything up to its first module that has parameters of its own, in
@@ -98,7 +98,9 @@ def first_layer(model: nn.Module, inputs: Tensor) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    raise ValueError(f"{type(model).__name__} calls no layer with parameters of its own, so YOPO has no first one")
+    raise ValueError(
+        f"{type(model).__name__} calls no layer with parameters of its own, so YOPO has no first one"
+    )
 
 
 def _costate(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> Tensor:
