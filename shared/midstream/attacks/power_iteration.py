@@ -57,6 +57,7 @@ def largest_eigenvector(product: Product, start: Tensor, iterations: int) -> Ten
 
     It nears the eigenvector whose eigenvalue is largest in magnitude; where H is 0 it is 0.
 
+    >>> import torch
     >>> h = torch.diag(torch.tensor([3.0, -5.0, 1.0]))
     >>> largest_eigenvector(lambda d: d @ h, torch.ones(1, 3), 40).abs().round(decimals=3)
     tensor([[0., 1., 0.]])

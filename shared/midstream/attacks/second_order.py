@@ -23,7 +23,8 @@ def ascend_quadratic(
     """Return each example's point on the sphere that raises `q(p) = ⟨g, p⟩ + ½⟨p, Hp⟩`.
 
     From `p = r e(g)`, `steps` times `p ← r e(g + Hp + s p)`. With s at least `-λmin(H)` the shifted
-    polynomial is convex, and equal to q on the sphere up to a constant, so q never falls from a step to the next.
+    polynomial is convex, and equal to q on the sphere up to a constant, so q never falls from a step to the
+    next.
 
     Args:
         gradient: g, `(batch, *input)`.
@@ -32,6 +33,7 @@ def ascend_quadratic(
         shift: s of each example, `(batch,)`.
         steps: how many.
 
+    >>> import torch
     >>> h = torch.diag(torch.tensor([3.0, -1.0]))
     >>> p = ascend_quadratic(
     ...     torch.tensor([[0.1, 1.0]]), lambda d: d @ h, radius=2.0, shift=torch.tensor([1.0]), steps=200

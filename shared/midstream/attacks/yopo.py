@@ -32,7 +32,8 @@ def yopo(
     By Pontryagin's principle the perturbation acts through the first layer `f₀` alone: with the co-state
     `p = ∇_{f₀} L` held, it is moved up the Hamiltonian `H(x) = ⟨p, f₀(x)⟩`. `outer` times p is taken by a
     pass through the whole network, and then `inner` times
-    `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`, which costs the first layer only. With `inner` 1 it is PGD.
+    `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`, which costs the first layer only. With
+    `inner` 1 it is PGD.
 
     Args:
         model: the model at θ; `f₀` is everything up to its first module that has parameters of its own, in
