@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test compose-test check audit benchmarks clean
+.PHONY: demo test compose-test check audit benchmarks docs references clean
 
 demo: $(VENV)/.installed
 	$(BIN)/midstream demo
@@ -29,6 +29,15 @@ audit: $(VENV)/.installed
 benchmarks: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
+# The documentation as a site, in docs/_site; a broken link between pages fails it.
+docs: $(VENV)/.installed references
+	$(BIN)/python -m sphinx -W -q docs docs/_site
+	@echo "docs/_site/index.html"
+
+# The pages that are written from the code: commands, configuration, players, REST.
+references: $(VENV)/.installed
+	$(BIN)/python -m docs.references
+
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "midstream needs Python 3.11 or later; name one with make PYTHON=python3.12"; exit 1; }
@@ -38,4 +47,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf docs/_site $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -60,9 +60,9 @@ class ProblemBody(Message):
         },
     )
 
-    title: str
-    status: int
-    detail: str
+    title: str = Field(description="What went wrong, in a few words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What was wrong, with the value, and what to do.")
 
 
 class Acknowledgement(Message):
@@ -94,18 +94,18 @@ class Acknowledgement(Message):
 class Result(Message):
     """How a finished run ended."""
 
-    run: str
-    dataset: str
-    defender: str
-    seed: int
-    steps: int
-    epochs: int
-    test_accuracy: float
-    validation_loss: float
-    conversion_rate: float | None
-    evasion_rate: float | None
-    parameters_sha256: str
-    seconds: float
+    run: str = Field(description="The run's name.")
+    dataset: str = Field(description="Its data set.")
+    defender: str = Field(description="Its defender, with options.")
+    seed: int = Field(description="Its seed.")
+    steps: int = Field(description="Steps taken.")
+    epochs: int = Field(description="Epochs played.")
+    test_accuracy: float = Field(description="Of the last parameters, in [0, 1].")
+    validation_loss: float = Field(description="Of the last parameters, nats an example.")
+    conversion_rate: float | None = Field(description=CONVERSION)
+    evasion_rate: float | None = Field(description=EVASION)
+    parameters_sha256: str = Field(description="Digest of the last parameters; equal bits, equal digest.")
+    seconds: float = Field(description="Time that the run took.")
 
 
 class Status(Message):
@@ -113,34 +113,38 @@ class Status(Message):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STATUS]})
 
-    name: str
+    name: str = Field(description="The run's name in every path.")
     id: str = Field(description="Tells the run from another of the same name.")
-    state: Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
+    state: Literal["waiting", "running", "paused", "finished", "stopped", "failed"] = Field(
+        description="waiting for its first batch, running, paused, or over."
+    )
     reason: str | None = Field(description="Why it stopped or failed.")
-    waiting_for: str | None
+    waiting_for: str | None = Field(description="What must come next, and from whom.")
     step: int = Field(description="Steps taken: the version of the live parameters, and the next batch.")
-    total_steps: int
-    epoch: int
-    steps_per_epoch: int
-    train_size: int
+    total_steps: int = Field(description="Steps of the whole run.")
+    epoch: int = Field(description="Epochs that are complete.")
+    steps_per_epoch: int = Field(description="Minibatches an epoch.")
+    train_size: int = Field(description="Training examples that are streamed.")
     loss: float | None = Field(description="Mean training loss of the last step, nats an example.")
     test_accuracy: float | None = Field(description="Of the last evaluation, in [0, 1].")
-    test_loss: float | None
-    validation_accuracy: float | None
-    validation_loss: float | None
+    test_loss: float | None = Field(description="Of the last evaluation, nats an example.")
+    validation_accuracy: float | None = Field(description="Of the last evaluation, in [0, 1].")
+    validation_loss: float | None = Field(description="Of the last evaluation, nats an example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
-    steps_per_second: float | None
-    seconds_left: float | None
+    steps_per_second: float | None = Field(description="Of late.")
+    seconds_left: float | None = Field(description="At that rate.")
     samples: list[int] = Field(description="Batches that /samples/{seq} has pictures of.")
-    result: Result | None
-    specification: Specification
+    result: Result | None = Field(description="How it ended; null until it finished.")
+    specification: Specification = Field(
+        description="What the run is; of a black-box run, without its model."
+    )
 
 
 class Runs(Message):
     """Every run of the server."""
 
-    runs: list[Status]
+    runs: list[Status] = Field(description="Each run's status.")
 
 
 class ModelDescription(Message):
@@ -162,29 +166,29 @@ class ModelDescription(Message):
         }
     )
 
-    model: str
-    input_shape: list[int]
-    classes: list[str]
-    loss: Literal["cross-entropy"]
-    reduction: Literal["sum"]
-    optimizer: str
-    learning_rate: float
+    model: str = Field(description="The model's name, with options.")
+    input_shape: list[int] = Field(description="Of one input.")
+    classes: list[str] = Field(description="Their names, in the order of the logits.")
+    loss: Literal["cross-entropy"] = Field(description="The training loss.")
+    reduction: Literal["sum"] = Field(description="How it is taken over a batch.")
+    optimizer: str = Field(description="The training optimizer.")
+    learning_rate: float = Field(description="η.")
 
 
 class Record(Message):
     """One step. All behind `seconds` are null where the parameters after it were not evaluated."""
 
-    step: int
-    epoch: int
-    loss: float
+    step: int = Field(description="Steps taken with it: the version of the parameters after it.")
+    epoch: int = Field(description="Its epoch, from 0.")
+    loss: float = Field(description="Mean training loss before the step, nats an example.")
     correction: float = Field(description="Mean distance the defender moved an input, in pixel units.")
     seconds: float = Field(description="Time the defence and the step took.")
     attacker: dict[str, float] | None = Field(description="What the attacker reports of its move.")
     defender: dict[str, float] | None = Field(description="What the defender reports of its move.")
-    test_accuracy: float | None
-    test_loss: float | None
-    validation_accuracy: float | None
-    validation_loss: float | None
+    test_accuracy: float | None = Field(description="In [0, 1].")
+    test_loss: float | None = Field(description="Nats an example.")
+    validation_accuracy: float | None = Field(description="In [0, 1].")
+    validation_loss: float | None = Field(description="Nats an example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
 
@@ -192,7 +196,7 @@ class Record(Message):
 class RunRecord(Record):
     """One step, and whose it is."""
 
-    run: str
+    run: str = Field(description="The run's name.")
 
 
 COLUMNS = tuple(Record.model_fields)
@@ -202,8 +206,8 @@ COLUMNS = tuple(Record.model_fields)
 class Metrics(Message):
     """A run's history: one record a step, or those that were asked for."""
 
-    run: str
-    records: list[Record]
+    run: str = Field(description="The run's name.")
+    records: list[Record] = Field(description="In the order of the steps.")
 
 
 class Predictions(Message):
@@ -214,7 +218,7 @@ class Predictions(Message):
     )
 
     version: int = Field(description="The parameters that predicted: those after the batch's step.")
-    labels: list[int]
+    labels: list[int] = Field(description="The classes that they are.")
     received: list[int] = Field(description="As what x' is taken, the input as it arrived.")
     defended: list[int] = Field(description="As what x'' is taken, the input as trained on.")
 
@@ -224,8 +228,10 @@ class Health(Message):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "waiting_for": None}]})
 
-    status: Literal["live", "ready", "waiting"]
-    waiting_for: str | None
+    status: Literal["live", "ready", "waiting"] = Field(
+        description="Whether it is alive, and whether it takes requests."
+    )
+    waiting_for: str | None = Field(description="What would come next; null where nothing is waited for.")
 
 
 class Asked(Message):
@@ -243,5 +249,5 @@ class Checkpoint(Message):
         json_schema_extra={"examples": [{"step": 120, "file": "runs/digits-1/checkpoint.safetensors"}]}
     )
 
-    step: int
-    file: str
+    step: int = Field(description="The version of the parameters in it.")
+    file: str = Field(description="Its path on the server.")

@@ -79,7 +79,7 @@ async def parameters(
     after: Annotated[int | None, Query(ge=-1, description="Answer once the version is above this.")] = None,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for that.")] = 0,
     version: Annotated[int | None, Query(ge=0, description="Exactly this version, if still kept.")] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 where it still holds.")] = None,
 ) -> Response:
     """Return θ as safetensors; the version is in `X-Parameters-Version` and in the ETag.
 

@@ -76,7 +76,9 @@ async def metrics(
     after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
     points: Annotated[int | None, Query(ge=FEWEST, description=_POINTS)] = None,
     format: _Format = None,  # noqa: A002
-    accept: Annotated[str | None, Header()] = None,
+    accept: Annotated[
+        str | None, Header(description="text/csv for CSV, where `format` does not say.")
+    ] = None,
 ) -> Any:
     """Return one record a step, or fewer where `points` asks for a history that can be drawn."""
     records: Sequence[Mapping[str, Any]] = run_of(request, run).recorded.records[after:]
@@ -94,7 +96,9 @@ async def metrics(
     responses=_EVENTS | documented(404, 422),
 )
 async def stream_events(
-    run: str, request: Request, last_event_id: Annotated[int | None, Header(ge=0)] = None
+    run: str,
+    request: Request,
+    last_event_id: Annotated[int | None, Header(ge=0, description="Go on behind this event.")] = None,
 ) -> Response:
     """Stream `step` events (a record of the metrics, its id the step) and `status` events.
 

@@ -48,11 +48,11 @@ def _describe(kind: plugins.Kind, name: str) -> Iterator[str]:
         )
 
 
-def option_texts(player: Any) -> dict[str, str]:
-    """Return what the docstrings of a player and its bases say of each option, under `Args:`."""
+def option_texts(player: Any, *, section: str = "Args") -> dict[str, str]:
+    """Return what the docstrings of a player and its bases say of each name under a section's head."""
     texts: dict[str, str] = {}
     for described in reversed(inspect.getmro(player) if inspect.isclass(player) else [player]):
-        _, _, arguments = inspect.cleandoc(described.__doc__ or "").partition("\nArgs:\n")
+        _, _, arguments = inspect.cleandoc(described.__doc__ or "").partition(f"\n{section}:\n")
         for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE):
             texts[name] = " ".join(text.split())
     return texts

@@ -1,0 +1,115 @@
+"""docs/players.md: every installed attacker and defender with its options, and the hooks of a plug-in."""
+
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from docs.references.markdown import WRITTEN, body, code, described, table
+from midstream import plugins
+from midstream.command.listing import option_texts
+from midstream.players import Batch, Player, Remembering, View
+
+_HEAD = """# Attackers and defenders
+
+`--attacker` and `--defender` take a name and its options, as `level-1,beta=0.9`; `midstream play --list`
+prints this list with whatever else is installed. `level-2`, `level-3` and so on stand for `level-k,k=2`,
+`level-k,k=3`. The symbols are the paper's.
+
+"""
+
+_HOOKS = """## A player of your own
+
+A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. It is
+named by an entry point of the group `midstream.attackers` or `midstream.defenders`, as
+`package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
+by their annotations.
+
+"""
+
+
+def page() -> str:
+    """Return the page.
+
+    Raises:
+        Undocumented: a player, an option, a hook or what a hook is given has no description.
+    """
+    parts = [WRITTEN, _HEAD]
+    kinds: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
+    for kind in kinds:
+        parts.append(f"## {kind.capitalize()}\n\n")
+        parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
+    parts.append(_HOOKS)
+    for hook in (Player.perturb, Remembering.state_dict, Remembering.load_state_dict):
+        parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
+    for seen in (Batch, View):
+        parts.append("\n".join(_given(seen)) + "\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _player(kind: plugins.Kind, name: str) -> Iterator[str]:
+    player = plugins.find(kind, name)
+    yield f"### {name}\n"
+    yield body(f"{kind} {name}", inspect.getdoc(player))
+    texts, hints = (
+        option_texts(player),
+        get_type_hints(player.__init__ if inspect.isclass(player) else player),
+    )
+    options = inspect.signature(player).parameters.values()
+    if options:
+        yield ""
+        yield table(
+            ["option", "type", "default", "meaning"],
+            [
+                [
+                    code(option.name),
+                    _type(hints.get(option.name, str)),
+                    "required" if option.default is option.empty else code(option.default),
+                    described(f"{kind} {name}: option {option.name}", texts.get(option.name)),
+                ]
+                for option in sorted(options, key=lambda option: option.default is not option.empty)
+            ],
+        )
+
+
+def _type(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(code(value) for value in get_args(hint))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_type(one) for one in get_args(hint))
+    names = {
+        bool: "`true` or `false`",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        types.NoneType: "`none`",
+    }
+    return names.get(hint) or getattr(hint, "__name__", str(hint)).lower()
+
+
+def _method(name: str, method: Any) -> Iterator[str]:
+    arguments = [key for key in inspect.signature(method).parameters if key != "self"]
+    yield f"### {name}({', '.join(arguments)})\n"
+    yield body(name, inspect.getdoc(method))
+
+
+def _given(seen: type) -> Iterator[str]:
+    yield f"### {seen.__name__}\n"
+    yield body(seen.__name__, inspect.getdoc(seen)) + "\n"
+    texts = option_texts(seen, section="Attributes")
+    own = f"{seen.__name__}."
+    methods = [
+        one for one in vars(seen).values() if inspect.isfunction(one) and one.__qualname__[: len(own)] == own
+    ]
+    rows = [
+        [code(f"{seen.__name__.lower()}.{name}"), described(f"{seen.__name__}.{name}", text)]
+        for name, text in texts.items()
+    ]
+    for method in methods:
+        if method.__name__.startswith("_"):
+            continue
+        name = method.__name__
+        arguments = [key for key in inspect.signature(method).parameters if key != "self"]
+        text = body(f"{seen.__name__}.{name}", inspect.getdoc(method)).partition("\n\n")[0]
+        rows.append([code(f"{seen.__name__.lower()}.{name}({', '.join(arguments)})"), " ".join(text.split())])
+    yield table(["what it holds", "meaning"], rows)

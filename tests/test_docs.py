@@ -1,0 +1,68 @@
+"""The documentation: written from the code where it can be, complete, and built without a warning."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from docs.references import PAGES, commands, configuration, markdown, players, rest
+
+from midstream import plugins
+from midstream_server.messages import Checkpoint
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_reference_is_what_the_code_says(name: str) -> None:
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == PAGES[name](), f"docs/{name} is out of date: make references"
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "-q", "-d", str(tmp_path / "trees"), "docs", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")}
+    assert pages <= {page.stem for page in tmp_path.glob("*.html")}
+
+
+def test_a_setting_without_a_description_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command(help="Do it.")
+    @click.option("--mute", envvar="MIDSTREAM_MUTE")
+    def mute() -> None:
+        pass
+
+    for module in (commands, configuration):
+        monkeypatch.setattr(module, "cli", click.Group("midstream", {"serve": mute}, help="All."))
+    with pytest.raises(markdown.Undocumented, match="midstream serve --mute"):
+        commands.page()
+
+
+def test_an_option_of_a_player_without_a_description_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute:
+        """A player."""
+
+        def __init__(self, strength: float = 1.0) -> None:
+            self.strength = strength
+
+    monkeypatch.setattr(plugins, "find", lambda _kind, _name: Mute)
+    with pytest.raises(markdown.Undocumented, match="option strength"):
+        players.page()
+
+
+def test_a_field_of_a_resource_without_a_description_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Checkpoint.model_fields["file"], "description", None)
+    Checkpoint.model_rebuild(force=True)
+    try:
+        with pytest.raises(markdown.Undocumented, match=r"Checkpoint\.file"):
+            rest.page()
+    finally:
+        monkeypatch.undo()
+        Checkpoint.model_rebuild(force=True)
