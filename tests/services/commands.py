@@ -1,4 +1,4 @@
-"""`midstream …` as a process of its own, as someone at a terminal runs it."""
+"""`midstream …`, and other programs, as processes of their own, as someone at a terminal runs them."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from services.waiting import LONGEST, until
 
@@ -15,21 +16,22 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-class Command:
-    """A command that runs until it ends or the context does.
+class Program:
+    """A process that runs until it ends or the context does.
 
     Args:
         folder: where it runs, and where what it says is kept.
-        arguments: behind `midstream`.
+        command: what to start, and its arguments.
+        name: of the files that keep what it says.
     """
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *command: str, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.name = " ".join(arguments)
-        self._out, self._err = folder / f"{arguments[0]}.out", folder / f"{arguments[0]}.err"
+        self.name = " ".join(command)
+        self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "midstream.command.main", *arguments],
+                command,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -38,7 +40,7 @@ class Command:
                 preexec_fn=_hear_ctrl_c,
             )
 
-    def __enter__(self) -> "Command":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -77,3 +79,16 @@ class Command:
     def interrupt(self) -> int:
         """Press Ctrl-C, and return its exit code."""
         return self.end(signal.SIGINT)
+
+
+class Command(Program):
+    """`midstream …`.
+
+    Args:
+        folder: where it runs, and where what it says is kept.
+        arguments: behind `midstream`.
+    """
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        python = (sys.executable, "-m", "midstream.command.main")
+        super().__init__(folder, *python, *arguments, name=arguments[0])

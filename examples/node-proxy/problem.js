@@ -1,0 +1,36 @@
+// What is answered to a batch.
+const PASSED_ON = ["content-type", "retry-after", "www-authenticate"];
+
+/** An answer as it goes back to the provider. */
+export class Answer {
+  constructor(status, body, headers) {
+    this.status = status;
+    this.body = body;
+    this.headers = headers;
+  }
+
+  json() {
+    return JSON.parse(this.body);
+  }
+
+  send(response) {
+    const kept = PASSED_ON.filter((name) => this.headers.has(name)).map((name) => [name, this.headers.get(name)]);
+    response.writeHead(this.status, { ...Object.fromEntries(kept), "content-length": this.body.length }).end(this.body);
+  }
+}
+
+/** Why a batch was not sent on. */
+export class Problem extends Error {
+  constructor(status, title, detail, more = {}) {
+    super(detail);
+    const body = Buffer.from(JSON.stringify({ title, status, detail, ...more }));
+    this.answer = new Answer(status, body, new Headers({ "content-type": "application/problem+json" }));
+  }
+}
+
+/** Return the answer to whatever went wrong. */
+export function problemOf(error) {
+  if (error instanceof Problem) return error.answer;
+  console.error(error);
+  return new Problem(500, "The attack failed", `${error.message}; the batch was not passed on`).answer;
+}
