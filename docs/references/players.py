@@ -14,7 +14,8 @@ _HEAD = """# Attackers and defenders
 
 `--attacker` and `--defender` take a name and its options, as `level-1,beta=0.9`; `midstream play --list`
 prints this list with whatever else is installed. `level-2`, `level-3` and so on stand for `level-k,k=2`,
-`level-k,k=3`. The symbols are the paper's.
+`level-k,k=3`. The symbols
+are those of [the mathematics](mathematics.md).
 
 """
 
