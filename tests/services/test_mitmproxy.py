@@ -1,4 +1,4 @@
-"""The man in the middle as an addon of mitmproxy: `examples/mitmproxy`."""
+"""The man in the middle as an addon of mitmproxy: `examples/mitmproxy-addon`."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ from services.foreign_proxies import (
 )
 from services.tiny import problem
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "mitmproxy"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "mitmproxy-addon"
 
 
 @pytest.fixture(scope="module")

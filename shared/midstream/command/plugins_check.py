@@ -25,7 +25,7 @@ def command() -> None:
     """Work on an attacker or a defender of your own.
 
     \b
-    Example: midstream plugins check examples/random_attacker.py:RandomAttacker
+    Example: midstream plugins check examples/disguise.py:Disguise
     """
 
 
@@ -47,7 +47,7 @@ def check(plugin: str, role: Role | None, threads: int | None, as_json: bool) ->
     plug-in cannot be loaded.
 
     \b
-    Example: midstream plugins check examples/random_attacker.py:RandomAttacker,share=0.5
+    Example: midstream plugins check examples/disguise.py:Disguise,shift=3
     """
     configure(threads=threads, device="cpu")
     found = {side: _play(side, plugin) for side in ([role] if role else _sides(plugin))}
