@@ -75,7 +75,7 @@ def check(words: list[str]) -> None:
 
 def _check_midstream(words: list[str]) -> None:
     command: click.Command = cli
-    context = click.Context(cli, info_name="midstream")
+    context = click.Context(cli, info_name="midstream", **cli.context_settings)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         _, found, words = command.resolve_command(context, words)
         assert found is not None

@@ -31,7 +31,7 @@ SHOWN, MENTIONED = of_pages(shown), of_pages(mentioned)
 def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **cli.context_settings)
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None
