@@ -40,7 +40,7 @@ def test_a_shell_completes_a_value(shell: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "begun", "offered"),
     [
-        ([], "pl", ["play"]),
+        ([], "pl", ["play", "plugins"]),
         (["figure"], "", ["3", "6", "8"]),
         (["play"], "--transp", ["--transport"]),
         (["play", "--attacker"], "conv", ["conversion"]),
