@@ -12,7 +12,7 @@ from midstream import plugins
 from midstream.batches import BatchSource, load_split
 from midstream.budget import Budget, Norm
 from midstream.datasets import Source
-from midstream.gradients import Gradient, validation_gradient
+from midstream.gradients import Gradient, along, trainable, validation_gradient
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.pixels import pixels
@@ -181,12 +181,8 @@ class AttackedRun:
             assert self._version is not None
             with _hosting():
                 found = self._game.training_step(self._version)
-            device = self.settings.device
             self._step = found.with_moments(
-                {
-                    moment: {name: value.to(device) for name, value in of.items()}
-                    for moment, of in found.moments.items()
-                }
+                {moment: self._laid_out(of) for moment, of in found.moments.items()}
             )
         return self._step
 
@@ -196,10 +192,15 @@ class AttackedRun:
             if self.settings.gradient == "server":
                 with _hosting():
                     found = self._game.validation_gradient(self._version)
-                self._gradient = {name: value.to(self.settings.device) for name, value in found.items()}
+                self._gradient = self._laid_out(found)
             else:
                 self._gradient = validation_gradient(self._model, *self._validation)
         return self._gradient
+
+    def _laid_out(self, read: Gradient) -> Gradient:
+        # On a wire tensors lose order and layout, which the order of a sum, and so its low bits, go by.
+        parameters = trainable(self._model).items()
+        return along(read, {name: value for name, value in parameters if name in read})
 
 
 @contextmanager
