@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from midstream.course import load_optimizer_state, optimizer_state
 from midstream.datasets import Split
 from midstream.gradients import Gradient, validation_gradient
 from midstream.loss import cross_entropy
@@ -77,11 +78,8 @@ class Training:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return parameters, buffers and the optimizer's state: `model.NAME` and `optimizer.NUMBER.KEY`."""
-        state: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
         return {f"model.{name}": value for name, value in self.parameters().items()} | {
-            f"optimizer.{number}.{key}": torch.as_tensor(value)
-            for number, values in state.items()
-            for key, value in values.items()
+            f"optimizer.{name}": value for name, value in optimizer_state(self.optimizer).items()
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
@@ -93,12 +91,8 @@ class Training:
         """
         parameters = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
         self.model.load_state_dict(parameters)
-        remembered: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer."):
-                _, number, key = name.split(".")
-                remembered.setdefault(int(number), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
+        remembered = {name[10:]: value for name, value in state.items() if name.startswith("optimizer.")}
+        load_optimizer_state(self.optimizer, remembered)
         self.step, self._known = step, None
 
     def description(self) -> dict[str, Any]:
