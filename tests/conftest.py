@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -14,6 +15,11 @@ _ENVIRONMENT = {name: os.environ.pop(name) for name in list(os.environ) if name.
 
 # For the processes that share the tests, which inherit what is left.
 os.environ |= {f"TESTS_OF_{name}": value for name, value in _ENVIRONMENT.items()}
+
+
+# What players learn before a game is kept for these tests alone.
+_CACHE = TemporaryDirectory(prefix="midstream-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")

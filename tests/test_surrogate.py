@@ -49,13 +49,19 @@ class Attacker:
     said: list[str] = field(default_factory=list)
     told: list[int] = field(default_factory=list)
 
-    def starts(self, **more: Any) -> BlackBoxRun:
-        """Return it at work on the run."""
+    def starts(self, *, stops: int | None = None, **more: Any) -> BlackBoxRun:
+        """Return it at work on the run; or interrupt it after a step of its surrogate's training."""
+
+        def tell(step: int, *_: object) -> None:
+            self.told.append(step)
+            if step == stops:
+                raise InterruptedError
+
         surrogate = replace(self.surrogate, cache=self.cache)
         settings = AttackSettings(self.attacker, self.epsilon, surrogate=surrogate, **more)
         game = LocalGame(TrainingRun(self.run, tiny.split(), device=CPU))
         self.told.clear()
-        return BlackBoxRun(game, settings, tell=lambda step, *_: self.told.append(step), say=self.said.append)
+        return BlackBoxRun(game, settings, tell=tell, say=self.said.append)
 
 
 @pytest.fixture
@@ -216,7 +222,24 @@ def test_what_is_raised_while_it_trains_ends_the_training(attacker: Attacker) ->
     game = LocalGame(TrainingRun(HIDDEN, tiny.split(), device=CPU))
     with pytest.raises(InterruptedError):
         BlackBoxRun(game, settings, tell=stop)
-    assert not attacker.cache.exists()
+
+
+@pytest.mark.parametrize("name", ["level-1", "level-2,steps=2"])
+def test_a_training_that_was_interrupted_goes_on_to_the_same_bits(attacker: Attacker, name: str) -> None:
+    attacker.attacker = name
+    whole = attacker.starts().surrogate
+    (file,) = attacker.cache.iterdir()
+    file.unlink()
+    for stops in (1, 5, 6):
+        with pytest.raises(InterruptedError):
+            attacker.starts(stops=stops)
+        assert attacker.told[-1] == stops
+    surrogate = attacker.starts().surrogate
+    assert attacker.told[0] == 6
+    assert tensors_sha256(surrogate.training.state_dict()) == tensors_sha256(whole.training.state_dict())
+    assert surrogate.validation_losses == whole.validation_losses
+    assert list(surrogate.perturbations) == list(whole.perturbations)
+    assert all(map(torch.equal, surrogate.perturbations.values(), whole.perturbations.values()))
 
 
 def test_an_attacker_that_fails_on_the_surrogate_is_named(attacker: Attacker, tmp_path: Path) -> None:

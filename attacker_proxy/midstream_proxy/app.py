@@ -74,6 +74,7 @@ class Proxy:
         self._runs: dict[str, RememberedAttack] = {}
         self._preparing: tuple[str, asyncio.Future[None]] | None = None
         self._training = asyncio.Event()
+        self._lesson = ""
         self._closing = False
 
     async def put_batch(self, request: Request) -> Response:
@@ -120,7 +121,7 @@ class Proxy:
         It gets ready for one run at a time, in the thread that attacks: meanwhile no batch is attacked.
 
         Raises:
-            Problem: 503, it trains a surrogate, for a provider to wait; or why it cannot be ready.
+            Problem: 503, it learns, for a provider to wait; or why it cannot be ready.
         """
         while self._preparing is not None or run not in self._runs:
             if self._preparing is None:
@@ -136,7 +137,7 @@ class Proxy:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             training.cancel()
             if not work.done():
-                what = f"the attacker is training a surrogate of run {name!r}, which is black-box"
+                what = f"the attacker learns what it needs for run {name!r}: {self._lesson}"
                 raise Problem(503, "The attacker is not ready yet", what, retry_after=1)
             failed = work.exception()
             if self._preparing is preparing:
@@ -151,10 +152,11 @@ class Proxy:
         def tell(step: int, steps: int, text: str) -> None:
             if self._closing:
                 raise closing_down()
+            self._lesson = f"{text}: step {step} of {steps}"
             if not bars:
                 loop.call_soon_threadsafe(self._training.set)
-                bars.append(stack.enter_context(Progress(steps, label=f"surrogate of run {run!r}")))
-            bars[0].update(step, text)
+                bars.append(stack.enter_context(Progress(steps, label=f"run {run!r}")))
+            bars[0].update(step, text, total=steps)
 
         bars: list[Progress] = []
         with self._in_words(), self._client.on_behalf_of(authorization), ExitStack() as stack:

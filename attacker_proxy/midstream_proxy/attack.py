@@ -6,17 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from midstream import plugins
 from midstream.batches import BatchSource, load_split
 from midstream.budget import Budget, Norm
+from midstream.course import Ground
 from midstream.datasets import Source
 from midstream.gradients import Gradient, along, trainable, validation_gradient
+from midstream.kept import Say, Tell
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.pixels import pixels
 from midstream.players import Batch, HostError, Player, View, move, relabelled
+from midstream.prepared import must_learn, prepare
 from midstream.problem import Problem
 from midstream.specification import Specification, defaults
 from midstream.training_step import TrainingStep
@@ -83,8 +86,11 @@ class AttackedRun:
         settings: what the attacker decided.
         player: the attacker itself; None makes the one that the settings name.
         batches: what will be sent; None makes them of the data set, once an attacker asks for them.
+        tell: told how far an attacker that learns before the game is; what it raises ends that.
+        say: told where what it learned came from.
 
     Raises:
+        midstream.prepared.LearningError: the attacker could not learn what it must.
         midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
     """
 
@@ -95,30 +101,35 @@ class AttackedRun:
         *,
         player: Player | None = None,
         batches: BatchSource | None = None,
+        tell: Tell = lambda *_: None,
+        say: Say = lambda _: None,
     ) -> None:
         self.settings = settings
         self.player: Player = player or plugins.make("attackers", settings.attacker)
         self._game = game
         self._specification = specification = game.specification()
-        described = game.model()
+        self._described = described = game.model()
         self._learning_rate: float = described["learning_rate"]
         self.budget = budget_of(specification, settings)
-        self.input_shape = shape = tuple(described["input_shape"])
-        self.classes = classes = len(described["classes"])
-        self._model = build_model(
-            described["model"],
-            shape,
-            classes,
-            batch_norm=specification.batch_norm,
-            allowed=settings.allowed,
-        )
-        self._model.to(settings.device).eval()
+        self.input_shape = tuple(described["input_shape"])
+        self.classes = len(described["classes"])
+        self._model = self._new_model()
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
         self._batches = batches
+        if must_learn(self.player):
+            prepare(
+                settings.attacker,
+                self.player,
+                self._ground(),
+                run=specification.model_copy(update={"model": described["model"]}),
+                cache=settings.surrogate.cache,
+                tell=tell,
+                say=say,
+            )
 
     def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against θ_seq.
@@ -169,12 +180,43 @@ class AttackedRun:
             batch_source=lambda count: self._upcoming(batch, count),
         )
 
-    def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
+    def _ground(self) -> Ground:
+        return Ground(
+            validation_inputs=pixels(self._validation[0]),
+            validation_labels=self._validation[1],
+            classes=self.classes,
+            budget=self.budget,
+            learning_rate=self._learning_rate,
+            batch_size=self._specification.batch_size,
+            seed=self._specification.seed,
+            role="attacker",
+            model_source=self._new_model,
+            train_source=self._train,
+        )
+
+    def _new_model(self) -> nn.Module:
+        model = build_model(
+            self._described["model"],
+            self.input_shape,
+            self.classes,
+            batch_norm=self._specification.batch_norm,
+            allowed=self.settings.allowed,
+        )
+        return model.to(self.settings.device).eval()
+
+    def _train(self) -> tuple[Tensor, Tensor]:
+        train, device = self._possessed().train, self.settings.device
+        return train.pixels().to(device), train.labels.to(device)
+
+    def _possessed(self) -> BatchSource:
         if self._batches is None:
             allowed = self.settings.allowed
             train = load_split(self._specification, self.settings.source, allowed=allowed).train
             self._batches = BatchSource(self._specification, train)
-        return UpcomingBatches(self._batches).after(batch, count)
+        return self._batches
+
+    def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
+        return UpcomingBatches(self._possessed()).after(batch, count)
 
     def _training_step(self) -> TrainingStep:
         if self._step is None:

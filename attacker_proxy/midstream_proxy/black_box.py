@@ -1,26 +1,22 @@
 """The attacker's side of a black-box run: its surrogate trained and attacked beforehand (paper 4.6)."""
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+import midstream_proxy
 from midstream import plugins
 from midstream.batches import BatchSource, load_split
 from midstream.datasets import Examples, MissingDataError, Split
-from midstream.environment import describe
+from midstream.kept import KeptFile, Say, Tell, cache_folder, circumstances, code_sha256
 from midstream.players import Player
 from midstream.plugins import PluginError
 from midstream.seeds import derive
 from midstream.specification import Specification
-from midstream.training import Training
 from midstream.wire import WireBatch, tensors_sha256
 from midstream_proxy.attack import AttackedRun, AttackSettings, Game, budget_of
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogate import PATIENCE, Playback, Surrogate, SurrogateError
-from midstream_proxy.surrogate_file import DamagedError, cache_folder, code_sha256, file_of, load, save
-from midstream_proxy.surrogate_training import Tell, against_surrogate, train_surrogate
-
-Say = Callable[[str], None]
+from midstream_proxy.surrogate_training import against_surrogate, train_surrogate
 
 
 class BlackBoxRun:
@@ -60,6 +56,8 @@ class BlackBoxRun:
             against_surrogate(settings),
             player=Playback(self.surrogate.perturbations, player),
             batches=batches,
+            tell=tell,
+            say=say,
         )
         self.budget = self._white_box.budget
         self.input_shape, self.classes = self._white_box.input_shape, self._white_box.classes
@@ -108,25 +106,8 @@ def find_surrogate(
         }
     )
     description = _describe(specification, split, settings)
-    path = file_of(wanted.cache or cache_folder(), description)
-    if path.exists():
-        training = Training(specification, split, device=settings.device)
-        try:
-            surrogate = load(path, training, description)
-        except DamagedError as error:
-            say(f"{error}; the surrogate is trained again")
-        else:
-            say(f"the surrogate is the one in {path}; {surrogate.describe()}")
-            return surrogate
-    say(f"training a surrogate, {wanted.model}, for at most {specification.epochs} epochs")
-    surrogate = train_surrogate(specification, split, settings, tell=tell)
-    try:
-        save(path, surrogate, description)
-    except OSError as error:
-        say(f"the surrogate is trained, and not kept: {error}; {surrogate.describe()}")
-    else:
-        say(f"the surrogate is trained, and kept in {path}; {surrogate.describe()}")
-    return surrogate
+    file = KeptFile(wanted.cache or cache_folder("surrogates"), description, what="surrogate", say=say)
+    return train_surrogate(specification, split, settings, file=file, tell=tell, say=say)
 
 
 def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Split:
@@ -144,7 +125,6 @@ def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Spli
 
 def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, Any]:
     """Return everything that a surrogate depends on, to the bit."""
-    here = describe(settings.device)
     model, _ = plugins.parse(specification.model)
     parts = type(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
     data = {
@@ -158,10 +138,8 @@ def _describe(specification: Specification, split: Split, settings: AttackSettin
         "attacker": settings.attacker,
         "budget": asdict(budget_of(specification, settings)),
         "data": tensors_sha256(data),
-        "code": code_sha256(*parts),
-        "environment": {
-            key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads")
-        },
+        "code": code_sha256(*parts, packages=(midstream_proxy,)),
+        "environment": circumstances(settings.device),
     }
 
 
@@ -173,5 +151,5 @@ def attacked_run(
     Arguments and errors are those of `AttackedRun` and `BlackBoxRun`.
     """
     if game.specification().access == "white-box":
-        return AttackedRun(game, settings)
+        return AttackedRun(game, settings, tell=tell, say=say)
     return BlackBoxRun(game, settings, tell=tell, say=say)

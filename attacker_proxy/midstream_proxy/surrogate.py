@@ -41,17 +41,21 @@ class SurrogateSettings:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A surrogate at the end of its training.
+    """A surrogate in training, or at its end.
 
     Attributes:
-        training: the model at θ'_T', and its optimizer.
+        training: the model at θ'_t, and its optimizer.
         perturbations: by content, the last perturbation of each training input, as it was applied.
         validation_losses: after each epoch, nats an example.
     """
 
     training: Training
-    perturbations: Mapping[bytes, Tensor]
-    validation_losses: Sequence[float]
+    perturbations: dict[bytes, Tensor]
+    validation_losses: list[float]
+
+    def unfinished(self, steps: int) -> bool:
+        """Return whether its training goes on: for at most so many steps, until its loss has converged."""
+        return self.training.step < steps and not converged(self.validation_losses)
 
     def describe(self) -> str:
         """Return how its training ended, as a person would say it."""
@@ -92,6 +96,7 @@ class Playback:
     def __init__(self, perturbations: Mapping[bytes, Tensor], player: Player) -> None:
         self._perturbations = perturbations
         self._player = player
+        self.parts = (player,)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the player's memory."""

@@ -48,6 +48,7 @@ from midstream_server.resuming import ResumeError, left_behind
     type=click.Path(path_type=Path),
     help="Take batches alone that were signed with this file's key.",
 )
+@options.cache_option
 @options.resume_anyway_option
 @options.process_options
 @options.show_config
@@ -67,6 +68,7 @@ def command(
     resume: str,
     checkpoint_every: int,
     require_signature: Path | None,
+    cache: Path | None,
     resume_anyway: bool,
     device: str,
     threads: int | None,
@@ -95,6 +97,7 @@ def command(
             source=Source(data_root, download),
             allowed=frozenset((*allow, *(text.partition(",")[0] for text in named))),
             checkpoint_every=checkpoint_every,
+            cache=cache,
             resume_anyway=resume_anyway,
             signature_key=read_key(require_signature) if require_signature else None,
         ),

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from midstream import faults
@@ -32,9 +33,17 @@ class HostedRun:
         name: the run's name.
         durable: the run, its history and its journal.
         say: called with a sentence when the run gets somewhere.
+        cache: folder of what defenders learned.
     """
 
-    def __init__(self, name: str, durable: DurableRun, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        durable: DurableRun,
+        say: Callable[[str], None] = lambda _: None,
+        *,
+        cache: Path | None = None,
+    ) -> None:
         self.name = name
         self.durable = durable
         self.recorded = durable.recorded
@@ -50,6 +59,8 @@ class HostedRun:
         self.published = Published(name, self.run, self._in_worker)
         self._replay_to = durable.length()
         self._replaying = self._replay_to > self.version and not self.over
+        self._cache = cache
+        self._lesson = "is told what to learn"
         self._trouble: str | None = None
         self._arrivals: deque[float] = deque(maxlen=50)
 
@@ -88,6 +99,7 @@ class HostedRun:
     async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> dict[str, Any]:
         async with self._turn:
             seq = batch.seq
+            self._refuse_while_learning()
             self._refuse_while_replaying()
             if seq < self.version:
                 return self._repeat(seq, content)
@@ -139,7 +151,33 @@ class HostedRun:
         return step
 
     def begin(self) -> None:
-        """Replay what the journal holds beyond the checkpoint; called once, when the event loop runs."""
+        """Have the defender learn what it must, then replay what the journal holds beyond the checkpoint.
+
+        Called once, when the event loop runs.
+        """
+        if self.run.prepared or self.over:
+            self._replay()
+            return
+        learned = asyncio.ensure_future(
+            self._in_worker(
+                lambda: self.run.prepare(cache=self._cache, tell=self._tell, say=self._say_of_run)
+            )
+        )
+        learned.add_done_callback(self._learned)
+
+    def _tell(self, step: int, steps: int, text: str) -> None:
+        if self.closing:
+            raise InterruptedError("the server is closing down")
+        self._lesson = f"{text}: step {step} of {steps}"
+
+    def _learned(self, learned: asyncio.Future[None]) -> None:
+        error = learned.exception()
+        if error is not None and not self.closing:
+            self._end("failed", str(error))
+        elif error is None:
+            self._replay()
+
+    def _replay(self) -> None:
         if not self._replaying:
             if self.version:
                 self._follow_up()
@@ -155,7 +193,7 @@ class HostedRun:
         error = replayed.exception()
         self._replaying = isinstance(error, OSError)
         if isinstance(error, OSError):
-            self._have_trouble(error, self.begin)
+            self._have_trouble(error, self._replay)
         elif error is not None:
             self._end("failed", str(error))
         else:
@@ -229,6 +267,8 @@ class HostedRun:
             return "its operator to resume it"
         if self._trouble is not None:
             return f"room to store what it has: {self._trouble}"
+        if not self.run.prepared and not self.over:
+            return f"its defender, which learns before the game: {self._lesson}"
         more = self.version < self.run.total_steps
         idle = not self._turn.locked() and not self._replaying
         if more and self.state in ("waiting", "running") and idle:
@@ -286,6 +326,11 @@ class HostedRun:
         self.state, self.reason = state, reason
         self.say(f"run {self.name!r} {state}" + (f": {reason}" if reason else ""))
         self.changed.notify()
+
+    def _refuse_while_learning(self) -> None:
+        if not self.run.prepared and not self.over:
+            what = f"run {self.name!r} waits for its defender, which learns before the game: {self._lesson}"
+            raise Problem(503, "The run takes no batches now", what, retry_after=1)
 
     def _refuse_while_replaying(self) -> None:
         if self._replaying:

@@ -33,6 +33,7 @@ class Settings:
         allowed: folders, dotted paths and files that a specification may name.
         max_runs: how many runs one server holds.
         checkpoint_every: steps after which a checkpoint is written at the latest.
+        cache: folder of what defenders learned; None for `~/.cache/midstream/learned`.
         resume_anyway: whether a run goes on where versions, device or thread count differ.
         signature_key: the key that batches must be signed with; None takes them unsigned.
     """
@@ -43,6 +44,7 @@ class Settings:
     allowed: frozenset[str] = frozenset()
     max_runs: int = 16
     checkpoint_every: int = 100
+    cache: Path | None = None
     resume_anyway: bool = False
     signature_key: bytes | None = field(default=None, repr=False)
 
@@ -116,7 +118,7 @@ class Registry:
             with ExitStack() as undo:
                 undo.callback(folder.close)
                 durable = self._new(run, folder) if identity is None else self._old(run, folder, identity)
-                self.runs[name] = HostedRun(name, durable, self.say)
+                self.runs[name] = HostedRun(name, durable, self.say, cache=settings.cache)
                 undo.pop_all()
         except (PluginError, datasets.MissingDataError, ValueError) as error:
             raise Problem(422, "The specification cannot be played here", str(error)) from error

@@ -75,6 +75,7 @@ async def create(specification: Specification, request: Request) -> Any:
     """
     async with _creating:
         run = await asyncio.to_thread(registry_of(request).create, specification)
+    run.begin()
     return describe(run)
 
 

@@ -187,6 +187,12 @@ data_options = together(
     option("--download", is_flag=True, help="Fetch absent data from their authors."),
 )
 
+cache_option = option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where what is learned before a game is kept; ~/.cache/midstream by default.",
+)
+
 surrogate_options = together(
     option(
         "--surrogate",
@@ -206,11 +212,7 @@ surrogate_options = together(
     option(
         "--surrogate-seed", type=click.IntRange(0, 2**63 - 1), help="Its own; made of the run's by default."
     ),
-    option(
-        "--cache",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Where surrogates are kept; ~/.cache/midstream/surrogates by default.",
-    ),
+    cache_option,
 )
 
 allow_option = option(

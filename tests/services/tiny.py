@@ -86,11 +86,17 @@ class TinyRun:
         return self.client.put(f"{self.path}/batches/{seq}", content=content, headers={"Content-Type": kind})
 
     def play(self, first: int, end: int = STEPS) -> None:
-        """Send the batches from `first` up to `end`, each of which must be taken."""
+        """Send the batches from `first` up to `end`, each of which must be taken when it can be."""
         for seq in range(first, end):
-            response = self.put(seq)
-            assert response.status_code == 200, response.text
-            assert response.json()["next_seq"] == seq + 1
+            answers: list[httpx.Response] = []
+
+            def answered(seq: int = seq, answers: list[httpx.Response] = answers) -> bool:
+                answers.append(self.put(seq))
+                return answers[-1].status_code != 503
+
+            until(answered, f"batch {seq} to be taken")
+            assert answers[-1].status_code == 200, answers[-1].text
+            assert answers[-1].json()["next_seq"] == seq + 1
 
     def status(self) -> dict[str, Any]:
         """Return where the run stands."""

@@ -109,7 +109,6 @@ class GamePlan:
         }
         if self.specification.access == "black-box":
             settings |= self.surrogate_settings()
-            del settings["cache"]
         if self.data_root is not None:
             settings["data-root"] = str(self.data_root)
         kept = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
@@ -124,7 +123,6 @@ class GamePlan:
             "surrogate-epochs": chosen.epochs,
             "surrogate-train-size": chosen.train_size,
             "surrogate-seed": chosen.seed,
-            "cache": chosen.cache,
         }
 
     def outcome(self, result: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A game in one process: the same attacker, defender and batches as over HTTP, to the same bits."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -38,12 +39,13 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     folder = RunFolder(plan.folder)
 
     def wait(step: int, steps: int, text: str) -> None:
-        follow(0, run.total_steps, f"surrogate: step {step} of at most {steps}, {text}")
+        follow(0, run.total_steps, f"{text}: step {step} of at most {steps}")
 
     try:
+        run.prepare(cache=plan.surrogate.cache, tell=wait, say=partial(say, "defender"))
         attacked = None
         if plan.attacker != "none":
-            attacked = attacked_run(LocalGame(run), settings, tell=wait, say=say)
+            attacked = attacked_run(LocalGame(run), settings, tell=wait, say=partial(say, "attacker"))
         recorded = RecordedRun(run, folder)
         for seq in range(run.total_steps):
             batch = batches.batch(seq)
@@ -67,9 +69,9 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     return recorded.result
 
 
-def say(text: str) -> None:
+def say(who: str, text: str) -> None:
     """Tell the operator something."""
-    click.echo(f"attacker: {text}", err=True)
+    click.echo(f"{who}: {text}", err=True)
 
 
 def describe(record: dict[str, Any], recorded: RecordedRun) -> str:

@@ -146,7 +146,7 @@ def command(
     plan = GamePlan(
         specification=specification,
         attacker=attacker,
-        attack_budget=_attack_budget(attack_epsilon, attack_norm, specification),
+        attack_budget=attack_budget(attack_epsilon, attack_norm, specification),
         gradient=gradient,
         surrogate=SurrogateSettings(
             surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache
@@ -177,7 +177,8 @@ def _attacked_class(attacker: str) -> int | None:
     return int(target) if target.isdecimal() else None
 
 
-def _attack_budget(epsilon: float | None, norm: Norm | None, specification: Specification) -> Budget:
+def attack_budget(epsilon: float | None, norm: Norm | None, specification: Specification) -> Budget:
+    """Return the attacker's ball: the defender's, but for what was said of its own."""
     if epsilon is None and norm not in (None, specification.norm):
         raise click.UsageError(
             f"--attack-norm {norm} needs an --attack-epsilon: ε = {specification.epsilon:g} was meant for "

@@ -103,6 +103,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     data = ([] if plan.data_root is None else ["--data-root", str(plan.data_root)]) + [
         "--download"
     ] * plan.download
+    cache = [] if plan.surrogate.cache is None else ["--cache", str(plan.surrogate.cache)]
     allow = [word for name in sorted(plan.allowed) for word in ("--allow", name)]
     begun = plan.begun
     server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
@@ -116,7 +117,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             write_secret(Path(key), secrets.token_bytes(32))
         asking = [] if plan.signed is None else ["--require-signature", key]
         signing = {who: ["--sign-key", key] if plan.signed == who else [] for who in ("provider", "attacker")}
-        services.start("server", "serve", *keeping, *asking, *data, *allow, *common, listener=server)
+        services.start("server", "serve", *keeping, *asking, *data, *cache, *allow, *common, listener=server)
         attack = [
             "--attacker",
             plan.attacker,
@@ -132,7 +133,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             for word in (f"--{name}", str(value))
             if value is not None
         ]
-        here = [*signing["attacker"], *data, *surrogate, *allow, *common]
+        here = [*signing["attacker"], *data, *surrogate, *cache, *allow, *common]
         services.start("proxy", "attack", *reading, *attack, *here, listener=proxy)
         client = Client(server_url, give_up_after=1.0)
         try:
@@ -164,8 +165,10 @@ def _until_up(client: Client, services: Services) -> None:
 def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follow: Follow) -> dict[str, Any]:
     while True:
         status = client.run(plan.name)
-        if status["loss"] is None and plan.specification.access == "black-box":
-            follow(0, status["total_steps"], services.last_words("proxy"))
+        if status["loss"] is None:
+            waits = status["waiting_for"] or ""
+            words = waits if waits.startswith("its defender") else services.last_words("proxy")
+            follow(0, status["total_steps"], words)
         if status["loss"] is not None:
             follow(status["step"], status["total_steps"], _describe(status))
         if status["state"] == "finished":

@@ -1,0 +1,105 @@
+"""`midstream prepare`: what a player must learn before a game, learned ahead of it."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from midstream import options, plugins
+from midstream.batches import load_split
+from midstream.budget import Norm
+from midstream.command.local import say
+from midstream.command.play import attack_budget
+from midstream.datasets import Source
+from midstream.environment import configure
+from midstream.prepared import must_learn
+from midstream.progress import Progress
+from midstream_proxy.attack import AttackSettings
+from midstream_proxy.black_box import attacked_run
+from midstream_proxy.local_game import LocalGame
+from midstream_proxy.surrogate import SurrogateSettings
+from midstream_server.training import TrainingRun
+
+
+def _learned(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    kinds: tuple[plugins.Kind, ...] = ("attackers", "defenders")
+    return sorted({name for kind in kinds for name in options.named(kind)(context, parameter, incomplete)})
+
+
+@click.command("prepare")
+@click.argument("name", shell_complete=_learned)
+@click.option(
+    "--as",
+    "side",
+    type=click.Choice(["attacker", "defender"]),
+    help="What NAME is; the defender where no attacker has that name, by default.",
+)
+@options.specification_options
+@options.option(
+    "--attack-epsilon",
+    type=float,
+    callback=options.radius,
+    help="The attacker's budget, where it is not --epsilon, which is the defender's.",
+)
+@options.option("--attack-norm", type=click.Choice(["l2", "linf"]), help="Its norm, where it is not --norm.")
+@options.data_options
+@options.surrogate_options
+@options.process_options
+@options.show_config
+def command(
+    name: str,
+    side: str | None,
+    attack_epsilon: float | None,
+    attack_norm: Norm | None,
+    data_root: Path | None,
+    download: bool,
+    surrogate: str | None,
+    surrogate_epochs: int | None,
+    surrogate_train_size: int | None,
+    surrogate_seed: int | None,
+    cache: Path | None,
+    device: str,
+    threads: int | None,
+    **settings: Any,
+) -> None:
+    """Have the attacker or the defender NAME learn what it must before a game.
+
+    `play`, `serve` and `attack` do the same at their start, and find what was learned with the same options.
+    With --access black-box an attacker of any name trains its surrogate. Ctrl-C interrupts; entered again,
+    the command goes on.
+
+    \b
+    Example: midstream prepare vae --dataset digits
+    """
+    defends = side == "defender" or (
+        side is None and name.partition(",")[0] not in plugins.names("attackers")
+    )
+    where = configure(threads=threads, device=device)
+    source = Source(data_root, download)
+    specification = options.specification(settings, defender=name if defends else "none")
+    if (
+        not defends
+        and specification.access == "white-box"
+        and not must_learn(plugins.make("attackers", name))
+    ):
+        raise click.UsageError(f"{name!r} learns nothing before a game, unless against --access black-box")
+    run = TrainingRun(specification, load_split(specification, source), device=where)
+    if defends and run.prepared:
+        raise click.UsageError(f"{name!r} learns nothing before a game")
+    with Progress(0, label=name) as progress:
+
+        def tell(step: int, steps: int, text: str) -> None:
+            progress.update(step, text, total=steps)
+
+        if defends:
+            run.prepare(cache=cache, tell=tell, say=partial(say, "defender"))
+            return
+        ball = attack_budget(attack_epsilon, attack_norm, specification)
+        own = SurrogateSettings(
+            surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache
+        )
+        attack = AttackSettings(
+            name, ball.epsilon, ball.norm, device=where, allowed=None, source=source, surrogate=own
+        )
+        attacked_run(LocalGame(run), attack, tell=tell, say=partial(say, "attacker"))
