@@ -72,6 +72,7 @@ class TinyGame:
         split = replace(known, validation=validation)
         specification = _SPECIFICATION.model_copy(update={"defender": defender})
         self._run = TrainingRun(specification, split, device=_CPU)
+        self._run.prepare()
         # It computes its own validation gradient, so that a move is timed with all that it needs.
         settings = AttackSettings(attacker, gradient="own", device=_CPU, allowed=None)
         self._attacked = AttackedRun(LocalGame(self._run), settings)

@@ -1,0 +1,122 @@
+"""`python -m experiments.baselines`: every attack and every defence by name, over seeds (Tables 2, 3, A.6).
+
+Every game as `midstream play --transport local` plays it, on one thread. What has been played is kept, so
+that an interrupted measurement goes on where it was.
+"""
+
+import os
+
+# As the services have it; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from experiments.games import name_of, played, spread
+from midstream.progress import Progress
+from midstream.specification import Specification
+from midstream_proxy.surrogate import SurrogateSettings
+
+Side = Literal["attacks", "defences"]
+
+GAMES: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "mnist": {"train_size": 1000, "validation_size": 500, "batch_size": 100, "epochs": 40},
+}
+BLACK_BOX = "black-box"
+"""Level 1 by way of a surrogate, which is a matter of the run and not of the attacker's name."""
+
+_REFERENCES = ["none", "noise", "label-flip"]
+_PAPERS = ["fgsm", "pgd", "cw", "yopo", "deep-confuse", "evoshift", "atn", "vat", "second-order", "curvature"]
+_LATER = ["gradient-matching", "accumulative"]
+_OURS = ["level-1", "level-2", "level-2-closed-form", "optimal-contraction", "influence"]
+_TABLE_2 = ["none", "noise", "pgd", "cw", "yopo", "deep-confuse", "evoshift", "level-1", BLACK_BOX]
+_TABLE_3 = [
+    "none",
+    "level-1",
+    "level-1+cutmix",
+    "level-1+cutmix,on=both+train-on-validation",
+    "ddpm",
+    "ddpm+cutmix",
+    "ddpm+cutmix,on=both+train-on-validation",
+]
+_PURIFIERS = ["vae", "cvae", "gan"]
+_OTHERS = ["level-2", "cutmix", "train-on-validation", "crop-ensemble", "clip", "median", "jpeg"]
+
+ROWS: dict[str, dict[Side, list[str]]] = {
+    "digits": {
+        "attacks": [*_REFERENCES, *_PAPERS, *_LATER, *_OURS, BLACK_BOX],
+        "defences": [*_TABLE_3, *_PURIFIERS, *_OTHERS],
+    },
+    "mnist": {"attacks": _TABLE_2, "defences": [*_TABLE_3, *_PURIFIERS, "crop-ensemble"]},
+}
+AGAINST: dict[Side, list[str]] = {"attacks": ["none", "level-1"], "defences": ["level-1"]}
+
+
+@click.command()
+@click.argument("side", type=click.Choice(["attacks", "defences"]))
+@click.option("--dataset", type=click.Choice(list(GAMES)), default="digits", show_default=True)
+@click.option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data.")
+@click.option(
+    "--row", "rows", multiple=True, help="A player's name and options; all of the table by default."
+)
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--workers", default=2, show_default=True, help="Games at a time, one thread each.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the games are kept.")
+def main(
+    side: Side,
+    dataset: str,
+    data_root: Path | None,
+    rows: tuple[str, ...],
+    seeds: int,
+    workers: int,
+    out: Path,
+) -> None:
+    """Play them all, and print a table of test accuracies, mean and standard deviation over the seeds.
+
+    SIDE: attacks against no defence and level 1, or defences against the attack of level 1.
+    """
+    names = rows or ROWS[dataset][side]
+    against = AGAINST[side]
+    games = [(seed, name, other) for seed in range(seeds) for name in names for other in against]
+    out.mkdir(parents=True, exist_ok=True)
+    accuracy: dict[tuple[int, str, str], float] = {}
+    with (
+        Progress(len(games), label=f"{dataset}, {side}") as progress,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
+        pending = {pool.submit(_play, dataset, side, *game, out, data_root): game for game in games}
+        for done in as_completed(pending):
+            game = pending[done]
+            accuracy[game] = done.result()
+            progress.update(len(accuracy), f"{game[1]} against {game[2]} {accuracy[game]:.3f}")
+    click.echo(f"| {side[:-1]} | {' | '.join(f'against {other}' for other in against)} |")
+    click.echo("|---" * (len(against) + 1) + "|")
+    for name in names:
+        cells = [spread([accuracy[seed, name, other] for seed in range(seeds)]) for other in against]
+        click.echo(f"| `{name}` | {' | '.join(cells)} |")
+
+
+def _play(
+    dataset: str, side: Side, seed: int, name: str, other: str, out: Path, data_root: Path | None
+) -> float:
+    attacker, defender = (name, other) if side == "attacks" else (other, name)
+    hidden = attacker == BLACK_BOX
+    settings: dict[str, Any] = {"dataset": dataset, "defender": defender, "seed": seed, **GAMES[dataset]}
+    settings |= {
+        "name": name_of(attacker, defender, seed).replace("+", "-and-"),
+        "access": "black-box" if hidden else "white-box",
+    }
+    surrogate = SurrogateSettings(cache=out / "learned")
+    run = Specification.model_validate(settings)
+    result = played(run, "level-1" if hidden else attacker, out, data_root, surrogate)
+    found: float = result["test_accuracy"]
+    return found
+
+
+if __name__ == "__main__":
+    main()
