@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from midstream import plugins
 from midstream.batches import BatchSource, load_split
-from midstream.budget import Budget, Norm
+from midstream.budget import Budget, Norm, pixel_bounds
 from midstream.course import Ground
 from midstream.datasets import Source
 from midstream.gradients import Gradient, along, trainable, validation_gradient
@@ -254,6 +254,6 @@ def _hosting() -> Iterator[None]:
 
 
 def budget_of(specification: Specification, settings: AttackSettings) -> Budget:
-    """Return the attacker's ball."""
+    """Return the attacker's ball, and the run's pixel range."""
     epsilon = defaults(specification.dataset)["epsilon"] if settings.epsilon is None else settings.epsilon
-    return Budget(epsilon, settings.norm or specification.norm)
+    return Budget(epsilon, settings.norm or specification.norm, *pixel_bounds(specification.pixel_range))

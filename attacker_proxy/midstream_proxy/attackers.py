@@ -19,7 +19,7 @@ from midstream.strategies import level_0, level_1_attack
 
 
 class NoAttack:
-    """Let every batch pass (level 0)."""
+    """Let every batch pass (the null strategy, section 4; Table 1: level 0)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""
@@ -121,7 +121,7 @@ class UtilityAttacker(UtilityOption, GradientAttacker):
 
 @dataclass(kw_only=True)
 class Level1(UtilityAttacker):
-    """`δ* = -e(B_x v)`: raise the validation loss after the step, to first order (Theorem 1)."""
+    """`δ* = -e(B_x v)`: the step raises the validation loss, to first order (Theorem 1; Table 1: level 1)."""
 
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return v."""
@@ -137,21 +137,21 @@ class Level1(UtilityAttacker):
 
 @dataclass(kw_only=True)
 class Conversion(Level1):
-    """`δ* = -e(B_x v)`, v of `-Σ L(z, label = target)`: have other classes taken for the target (6.4)."""
+    """`δ* = -e(B_x v)`, v of `-Σ L(z, target)`: others are taken for the target (section 6.4; Table 1: level 1)."""
 
     goal: Goal = field(default="conversion", init=False)
 
 
 @dataclass(kw_only=True)
 class Evasion(Level1):
-    """`δ* = -e(B_x v)`, v of the target class's loss: have the target taken for another class (6.4)."""
+    """`δ* = -e(B_x v)`, v of the target's own loss: it is taken for others (section 6.4; Table 1: level 1)."""
 
     goal: Goal = field(default="evasion", init=False)
 
 
 @dataclass(kw_only=True)
 class LevelK(StepRule, UtilityAttacker):
-    """Nested PGD against the defender of level k - 1 that it expects (Remark 1).
+    """Nested PGD against the defender of level k - 1 that it expects (Remark 1; Table 1: level k).
 
     Args:
         k: the level, at least 2.
@@ -214,7 +214,7 @@ class LevelK(StepRule, UtilityAttacker):
 
 @dataclass(kw_only=True)
 class Level2ClosedForm(GradientAttacker):
-    """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: level 2 as ε goes to 0 (Theorem 2, Corollary 3).
+    """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: as ε goes to 0 (Theorem 2, Corollary 3; Table 1: level 2).
 
     Args:
         learning_rate: η; 0 takes the run's.
@@ -240,7 +240,7 @@ class Level2ClosedForm(GradientAttacker):
 
 @dataclass(kw_only=True)
 class Influence(InverseHessian, GradientAttacker):
-    """`δ* = -e(B_x H⁻¹ v)`: the influence function (eq. 8)."""
+    """`δ* = -e(B_x H⁻¹ v)`: the influence function (IF, eq. 8; Table 1: level 2)."""
 
     def __post_init__(self) -> None:
         InverseHessian.__post_init__(self)
@@ -253,7 +253,7 @@ class Influence(InverseHessian, GradientAttacker):
 
 @dataclass(kw_only=True)
 class OptimalContraction(Influence):
-    """`δ* = -e(B_x [H⁻¹ v - η Σ_j ∇θ L(x_j)])`: optimal contraction (Corollary 1).
+    """`δ* = -e(B_x [H⁻¹ v - η Σ_j ∇θ L(x_j)])`: optimal contraction (Corollary 1; Table 1: level 2).
 
     Args:
         learning_rate: η; 0 takes the run's.

@@ -1,5 +1,6 @@
 """The attacker's side of a black-box run: its surrogate trained and attacked beforehand (paper 4.6)."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -126,7 +127,7 @@ def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Spli
 def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, Any]:
     """Return everything that a surrogate depends on, to the bit."""
     model, _ = plugins.parse(specification.model)
-    parts = type(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
+    parts = *_classes(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
     data = {
         "inputs": split.train.inputs,
         "labels": split.train.labels,
@@ -141,6 +142,12 @@ def _describe(specification: Specification, split: Split, settings: AttackSettin
         "code": code_sha256(*parts, packages=(midstream_proxy,)),
         "environment": circumstances(settings.device),
     }
+
+
+def _classes(player: Player) -> Iterator[type]:
+    yield type(player)
+    for part in getattr(player, "parts", ()):
+        yield from _classes(part)
 
 
 def attacked_run(

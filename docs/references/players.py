@@ -2,12 +2,14 @@
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
+from midstream.fraction import OPTIONS as FRACTION
+from midstream.fraction import Fraction
 from midstream.players import Batch, Player, Remembering, View
 
 _HEAD = """# Attackers and defenders
@@ -15,7 +17,17 @@ _HEAD = """# Attackers and defenders
 `--attacker` and `--defender` take a name and its options, as `level-1,beta=0.9`; `midstream play --list`
 prints this list with whatever else is installed. `level-2`, `level-3` and so on stand for `level-k,k=2`,
 `level-k,k=3`. The symbols
-are those of [the mathematics](mathematics.md).
+are those of [the mathematics](mathematics.md). In brackets stands where a method is from, and where the
+paper's Table 1 has it.
+
+"""
+
+_ANY = """### any attacker
+
+Any of them, one of your own included, can be told to touch only a share of the examples, as
+`level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
+follows from the run's seed: an example is touched at every visit or never. An attacker that has an option of
+such a name itself keeps it.
 
 """
 
@@ -40,6 +52,8 @@ def page() -> str:
     for kind in kinds:
         parts.append(f"## {kind.capitalize()}\n\n")
         parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
+        if kind == "attackers":
+            parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
     parts.append(_HOOKS)
     for hook in (Player.perturb, Remembering.state_dict, Remembering.load_state_dict):
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
@@ -52,25 +66,30 @@ def _player(kind: plugins.Kind, name: str) -> Iterator[str]:
     player = plugins.find(kind, name)
     yield f"### {name}\n"
     yield body(f"{kind} {name}", inspect.getdoc(player))
+    options = list(inspect.signature(player).parameters)
+    if options:
+        yield ""
+        yield from _options(f"{kind} {name}", player, options)
+
+
+def _options(what: str, player: Callable[..., Any], names: Collection[str]) -> Iterator[str]:
     texts, hints = (
         option_texts(player),
         get_type_hints(player.__init__ if inspect.isclass(player) else player),
     )
-    options = inspect.signature(player).parameters.values()
-    if options:
-        yield ""
-        yield table(
-            ["option", "type", "default", "meaning"],
+    options = [inspect.signature(player).parameters[name] for name in names]
+    yield table(
+        ["option", "type", "default", "meaning"],
+        [
             [
-                [
-                    code(option.name),
-                    _type(hints.get(option.name, str)),
-                    "required" if option.default is option.empty else code(option.default),
-                    described(f"{kind} {name}: option {option.name}", texts.get(option.name)),
-                ]
-                for option in sorted(options, key=lambda option: option.default is not option.empty)
-            ],
-        )
+                code(option.name),
+                _type(hints.get(option.name, str)),
+                "required" if option.default is option.empty else code(option.default),
+                described(f"{what}: option {option.name}", texts.get(option.name)),
+            ]
+            for option in sorted(options, key=lambda option: option.default is not option.empty)
+        ],
+    )
 
 
 def _type(hint: Any) -> str:

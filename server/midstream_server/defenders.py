@@ -17,7 +17,7 @@ from midstream.strategies import level_0, level_1_defense
 
 
 class NoDefense:
-    """Train on what arrives (level 0)."""
+    """Train on what arrives (the null strategy, section 4; Table 1: level 0)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""
@@ -45,7 +45,7 @@ class VectorDefender:
 
 @dataclass(kw_only=True)
 class Level1(UtilityOption, VectorDefender):
-    """`x'' = x' + ε e(B_x' v)`: move each input so that the step lowers the validation loss (Theorem 1)."""
+    """`σ = e(B_x' v)`: the step lowers the validation loss, to first order (Theorem 1; Table 1: level 1)."""
 
     def vector(self, batch: Batch, view: View) -> Gradient:  # noqa: ARG002
         """Return v."""
@@ -60,7 +60,7 @@ class Level1(UtilityOption, VectorDefender):
 
 @dataclass(kw_only=True)
 class LevelK(StepRule, UtilityOption):
-    """PGD on the utility at the inputs that arrived (Remark 2).
+    """PGD on the utility at the inputs that arrived (Remark 2; Table 1: level k).
 
     Args:
         k: the level, at least 2.
@@ -104,7 +104,7 @@ class LevelK(StepRule, UtilityOption):
 
 @dataclass(kw_only=True)
 class Level2ClosedForm(VectorDefender):
-    """`σ = e(B_x' [v - η H Σ_j ∇θ L(x'_j)])`: level 2 as ε goes to 0 (Theorem 2, Corollary 3).
+    """`σ = e(B_x' [v - η H Σ_j ∇θ L(x'_j)])`: as ε goes to 0 (Theorem 2, Corollary 3; Table 1: level 2).
 
     Args:
         learning_rate: η; 0 takes the run's.
@@ -128,7 +128,7 @@ class Level2ClosedForm(VectorDefender):
 
 @dataclass(kw_only=True)
 class Influence(InverseHessian, VectorDefender):
-    """`σ = e(B_x' H⁻¹ v)`: the influence function (eq. 8)."""
+    """`σ = e(B_x' H⁻¹ v)`: the influence function (IF, eq. 8; Table 1: level 2)."""
 
     def vector(self, batch: Batch, view: View) -> Gradient:  # noqa: ARG002
         """Return `H⁻¹ v`."""
@@ -139,7 +139,7 @@ class Influence(InverseHessian, VectorDefender):
 
 @dataclass(kw_only=True)
 class OptimalContraction(Influence):
-    """`σ = e(B_x' [H⁻¹ v - η Σ_j ∇θ L(x'_j)])`: optimal contraction (Corollary 1).
+    """`σ = e(B_x' [H⁻¹ v - η Σ_j ∇θ L(x'_j)])`: optimal contraction (Corollary 1; Table 1: level 2).
 
     Args:
         learning_rate: η; 0 takes the run's.

@@ -17,7 +17,8 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
     it is zero it is mid-grey.
 
     Args:
-        received: `x'`, `(examples, channels, height, width)`, one or three channels, in [0, 1].
+        received: `x'`, `(examples, channels, height, width)`, one or three channels; what lies outside
+            [0, 1], in a run without a pixel range, is shown black or white.
         defended: `x''`, the same shape.
     """
     correction = defended - received
@@ -25,7 +26,7 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
     spread = correction.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest
     shown = torch.where(spread > 0, (correction - lowest) / spread, torch.tensor(0.5))
     margin = max(1, received.shape[2] // 16)
-    tiles = [F.pad(tile, [margin] * 4, value=0.5) for tile in (received, shown, defended)]
+    tiles = [F.pad(tile.clamp(0, 1), [margin] * 4, value=0.5) for tile in (received, shown, defended)]
     sheet = torch.cat(list(torch.cat(tiles, dim=3)), dim=1).mul(255).round().to(torch.uint8)
     array = sheet.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3])

@@ -7,6 +7,18 @@ from torch import Tensor
 
 Norm = Literal["l2", "linf"]
 
+PixelRange = Literal["valid", "unbounded"]
+"""Whether moved inputs are clamped to [0, 1], or may leave it as far as the ball lets them."""
+
+
+def pixel_bounds(pixel_range: PixelRange) -> tuple[float, float]:
+    """Return the smallest and the largest value that a pixel of a moved input may have.
+
+    >>> Budget(1.0, "l2", *pixel_bounds("unbounded")).high
+    inf
+    """
+    return (0.0, 1.0) if pixel_range == "valid" else (-float("inf"), float("inf"))
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -19,8 +31,8 @@ class Budget:
     Attributes:
         epsilon: the radius ε ≥ 0, in pixel units: L2 over all pixels of one example, or L∞.
         norm: `"l2"` (the paper's game) or `"linf"`.
-        low: smallest valid pixel value.
-        high: largest valid pixel value.
+        low: smallest valid pixel value; -inf clamps nothing below.
+        high: largest valid pixel value; inf clamps nothing above.
 
     >>> import torch
     >>> budget = Budget(epsilon=1.0)
@@ -41,6 +53,11 @@ class Budget:
             raise ValueError(f"norm must be 'l2' or 'linf', not {self.norm!r}")
         if not self.low < self.high:
             raise ValueError(f"the pixel range [{self.low}, {self.high}] is empty")
+
+    @property
+    def white(self) -> float:
+        """The value of a white pixel: the largest valid one, and 1 where none is too large."""
+        return self.high if self.high < float("inf") else 1.0
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return the point of the unit ball furthest along `gradient`, one per example.

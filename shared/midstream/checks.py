@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from midstream.budget import PixelRange, pixel_bounds
 from midstream.pixels import pixels
 from midstream.players import Batch
 from midstream.problem import Problem
@@ -41,7 +42,14 @@ class BatchRules:
         """
         check_number(batch, seq)
         length = self.specification.batch_length(seq, self.train_size)
-        return check_batch(batch, seq=seq, length=length, input_shape=self.input_shape, classes=self.classes)
+        return check_batch(
+            batch,
+            seq=seq,
+            length=length,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            pixel_range=self.specification.pixel_range,
+        )
 
 
 def largest_body(examples: int, input_shape: tuple[int, ...]) -> int:
@@ -60,7 +68,13 @@ def check_number(batch: WireBatch, seq: int) -> None:
 
 
 def check_batch(
-    batch: WireBatch, *, seq: int, length: int, input_shape: tuple[int, ...], classes: int
+    batch: WireBatch,
+    *,
+    seq: int,
+    length: int,
+    input_shape: tuple[int, ...],
+    classes: int,
+    pixel_range: PixelRange = "valid",
 ) -> Batch:
     """Return the batch as the game sees it, inputs as float32 pixels.
 
@@ -70,6 +84,7 @@ def check_batch(
         length: how many examples this batch of the run holds.
         input_shape: shape of one input.
         classes: how many classes there are.
+        pixel_range: whether pixels must lie in [0, 1], or may be any number.
 
     Raises:
         Problem: 422, naming the field and its value.
@@ -94,9 +109,11 @@ def check_batch(
         raise _wrong("labels", f"dtype is {batch.labels.dtype}; labels are int64")
     inputs = pixels(batch.inputs)
     lowest, highest = (value.item() for value in inputs.aminmax())
-    if not (lowest >= 0 and highest <= 1):  # also where either is NaN
+    low, high = pixel_bounds(pixel_range)
+    if not (lowest >= low and highest <= high and math.isfinite(highest - lowest)):  # also where it is NaN
         what = "hold a NaN" if lowest != lowest else f"range from {lowest} to {highest}"
-        raise _wrong("inputs", f"the pixels {what}; they must lie in [0, 1]")
+        must = "lie in [0, 1]" if pixel_range == "valid" else "be finite"
+        raise _wrong("inputs", f"the pixels {what}; they must {must}")
     first, last = (int(value) for value in batch.labels.aminmax())
     if not (first >= 0 and last < classes):
         raise _wrong("labels", f"they range from {first} to {last}; this run has classes 0 to {classes - 1}")

@@ -168,6 +168,11 @@ specification_options = together(
     option("--lr", "learning_rate", type=float, help="Learning rate; 0.0008 by default."),
     option("--epsilon", type=float, help="Perturbation budget, in pixel units."),
     option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
+    option(
+        "--pixel-range",
+        type=click.Choice(["valid", "unbounded"]),
+        help="Clamp what either player moves to [0, 1], by default, or let it leave that range.",
+    ),
     option("--seed", type=int, help="Every random draw derives from it; 0 by default."),
     option(
         "--target",

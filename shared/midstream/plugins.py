@@ -18,7 +18,9 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from midstream import fraction
 from midstream.culprit import place
+from midstream.fraction import Fraction
 from midstream.players import Player
 
 Kind = Literal["attackers", "defenders", "models", "datasets"]
@@ -110,6 +112,9 @@ def make(
 ) -> Any:
     """Return the player that `name,option=value,…` describes, its options converted by its annotations.
 
+    An attacker with `fraction=…` behind its name comes inside a `midstream.fraction.Fraction`, unless it has
+    an option of that name itself.
+
     Raises:
         PluginError: as for `configured`, or it could not be made, or what was made is no player.
 
@@ -117,22 +122,45 @@ def make(
     0.9
     """
     what = f"{_SINGULAR[kind]} {text!r}"
-    factory = configured(kind, text, allowed=allowed)
-    try:
-        player = factory()
-    except PluginError:
-        raise
-    except ValueError as error:  # how a constructor refuses an option
-        raise PluginError(f"{what}: {error}{place(error)}") from error
-    except Exception as error:
-        raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
+    share: dict[str, Any] = {}
+    if kind == "attackers":
+        text, share = _shared(text, allowed)
+    player = _made(configured(kind, text, allowed=allowed), what)
     kept = [hasattr(player, name) for name in ("state_dict", "load_state_dict")]
     if not isinstance(player, Player):
         raise PluginError(f"{what} is a {type(player).__name__}, which has no method perturb(batch, view)")
     if any(kept) and not all(kept):
         has, lacks = ("state_dict", "load_state_dict")[:: 1 if kept[0] else -1]
         raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
-    return player
+    return _made(partial(Fraction, inner=player, **share), what) if share else player
+
+
+def _made(factory: Callable[..., Any], what: str) -> Any:
+    try:
+        return factory()
+    except PluginError:
+        raise
+    except ValueError as error:  # how a constructor refuses an option
+        raise PluginError(f"{what}: {error}{place(error)}") from error
+    except Exception as error:
+        raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
+
+
+def _shared(text: str, allowed: Collection[str] | None) -> tuple[str, dict[str, Any]]:
+    """Return an attacker's text without the options that any attacker has, and these."""
+    name, options = parse(text)
+    if not options.keys() & set(fraction.OPTIONS):
+        return text, {}
+    own = inspect.signature(find("attackers", _levelled(name, "attackers")[0], allowed=allowed)).parameters
+    if own.keys() & set(fraction.OPTIONS):
+        return text, {}
+    hints = get_type_hints(Fraction)
+    share = {
+        key: _convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
+        for key in fraction.OPTIONS
+        if key in options
+    }
+    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), share
 
 
 def configured(
@@ -153,12 +181,10 @@ def configured(
     {'dropout': 0.2}
     """
     name, options = parse(text)
-    if (level := re.fullmatch(r"level-(\d+)", name)) and name not in names(kind):
-        if "k" in options:
-            raise PluginError(
-                f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}"
-            )
-        name, options = "level-k", {"k": level[1]} | options
+    name, level = _levelled(name, kind)
+    if level and "k" in options:
+        raise PluginError(f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}")
+    options = level | options
     factory = find(kind, name, allowed=allowed)
     what = f"{_SINGULAR[kind]} {name!r}"
     try:
@@ -171,7 +197,8 @@ def configured(
     values = {}
     for key, value in options.items():
         if key not in known:
-            raise PluginError(_unknown(f"option of {what}", key, known))
+            shared = [] if kind != "attackers" or set(known) & set(fraction.OPTIONS) else fraction.OPTIONS
+            raise PluginError(_unknown(f"option of {what}", key, [*known, *shared]))
         values[key] = _convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
     needed = [
         parameter.name
@@ -183,6 +210,12 @@ def configured(
         written = ",".join([name, *(f"{key}=…" for key in needed)])
         raise PluginError(f"{what} needs the option{'s' * (len(needed) > 1)} {listing}; write {written}")
     return partial(factory, **values)
+
+
+def _levelled(name: str, kind: Kind) -> tuple[str, dict[str, str]]:
+    """Return `level-k` and its k for a level's name, and any other name as it is."""
+    level = re.fullmatch(r"level-(\d+)", name)
+    return ("level-k", {"k": level[1]}) if level and name not in names(kind) else (name, {})
 
 
 def _convert(value: str, kind: Any, what: str) -> Any:

@@ -111,7 +111,7 @@ class StepRule:
                 view.validation_inputs,
                 view.validation_labels,
                 learning_rate=view.learning_rate,
-                high=view.budget.high,
+                high=view.budget.white,
                 loss=view.loss,
             ).value
         # A model that a white image teaches nothing needs no more than k steps.

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from midstream.budget import Budget, Norm
+from midstream.budget import Budget, Norm, PixelRange, pixel_bounds
 from midstream.modes import BatchNorm
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -103,6 +103,11 @@ class Specification(BaseModel):
     defender: str = Field("none", min_length=1, description="A defender and its options: level-1, none, …")
     epsilon: float = Field(ge=0, lt=1e6, description="The defender's budget ε, in pixel units.")
     norm: Norm = Field("l2", description="The ball's norm.")
+    pixel_range: PixelRange = Field(
+        "valid",
+        description="valid clamps what both players move to [0, 1], and refuses batches beyond it; unbounded "
+        "does neither, and the balls alone hold the players.",
+    )
     access: Literal["white-box", "black-box"] = Field(
         "white-box",
         description="black-box closes model, parameters, validation gradient and optimizer (403).",
@@ -136,8 +141,8 @@ class Specification(BaseModel):
 
     @property
     def budget(self) -> Budget:
-        """The defender's ball."""
-        return Budget(self.epsilon, self.norm)
+        """The defender's ball, and the pixel range of both players."""
+        return Budget(self.epsilon, self.norm, *pixel_bounds(self.pixel_range))
 
     def steps_per_epoch(self, train_size: int) -> int:
         """Return how many minibatches hold `train_size` examples."""

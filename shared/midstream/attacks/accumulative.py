@@ -13,7 +13,7 @@ from midstream.strategies import level_1_attack
 
 @dataclass(kw_only=True)
 class Accumulative:
-    """Prepare unseen, then strike (accumulative poisoning, Pang et al. 2021; not in the paper; level 2).
+    """Prepare unseen, then strike (accumulative poisoning, Pang et al. 2021; not in Table 1: level 2).
 
     A strike at θ changes the validation loss by `-η ⟨v, g⟩`, g the gradient of the struck batch: level 1 at
     the batch. In between, each batch is moved so that the coming steps lower the validation loss, which

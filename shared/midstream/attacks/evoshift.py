@@ -20,12 +20,12 @@ Fitness = Callable[[Tensor], Tensor]
 def patterns_of(genomes: Tensor, shape: tuple[int, ...], budget: Budget) -> Tensor:
     """Return the patterns that genomes stand for, each at the whole budget, `(..., *shape)`.
 
-    A pattern is zero but for a few pixels, and goes to the ball's edge: `ε e(pattern)`. Where two of its pixels
-    are at one place, the later stands.
+    A pattern is zero but for a few pixels, and goes to the ball's edge: `ε e(pattern)`. Where two of its
+    pixels are at one place, the later stands.
 
     Args:
-        genomes: `(..., pixels, 1 + channels)`: for each pixel its place, from 0 to below 1 along the image read
-            row by row, and how much each channel changes.
+        genomes: `(..., pixels, 1 + channels)`: for each pixel its place, from 0 to below 1 along the image
+            read row by row, and how much each channel changes.
         shape: of an input: `(channels, height, width)`, or any other, which is read as one channel.
         budget: the ball.
 
@@ -60,12 +60,12 @@ def differential_evolution(
     """Return the next generation, and how fit it is: `DE/rand/1` without crossover.
 
     Each genome `g_i` is challenged by one child, `g_a + weight (g_b - g_c)` of three others drawn at random
-    (Storn and Price 1997, as the one-pixel attack has it, Su et al. 2019), which takes its place only if it is
-    fitter. So no place is ever less fit after a generation than before it, and neither is the best.
+    (Storn and Price 1997, as the one-pixel attack has it, Su et al. 2019), which takes its place only if it
+    is fitter. So no place is ever less fit after a generation than before it, and neither is the best.
 
     Args:
         genomes: `(population, species, *genome)`, at least 4 of each species; each species evolves by itself.
-            What stands first in a genome's last dimension lies from 0 to below 1, and is reflected back into it.
+            What is first in a genome's last dimension lies from 0 to below 1, and is reflected back there.
         fitness: from genomes to how fit each is, `(population, species)`.
         weight: of the difference.
         generator: draws the parents, on the CPU.
@@ -93,7 +93,7 @@ def _reflected(places: Tensor) -> Tensor:
 
 @dataclass(kw_only=True)
 class EvoShift:
-    """One pattern of 5 pixels a class, evolved without gradients (EvoShift, paper 6.1; not in Table 1).
+    """One pattern of 5 pixels a class, evolved without gradients (after EvoShift, section 6.1; not in Table 1: level 0).
 
     A pattern is as fit as the live model takes it for its class: for class c,
     `F_c(P) = -(1/S) Σ_z L_θ(clamp(z + P), c)` over S validation images z, of whatever class. The fittest one
@@ -178,7 +178,7 @@ class Judge:
         rows, size = patterns.flatten(0, 1), len(self._images)
         losses = []
         with torch.no_grad():
-            for some in rows.split(max(1, CHUNK // size)):
+            for some in torch.split(rows, max(1, CHUNK // size)):
                 images = self._images.repeat(len(some), *[1] * (self._images.dim() - 1))
                 shown = self._view.budget.perturb(images, some.repeat_interleave(size, dim=0))
                 losses.append(self._view.model(shown).log_softmax(1).view(len(some), size, classes).mean(1))

@@ -65,7 +65,7 @@ def match_gradient(
 
 @dataclass(kw_only=True)
 class GradientMatching:
-    """Turn the batch's gradient against v (Witches' Brew, Geiping et al. 2021; not in the paper; level k).
+    """Turn the batch's gradient against v (Witches' Brew, Geiping et al. 2021; not in Table 1: level k).
 
     It raises `cos(Σ_j ∇θ L(x_j), -v)`, where level 1 raises the same without the division by the lengths, to
     first order. The original matches the gradient of a few chosen test images, over a whole data set that is

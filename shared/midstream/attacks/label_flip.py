@@ -10,7 +10,7 @@ from midstream.players import Batch, View
 
 @dataclass(kw_only=True)
 class LabelFlip:
-    """Give examples another label, drawn evenly; inputs stay (a reference, not in the paper; level 0).
+    """Give examples another label, drawn evenly; inputs stay (a reference; not in Table 1: level 0).
 
     Args:
         rate: how likely each example's label is flipped.

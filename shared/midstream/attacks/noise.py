@@ -10,7 +10,7 @@ from midstream.players import Batch, View
 
 @dataclass(kw_only=True)
 class Noise:
-    """`ε e(n)`, n normal: a random direction at the whole budget (a reference, not in the paper; level 0)."""
+    """`ε e(n)`, n normal: a random direction at the whole budget (a reference; not in Table 1: level 0)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the directions drawn for this batch."""

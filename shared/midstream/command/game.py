@@ -136,6 +136,7 @@ class GamePlan:
             "access": self.specification.access,
             "epsilon": self.specification.epsilon,
             "norm": self.specification.norm,
+            "pixel_range": self.specification.pixel_range,
             **{key: result[key] for key in ("seed", "steps", "epochs", "test_accuracy")},
             **{key: result[key] for key in ("validation_loss", "conversion_rate", "evasion_rate")},
             **{key: result[key] for key in ("parameters_sha256", "seconds")},

@@ -3,12 +3,14 @@
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal
 
 import click
 
 from midstream import plugins
+from midstream.fraction import OPTIONS as FRACTION
+from midstream.fraction import Fraction
 
 _WIDTH = 110
 
@@ -23,8 +25,16 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
         for name in plugins.names(kind):
             click.echo("\n".join(_describe(kind, name)))
         click.echo()
-    click.echo("Write level-2, level-3, … for level-k; options as level-2,steps=3,beta=0.9; your own as")
-    click.echo("package.module:Class or path/file.py:Class.")
+    click.echo("any attacker:")
+    click.echo("\n".join(_options(Fraction, FRACTION)))
+    click.echo()
+    click.echo("Write level-2, level-3, … for level-k; options as level-2,steps=3,fraction=0.5; your own as")
+    click.echo(
+        "package.module:Class or path/file.py:Class. In brackets: where a method is from, and where the"
+    )
+    click.echo(
+        "paper's Table 1 has it. Any attacker is a man in the middle, or with --signed attacker the provider."
+    )
     context.exit()
 
 
@@ -32,8 +42,12 @@ def _describe(kind: plugins.Kind, name: str) -> Iterator[str]:
     player = plugins.find(kind, name)
     summary = (inspect.getdoc(player) or "").partition("\n")[0]
     yield f"  {name:<20} {summary}"
-    explained = option_texts(player)
-    options = inspect.signature(player).parameters.values()
+    yield from _options(player, list(inspect.signature(player).parameters))
+
+
+def _options(player: Callable[..., Any], names: Collection[str]) -> Iterator[str]:
+    explained, parameters = option_texts(player), inspect.signature(player).parameters
+    options = [parameters[name] for name in names]
     for option in sorted(options, key=lambda option: option.default is not option.empty):
         default = "required" if option.default is option.empty else f"{option.default}"
         head = f"    {option.name} = {default}"

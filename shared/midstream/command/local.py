@@ -58,6 +58,7 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
                     length=specification.batch_length(seq, run.train_size),
                     input_shape=run.input_shape,
                     classes=len(run.classes),
+                    pixel_range=specification.pixel_range,
                 ),
                 batch.report,
             )

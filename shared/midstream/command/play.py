@@ -1,6 +1,7 @@
 """`midstream play`: one game, from its specification to its result."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,4 +185,5 @@ def attack_budget(epsilon: float | None, norm: Norm | None, specification: Speci
             f"--attack-norm {norm} needs an --attack-epsilon: ε = {specification.epsilon:g} was meant for "
             f"the {specification.norm} ball"
         )
-    return Budget(specification.epsilon if epsilon is None else epsilon, norm or specification.norm)
+    own = specification.budget
+    return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)
