@@ -32,6 +32,8 @@ VARIANTS: dict[Side, list[str]] = {
         "level-2,steps=2,utility=exact",
         "influence,goal=evasion,target=0,validation=minibatch",
         "optimal-contraction,damping=0",
+        "level-1,fraction=0.5",
+        "label-flip,fraction=0.5,fraction_of=batches",
     ],
     "defenders": ["level-2,steps=3,step_size=0.5", "level-2,steps=2,utility=exact", "influence,damping=0"],
 }
@@ -154,7 +156,7 @@ def dead() -> nn.Module:
     return model
 
 
-@every("noise")
+@every("noise", "evoshift")
 @given(budget=budgets(), seed=st.integers(0, 99))
 @few
 def test_where_no_input_has_an_influence_none_is_moved(chosen: Chosen, budget: Budget, seed: int) -> None:

@@ -11,7 +11,9 @@ from midstream import plugins
 Side = Literal["attackers", "defenders"]
 SIDES: tuple[Side, ...] = ("attackers", "defenders")
 
-FORM = re.compile(r".+ \((?P<source>[^;()]+); (?P<table>Table 1: level (\d|k)|not in Table 1(: level (\d|k))?)\)\.")
+FORM = re.compile(
+    r".+ \((?P<source>[^;()]+); (?P<table>Table 1: level (\d|k)|not in Table 1(: level (\d|k))?)\)\."
+)
 """What it does, and in brackets its source and its place: what `midstream play --list` prints of it."""
 
 TABLE_1 = {

@@ -137,14 +137,14 @@ class Level1(UtilityAttacker):
 
 @dataclass(kw_only=True)
 class Conversion(Level1):
-    """`δ* = -e(B_x v)`, v of `-Σ L(z, target)`: others are taken for the target (section 6.4; Table 1: level 1)."""
+    """`δ* = -e(B_x v)`, v of `-Σ L(z, target)`: others pass for it (section 6.4; Table 1: level 1)."""
 
     goal: Goal = field(default="conversion", init=False)
 
 
 @dataclass(kw_only=True)
 class Evasion(Level1):
-    """`δ* = -e(B_x v)`, v of the target's own loss: it is taken for others (section 6.4; Table 1: level 1)."""
+    """`δ* = -e(B_x v)`, v of the target's own loss: it passes for others (section 6.4; Table 1: level 1)."""
 
     goal: Goal = field(default="evasion", init=False)
 

@@ -49,7 +49,7 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
     assert len(played.out.splitlines()) == 1
     assert list(outcome) == [
         *("run", "dataset", "attacker", "defender", "attack_epsilon", "attack_norm", "access"),
-        *("epsilon", "norm", "seed", "steps", "epochs", "test_accuracy", "validation_loss"),
+        *("epsilon", "norm", "pixel_range", "seed", "steps", "epochs", "test_accuracy", "validation_loss"),
         *("conversion_rate", "evasion_rate", "parameters_sha256", "seconds"),
     ]
     assert outcome["run"] == "runs/game"

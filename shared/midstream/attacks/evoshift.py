@@ -93,7 +93,7 @@ def _reflected(places: Tensor) -> Tensor:
 
 @dataclass(kw_only=True)
 class EvoShift:
-    """One pattern of 5 pixels a class, evolved without gradients (after EvoShift, section 6.1; not in Table 1: level 0).
+    """An evolved pattern of 5 pixels for each class (after EvoShift, section 6.1; not in Table 1: level 0).
 
     A pattern is as fit as the live model takes it for its class: for class c,
     `F_c(P) = -(1/S) Σ_z L_θ(clamp(z + P), c)` over S validation images z, of whatever class. The fittest one
