@@ -54,8 +54,10 @@ def touched(player: Any, inputs: Tensor, seq: int = 0, seed: int = 0) -> Tensor:
     return moved.flatten(1).any(dim=1)
 
 
-@pytest.mark.parametrize("text", ATTACKERS)
-@pytest.mark.parametrize("fraction_of", ["examples", "batches"])
+@pytest.mark.parametrize(
+    ("text", "fraction_of"),
+    [*((text, "examples") for text in ATTACKERS), ("level-1", "batches"), ("label-flip", "batches")],
+)
 def test_all_of_it_is_the_attacker_itself_to_the_bit(text: str, fraction_of: str) -> None:
     p, chosen = CONV.build(torch.float32, batch=4), Chosen("attackers", text)
     players = [

@@ -87,6 +87,7 @@ CHANGES: dict[str, Callable[[Attacker], None]] = {
     "attacker": lambda attacker: setattr(attacker, "attacker", "level-1,beta=0.6"),
     "epsilon": lambda attacker: setattr(attacker, "epsilon", 1.4),
     "norm": other_run(norm="linf"),
+    "pixel range": other_run(pixel_range="unbounded"),
     "learning rate": other_run(learning_rate=0.001),
     "optimizer": other_run(optimizer="sgd"),
     "batch size": other_run(batch_size=9),
@@ -127,9 +128,10 @@ def test_the_public_validation_set_matters(attacker: Attacker, monkeypatch: pyte
     assert attacker.told
 
 
-def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", ["", ",fraction=0.5"])
+def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path, options: str) -> None:
     file = tmp_path / "plugin.py"
-    attacker.attacker = f"{file}:Plugin"
+    attacker.attacker = f"{file}:Plugin{options}"
     for sign in ("", "-"):
         file.write_text(PLUGIN.format(sign=sign))
         plugins._file_module.cache_clear()  # as in another process
