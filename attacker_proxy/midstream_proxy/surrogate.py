@@ -98,11 +98,6 @@ class Playback:
         self._player = player
         self.parts = (player,)
 
-    @property
-    def parts(self) -> tuple[Player, ...]:
-        """The player for other inputs, for whoever looks for what is to be learned before the game."""
-        return (self._player,)
-
     def state_dict(self) -> dict[str, Tensor]:
         """Return the player's memory."""
         return state_of(self._player)
