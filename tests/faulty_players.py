@@ -1,6 +1,7 @@
 """Players that break a rule each, as a plug-in's author might without noticing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -167,3 +168,47 @@ class SharesWithNumpy(Good):
 class CannotGoOn(Remembers):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.mean, self.count = state["average"], int(state["count"])
+
+
+class Mixes(Good):
+    """Adds noise to what is trained on, and has each epoch's last batch trained on twice."""
+
+    def noise(self, batch: Batch, view: View) -> Tensor:
+        return torch.rand(batch.inputs.shape, generator=view.generator(batch.seq))
+
+    def augment(self, batch: Batch, view: View) -> Batch:
+        return replace(batch, inputs=(batch.inputs + 0.1 * self.noise(batch, view)).clamp(0, 1))
+
+    def rehearse(self, batch: Batch, view: View) -> Any:
+        return [] if (batch.seq + 1) % view.steps_per_epoch else [batch]
+
+
+class MixesItsOwn(Mixes):
+    def noise(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
+        return torch.rand_like(batch.inputs)
+
+
+class RehearsesItsOwn(Mixes):
+    def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
+        order = torch.randperm(len(batch.labels))
+        return [Batch(b.seq, b.inputs[order], b.labels[order]) for b in super().rehearse(batch, view)]
+
+
+class RehearsesWhatItForgets(Mixes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: Batch | None = None
+
+    def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
+        self.first = self.first or batch
+        return [self.first] if super().rehearse(batch, view) else []
+
+
+class AugmentsShorter(Mixes):
+    def augment(self, batch: Batch, view: View) -> Batch:  # noqa: ARG002
+        return Batch(batch.seq, batch.inputs[1:], batch.labels[1:])
+
+
+class RehearsesOne(Mixes):
+    def rehearse(self, batch: Batch, view: View) -> Batch:  # noqa: ARG002
+        return batch

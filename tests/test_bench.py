@@ -124,8 +124,38 @@ def test_a_player_without_a_fault(side: Role, text: str, effective: bool) -> Non
 def test_every_installed_player_passes(side: Role, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "STEPS", bench.RESTART + bench.FEW)
     checks = check_player(side, text)
-    assert len(checks) == 7
+    assert len(checks) == 7 + any(check.name == "training" for check in checks)
     assert not [check for check in checks if check.outcome == "failed"]
+
+
+@pytest.mark.parametrize(
+    ("player", "outcome", "words"),
+    [
+        ("Mixes", "passed", "batches: 20 augmented, 5 rehearsed"),
+        ("MixesItsOwn", "failed", "a fresh player augmented otherwise at batch 0"),
+        ("RehearsesItsOwn", "failed", "a fresh player rehearsed otherwise at batch 3"),
+    ],
+)
+def test_what_a_player_has_trained_on(
+    player: str, outcome: Outcome, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "STEPS", bench.RESTART + bench.FEW)
+    check = found("defender", player, "training")
+    assert check.outcome == outcome
+    assert words in check.detail
+
+
+@pytest.mark.parametrize(
+    ("player", "words"),
+    [
+        ("AugmentsShorter", "inputs of shape (49, 1, 8, 8), not (50, 1, 8, 8)"),
+        ("RehearsesOne", "not batches"),
+    ],
+)
+def test_what_cannot_be_trained_on(player: str, words: str) -> None:
+    (check,) = check_player("defender", f"{_FILE}:{player}")
+    assert check.outcome == "failed"
+    assert words in check.detail
 
 
 @pytest.mark.parametrize("player", ["DrawsItsOwn", "RemembersInItsClass"])
@@ -150,6 +180,7 @@ def test_the_same_numbers_at_every_batch(player: str, outcome: Outcome) -> None:
         ("attacker", "TellsNothing", "Give it state_dict() and load_state_dict(state)"),
         ("attacker", "SharesWithNumpy", "did not see 'sum' of state_dict() change"),
         ("defender", "Forgets", "state_dict() leaves out something"),
+        ("defender", "RehearsesWhatItForgets", "Give it state_dict() and load_state_dict(state)"),
         ("defender", "CannotGoOn", "it could not go on: KeyError('average')"),
     ],
 )

@@ -46,6 +46,13 @@ def test_a_shell_completes_a_value(shell: str, tmp_path: Path) -> None:
         (["play", "--attacker"], "conv", ["conversion"]),
         (["serve", "--defender"], "optimal-c", ["optimal-contraction"]),
         (["attack", "--surrogate"], "log", ["logistic"]),
+        (["play", "--defender"], "level-1+cutm", ["level-1+cutmix"]),
+        (
+            ["serve", "--defender"],
+            "level-1+cutmix,on=both+train",
+            ["level-1+cutmix,on=both+train-on-validation"],
+        ),
+        (["play", "--attacker"], "level-1+noi", []),
         (["play", "--dataset"], "mnist-", ["mnist-1-vs-7"]),
     ],
 )

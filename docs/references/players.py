@@ -10,15 +10,24 @@ from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.fraction import OPTIONS as FRACTION
 from midstream.fraction import Fraction
-from midstream.players import Batch, Player, Remembering, View
+from midstream.players import (
+    Augmenting,
+    AugmentingRehearsal,
+    Batch,
+    Player,
+    Rehearsing,
+    Relabelling,
+    Remembering,
+    View,
+)
 
 _HEAD = """# Attackers and defenders
 
 `--attacker` and `--defender` take a name and its options, as `level-1,beta=0.9`; `midstream play --list`
 prints this list with whatever else is installed. `level-2`, `level-3` and so on stand for `level-k,k=2`,
-`level-k,k=3`. The symbols
-are those of [the mathematics](mathematics.md). In brackets stands where a method is from, and where the
-paper's Table 1 has it.
+`level-k,k=3`. Defenders are combined by a plus sign, as `level-1+cutmix,on=both`: each moves what the one
+before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
+stands where a method is from, and where the paper's Table 1 has it.
 
 """
 
@@ -33,7 +42,8 @@ such a name itself keeps it.
 
 _HOOKS = """## A player of your own
 
-A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. It is
+A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. An attacker
+may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself. It is
 named by an entry point of the group `midstream.attackers` or `midstream.defenders`, as
 `package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
 by their annotations.
@@ -55,7 +65,15 @@ def page() -> str:
         if kind == "attackers":
             parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
     parts.append(_HOOKS)
-    for hook in (Player.perturb, Remembering.state_dict, Remembering.load_state_dict):
+    for hook in (
+        Player.perturb,
+        Remembering.state_dict,
+        Remembering.load_state_dict,
+        Relabelling.relabel,
+        Augmenting.augment,
+        Rehearsing.rehearse,
+        AugmentingRehearsal.augment_rehearsal,
+    ):
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
     for seen in (Batch, View):
         parts.append("\n".join(_given(seen)) + "\n\n")

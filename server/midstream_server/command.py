@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from midstream import options
+from midstream import options, plugins
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
@@ -23,7 +23,7 @@ from midstream_server.resuming import ResumeError, left_behind
 @options.option(
     "--defender",
     shell_complete=options.named("defenders"),
-    help="none, level-1, or module:Class; none by default.",
+    help="none, level-1, level-1+cutmix, or module:Class; none by default.",
 )
 @options.data_options
 @options.allow_option
@@ -89,7 +89,9 @@ def command(
         encrypted=certificate is not None,
         insecure=insecure or fd is not None,
     )
-    named = [settings[key] for key in ("dataset", "model", "defender") if settings[key] is not None]
+    named = [settings[key] for key in ("dataset", "model") if settings[key] is not None]
+    if settings["defender"] is not None:
+        named += plugins.members(settings["defender"])
     registry = Registry(
         Settings(
             out=out,

@@ -18,6 +18,7 @@ from midstream.pixels import pixels
 from midstream.players import Batch, Player, View, move, restore, state_of
 from midstream.prepared import must_learn, prepare
 from midstream.specification import Specification
+from midstream.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.training import Training
 from midstream_server.evaluation import Evaluation, evaluate
 
@@ -28,7 +29,8 @@ class Step:
 
     Attributes:
         step: steps taken so far, this one included; also the version of the parameters after it.
-        loss: mean training loss of the defended batch at the parameters before the step, nats an example.
+        loss: mean training loss of what the step was taken on, the defended batch or what the defender made
+            of it, at the parameters before the step; nats an example.
         correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
         seconds: time the defence and the step took.
         received: the first few inputs as they arrived.
@@ -145,10 +147,13 @@ class TrainingRun(Training):
             role="defender",
             gradient_source=self.validation_gradient,
             step_source=self.training_step,
+            classes=len(self.classes),
+            steps_per_epoch=self.steps_per_epoch,
+            batch_size=self.specification.batch_size,
         )
 
     def train(self, batch: Batch) -> Step:
-        """Defend one batch and take the step on it; see `Training.take_step`.
+        """Defend one batch and take the step on it, and on what the defender rehearses; see `Training`.
 
         Raises:
             midstream.players.PlayerError: the defender broke its rules; nothing was changed.
@@ -156,9 +161,13 @@ class TrainingRun(Training):
         """
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
-        view = self.view()
-        defended = move(self.specification.defender, self.defender, batch, view)
-        loss = self.take_step(replace(batch, inputs=defended))
+        name, view = self.specification.defender, self.view()
+        defended = move(name, self.defender, batch, view)
+        corrected = replace(batch, inputs=defended)
+        trained_on = augmented(name, self.defender, corrected, view)
+        also = rehearsed(name, self.defender, corrected, view)
+        also = augmented_rehearsal(name, self.defender, also, view)
+        loss = self.take_step_and_rehearse(trained_on, also)
         return Step(
             step=self.step,
             loss=loss,

@@ -62,7 +62,9 @@ def named(kind: plugins.Kind) -> Callable[[click.Context, click.Parameter, str],
     """Return what a shell offers for an option that takes a plug-in's name."""
 
     def begun(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-        return [name for name in plugins.names(kind) if name.startswith(incomplete)]
+        last = plugins.members(incomplete)[-1] if kind == "defenders" else incomplete
+        before = incomplete.removesuffix(last)
+        return [before + name for name in plugins.names(kind) if name.startswith(last)]
 
     return begun
 

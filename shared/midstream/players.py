@@ -6,7 +6,7 @@ is the proxy, the defender's the training server.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from reprlib import repr as shortened
 from typing import Protocol, runtime_checkable
@@ -32,7 +32,8 @@ class Batch:
     Attributes:
         seq: its place in the run, counted from 0; batch `seq` makes the step from θ_seq.
         inputs: `(batch, *input)`, float32 within the pixel range.
-        labels: class indices, `(batch,)`, int64.
+        labels: class indices, `(batch,)`, int64; where an `Augmenting` defender mixed examples, the share
+            of each class, `(batch, classes)`, float32, which sum to 1.
     """
 
     seq: int
@@ -64,8 +65,12 @@ class View:
             that `midstream.pixels` turns into float32.
         validation_labels: its labels, `(examples,)`.
         budget: the ball that the host will project the move onto, and the pixel range.
-        seed: the run's seed.
+        seed: what the player's random numbers derive from: the run's seed, or one that the host made of it.
         role: `"attacker"` or `"defender"`.
+        classes: how many classes the run has; told to a defender, to others 0.
+        steps_per_epoch: batches of an epoch; told to a defender, to others 1.
+        batch_size: examples of a minibatch, of which an epoch's last may have fewer; told to a defender, to
+            others 1.
     """
 
     model: nn.Module
@@ -81,6 +86,9 @@ class View:
     step_source: Callable[[], TrainingStep] = _no_optimizer
     batch_source: Callable[[int], list[Batch]] = _no_batches
     reports: dict[str, float] = field(default_factory=dict)
+    classes: int = 0
+    steps_per_epoch: int = 1
+    batch_size: int = 1
 
     def validation_gradient(self) -> Gradient:
         """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.
@@ -167,6 +175,41 @@ class Relabelling(Protocol):
         """Return the labels that go on in place of `batch.labels`: same shape, class indices."""
 
 
+@runtime_checkable
+class Augmenting(Protocol):
+    """A defender that has the step taken on something made of the corrected batch, such as mixtures."""
+
+    def augment(self, batch: Batch, view: View) -> Batch:
+        """Return what is trained on in place of a corrected batch.
+
+        It is the trainer's own choice and may lie further away than ε. The inputs keep their shape and stay
+        within the pixel range; the labels are class indices or shares of the classes, see `Batch`.
+        """
+
+
+@runtime_checkable
+class Rehearsing(Protocol):
+    """A defender that has the model take steps of its own, such as on the validation set."""
+
+    def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
+        """Return the batches to step on after this one, within the same version of the parameters; or none.
+
+        They are asked for, all at once, before the step on `batch`, which is given as it was corrected. Each
+        may have any number of examples, else it is as `Augmenting.augment` says.
+        """
+
+
+@runtime_checkable
+class AugmentingRehearsal(Protocol):
+    """A defender that changes what is rehearsed, by itself or by whom it is combined with."""
+
+    def augment_rehearsal(self, batch: Batch, view: View) -> Batch:
+        """Return what is trained on in place of a rehearsed batch; see `Augmenting.augment`.
+
+        `view.generator(batch.seq)` gives each rehearsed batch numbers of its own.
+        """
+
+
 def relabelled(name: str, player: Player, batch: Batch, view: View) -> Tensor:
     """Return a batch's labels after an attacker's move: as they were, unless it is one that changes them.
 
@@ -249,12 +292,17 @@ def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
         PlayerError: the player raised, or returned something other than finite numbers of the right shape.
         HostError: the view could not give it what it asked for.
     """
+    return view.budget.perturb(batch.inputs, perturbation_of(name, player, batch, view))
+
+
+def perturbation_of(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+    """Return what a player returned as its move, checked but not projected yet; see `move`."""
     try:
         # Its own copy: what a player writes into its batch is no way around the budget.
         perturbation = player.perturb(
             replace(batch, inputs=batch.inputs.clone(), labels=batch.labels.clone()), view
         )
-    except HostError:
+    except (HostError, PlayerError):  # the latter of a member of a combination, which it names
         raise
     except Exception as error:
         raise PlayerError(
@@ -271,4 +319,4 @@ def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
     perturbation = perturbation.detach().to(batch.inputs)
     if not perturbation.isfinite().all():
         raise PlayerError(f"{view.role} {name!r} returned a NaN or an infinity at batch {batch.seq}")
-    return view.budget.perturb(batch.inputs, perturbation)
+    return perturbation

@@ -1,7 +1,8 @@
 """Finding attackers, defenders, models and data sets by name.
 
 A name is an entry point (`level-1`), a dotted path (`package.module:Name`) or a file
-(`path/file.py:Name`), with options behind it: `level-1,beta=0.9`.
+(`path/file.py:Name`), with options behind it: `level-1,beta=0.9`. Defenders are combined by a plus sign:
+`level-1+cutmix,on=both`.
 """
 
 import importlib
@@ -19,6 +20,7 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from midstream import fraction
+from midstream.combination import Combination
 from midstream.culprit import place
 from midstream.fraction import Fraction
 from midstream.players import Player
@@ -33,6 +35,10 @@ _SINGULAR: dict[str, str] = {
     "models": "model",
     "datasets": "data set",
 }
+
+
+_PLUS = re.compile(r"\+(?!\d)")  # not that of 1e+3
+_INSIDE_A_PATH = re.compile(r"[^:,]*/[^:,]*")
 
 
 class PluginError(ValueError):
@@ -62,6 +68,25 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
             raise PluginError(f"{part!r} in {text!r} is not an option; write it as option=value")
         options[key.strip()] = value.strip()
     return name.strip(), options
+
+
+def members(text: str) -> list[str]:
+    """Split what a plus sign combines: `name,option=value+name2,option=value`.
+
+    A plus sign before a digit belongs to a number, and one in a path, before its colon and behind a slash,
+    to the path.
+
+    >>> members("level-1+mine.py:Scale,rate=1e+3+./a+b.py:Mine")
+    ['level-1', 'mine.py:Scale,rate=1e+3', './a+b.py:Mine']
+    """
+    first, *others = _PLUS.split(text)
+    found = [first]
+    for piece in others:
+        if _INSIDE_A_PATH.fullmatch(found[-1]):
+            found[-1] += f"+{piece}"
+        else:
+            found.append(piece)
+    return [member.strip() for member in found]
 
 
 def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Callable[..., Any]:
@@ -113,14 +138,31 @@ def make(
     """Return the player that `name,option=value,…` describes, its options converted by its annotations.
 
     An attacker with `fraction=…` behind its name comes inside a `midstream.fraction.Fraction`, unless it has
-    an option of that name itself.
+    an option of that name itself. Where a plus sign combines several defenders, they are a
+    `midstream.combination.Combination`.
 
     Raises:
         PluginError: as for `configured`, or it could not be made, or what was made is no player.
 
     >>> make("attackers", "level-1,beta=0.9").history.beta
     0.9
+    >>> len(make("defenders", "level-1+cutmix").parts)
+    2
     """
+    texts = members(text)
+    if len(texts) == 1:
+        return _one(kind, texts[0], allowed)
+    if kind == "attackers":
+        raise PluginError(
+            f"attacker {text!r} is {len(texts)}, of which there can be but one; a plus sign combines "
+            f"defenders. If it belongs to a file, write its path with a slash, as ./a+b.py:Name"
+        )
+    if "" in texts:
+        raise PluginError(f"{text!r} lacks a defender beside a plus sign; write it as level-1+cutmix")
+    return Combination([(one, _one(kind, one, allowed)) for one in texts])
+
+
+def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
     what = f"{_SINGULAR[kind]} {text!r}"
     share: dict[str, Any] = {}
     if kind == "attackers":

@@ -1,6 +1,6 @@
 """A model in training: the run's own on the server, and an attacker's surrogate of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -132,13 +132,46 @@ class Training:
         Raises:
             DivergedError: the loss is infinite or NaN; nothing was changed.
         """
+        loss = self._descend(batch, "step")
+        self.step += 1
+        return loss
+
+    def take_step_and_rehearse(self, batch: Batch, rehearsed: Sequence[Batch]) -> float:
+        """Take the step on a batch, then one on each of others, all of them to the next version alone.
+
+        What the layers draw derives in each step from the seed, the batch's number and the place in the row.
+
+        Args:
+            batch: on the device.
+            rehearsed: further batches, on the device; there may be none.
+
+        Returns:
+            The batch's mean loss before its step, nats an example.
+
+        Raises:
+            DivergedError: the loss of one of them is infinite or NaN; nothing was changed.
+        """
+        if not rehearsed:
+            return self.take_step(batch)
+        step, before = self.step, {name: value.clone() for name, value in Training.state_dict(self).items()}
+        try:
+            loss = self._descend(batch, "step")
+            for place, one in enumerate(rehearsed):
+                self._descend(one, "rehearsal", place)
+        except DivergedError:
+            Training.load_state_dict(self, before, step=step)
+            raise
+        self.step += 1
+        return loss
+
+    def _descend(self, batch: Batch, *purpose: int | str) -> float:
         seed = self.specification.seed
-        with seeded(self.device, seed, batch.seq, "step"), switched(self._trained, training=True):
+        with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
             loss = cross_entropy(self.model(batch.inputs), batch.labels)
         if not loss.isfinite():
-            raise DivergedError(f"the training loss of batch {batch.seq} is {loss.item()}")
+            which = "".join(f", rehearsal {place}," for place in purpose[1:])
+            raise DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.step += 1
         return loss.item() / len(batch.labels)

@@ -102,6 +102,24 @@ def test_a_defender_keeps_its_memory(server: httpx.Client, registry: Registry, t
         assert undisturbed(again) == undisturbed(run)
 
 
+@pytest.mark.parametrize("steps", [2, 3])  # before and after an epoch's last batch
+def test_what_a_defender_augments_and_rehearses_is_replayed(
+    server: httpx.Client, tmp_path: Path, steps: int
+) -> None:
+    run = TinyRun(
+        server, defender="level-1+cutmix,on=both+train-on-validation", model="digits-cnn,dropout=0.3"
+    )
+    run.play(0, 1)
+    run.post("/checkpoint")
+    run.play(1, steps)
+    left = crashed(run, tmp_path)
+    run.play(steps)
+    with taken_up(left) as again:
+        again.until_recorded(steps)
+        again.play(steps)
+        assert undisturbed(again) == undisturbed(run)
+
+
 @pytest.mark.parametrize("state", ["paused", "stopped"])
 def test_what_the_operator_decided_holds(run: TinyRun, tmp_path: Path, state: str) -> None:
     run.play(0, 2)

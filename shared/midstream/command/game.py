@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from midstream import plugins
 from midstream.budget import Budget
 from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
@@ -91,7 +92,7 @@ class GamePlan:
     def allowed(self) -> frozenset[str]:
         """What the specification names, allowed because the person who plays named it."""
         specification = self.specification
-        named = (specification.dataset, specification.model, specification.defender)
+        named = (specification.dataset, specification.model, *plugins.members(specification.defender))
         return frozenset(text.partition(",")[0] for text in named)
 
     def write_scenario(self) -> None:

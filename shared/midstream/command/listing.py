@@ -29,12 +29,9 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     click.echo("\n".join(_options(Fraction, FRACTION)))
     click.echo()
     click.echo("Write level-2, level-3, … for level-k; options as level-2,steps=3,fraction=0.5; your own as")
-    click.echo(
-        "package.module:Class or path/file.py:Class. In brackets: where a method is from, and where the"
-    )
-    click.echo(
-        "paper's Table 1 has it. Any attacker is a man in the middle, or with --signed attacker the provider."
-    )
+    click.echo("package.module:Class or path/file.py:Class; defenders together as level-1+cutmix,on=both.")
+    click.echo("In brackets: where a method is from, and where the paper's Table 1 has it. Any attacker is a")
+    click.echo("man in the middle, or with --signed attacker the provider.")
     context.exit()
 
 

@@ -58,7 +58,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     default="none",
     show_default=True,
     shell_complete=options.named("defenders"),
-    help="none, level-1, module:Class, …",
+    help="none, level-1, level-1+cutmix, module:Class, …",
 )
 @options.option(
     "--attack-epsilon",

@@ -6,7 +6,17 @@ from statistics import median
 
 import torch
 
-from midstream.command.bench.checks import Check, Losses, budget, effect, repeats, speed, survives, untouched
+from midstream.command.bench.checks import (
+    Check,
+    Losses,
+    budget,
+    effect,
+    repeats,
+    speed,
+    survives,
+    training,
+    untouched,
+)
 from midstream.command.bench.game import NOISE, STEPS, Role, TinyGame
 from midstream.players import PlayerError
 from midstream.training import DivergedError
@@ -54,7 +64,7 @@ def _checks(role: Role, text: str, game: TinyGame, tell: Tell) -> Iterator[Check
     for step in range(RESTART):
         game.play(1)
         memory.store(step, b"", b"", witness.state(), kept_from=step)
-    training, before, seen = game.training_state(), witness.state(), memory.state()
+    trained, before, seen = game.training_state(), witness.state(), memory.state()
     memory.close()
     unseen = [name for name in seen if not torch.equal(seen[name], before[name].cpu())]
     game.play(STEPS - RESTART)
@@ -63,13 +73,14 @@ def _checks(role: Role, text: str, game: TinyGame, tell: Tell) -> Iterator[Check
     again = TinyGame(role, text)
     again.play(RESTART)
     repeated = repeats(witness.moves, again.witness.moves)
+    more = [training(witness, again.witness)] if witness.trains_on_more else []
     tell(STEPS + RESTART, "a restart")
     if repeated.outcome == "failed":
         remembered = Check("memory", "note", "not checked: no restart can be told where moves do not repeat")
     else:
         restarted = TinyGame(role, text)
         try:
-            restarted.resume(training, seen, step=RESTART)
+            restarted.resume(trained, seen, step=RESTART)
             restarted.play(FEW)
         except Exception as error:
             what = f"restarted after {RESTART} batches, it could not go on: {error!r}"
@@ -86,6 +97,7 @@ def _checks(role: Role, text: str, game: TinyGame, tell: Tell) -> Iterator[Check
     yield untouched(witness)
     yield repeated
     yield remembered
+    yield from more
     yield speed(witness.moves, plain)
     yield effect(role, Losses(game.evaluate().validation_loss, nobody, noise))
 

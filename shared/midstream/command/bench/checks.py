@@ -134,6 +134,30 @@ def survives(witness: Witness, resumed: list[Move], *, after: int, unseen: list[
     return Check(name, "passed", f"{kept} lets a restarted player go on to the bit")
 
 
+def training(witness: Witness, again: Witness) -> Check:
+    """Say whether a fresh player, with the same seed, has the model trained on the same batches to the bit.
+
+    The host has checked their shapes, pixel range and labels.
+
+    Args:
+        witness: the player at the end of the game.
+        again: another object of its class, after fewer batches.
+    """
+    name = "training"
+    for (what, batch), (_, other) in zip(witness.trained_on, again.trained_on, strict=False):
+        if not (_same(batch.inputs, other.inputs) and _same(batch.labels, other.labels)):
+            how = f"with the same seed, a fresh player {what} otherwise at batch {batch.seq}"
+            what = f"{how}. Draw from view.generator(batch.seq)"
+            return Check(name, "failed", what, {"first_batch": batch.seq})
+    figures = {
+        kind: float(sum(what == kind for what, _ in witness.trained_on))
+        for kind in ("augmented", "rehearsed")
+    }
+    counts = ", ".join(f"{number:g} {kind}" for kind, number in figures.items())
+    what = f"batches: {counts}; each fit to be trained on, and a fresh player repeats the first to the bit"
+    return Check(name, "passed", what, figures)
+
+
 def speed(moves: list[Move], plain: float) -> Check:
     """Say how long a move takes, in plain training steps of `plain` seconds each."""
     seconds = median(move.seconds for move in moves)
@@ -163,6 +187,10 @@ def effect(role: Role, losses: Losses) -> Check:
     if role == "defender" and losses.player >= min(losses.nobody, losses.noise):
         return Check("effect", "note", f"{what}: against level 1 it wins nothing back", figures)
     return Check("effect", "passed", what, figures)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 def _first_difference(moves: list[Move], others: list[Move]) -> tuple[int, float] | None:

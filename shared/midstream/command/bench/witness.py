@@ -1,16 +1,16 @@
 """What can be seen of a player from outside: its moves before the host projects them, and what it touched."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from midstream import players
 from midstream.gradients import Gradient
-from midstream.players import Batch, Player, View
+from midstream.players import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 from midstream.training_step import TrainingStep
 
 Touchable = Literal[
@@ -26,6 +26,7 @@ Touchable = Literal[
 """What a player is shown and must leave as it is."""
 
 Read = Callable[[], list[Any]]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Move:
 
 
 class Witness:
-    """A player, watched: it makes the moves of the one inside.
+    """A player, watched: it makes the moves of the one inside, and has its hooks, or such as do nothing.
 
     Args:
         player: the one that is watched.
@@ -52,26 +53,62 @@ class Witness:
     Attributes:
         moves: its moves so far.
         touched: what it changed that is not its own, and at which batch first.
+        trained_on: the batches that it "augmented", rehearsed ones among them, or "rehearsed", as they came.
     """
 
     def __init__(self, player: Player) -> None:
         self.player = player
         self.moves: list[Move] = []
         self.touched: dict[Touchable, int] = {}
+        self.trained_on: list[tuple[str, Batch]] = []
+
+    @property
+    def trains_on_more(self) -> bool:
+        """Whether the player has one of the hooks that decide what is trained on."""
+        return isinstance(self.player, (Augmenting, Rehearsing, AugmentingRehearsal))
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the player's move."""
-        seen = _Seen(batch, view)
         started = time.perf_counter()
-        perturbation = self.player.perturb(batch, seen.view)
+        perturbation = self._watched(self.player.perturb, batch, view)
         seconds = time.perf_counter() - started
-        for what in seen.changed():
-            self.touched.setdefault(what, batch.seq)
         if isinstance(perturbation, Tensor) and perturbation.shape == batch.inputs.shape:
             kept = perturbation.detach().to(batch.inputs).clone()
             shares = view.budget.size(kept) / view.budget.epsilon
             self.moves.append(Move(kept, shares, seconds))
         return perturbation
+
+    def augment(self, batch: Batch, view: View) -> Batch:
+        """Return what the player makes of a corrected batch."""
+        if not isinstance(self.player, Augmenting):
+            return batch
+        return self._noted(self._watched(self.player.augment, batch, view))
+
+    def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
+        """Return what the player has rehearsed."""
+        if not isinstance(self.player, Rehearsing):
+            return []
+        batches = self._watched(self.player.rehearse, batch, view)
+        if isinstance(batches, Sequence):
+            self.trained_on += [("rehearsed", one) for one in batches]
+        return batches
+
+    def augment_rehearsal(self, batch: Batch, view: View) -> Batch:
+        """Return what the player makes of a rehearsed batch."""
+        if not isinstance(self.player, AugmentingRehearsal):
+            return batch
+        return self._noted(self._watched(self.player.augment_rehearsal, batch, view))
+
+    def _noted(self, augmented: Batch) -> Batch:
+        self.trained_on.append(("augmented", augmented))
+        return augmented
+
+    def _watched(self, hook: Callable[[Batch, View], Answer], batch: Batch, view: View) -> Answer:
+        seen = _Seen(batch, view)
+        answer = hook(batch, seen.view)
+        for what in seen.changed():
+            self.touched.setdefault(what, batch.seq)
+        return answer
 
     def state(self) -> dict[str, Tensor]:
         """Return the player's memory."""

@@ -1,0 +1,64 @@
+"""Clipping: each pixel within the range that its class has."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from midstream.pixels import pixels
+from midstream.players import Batch, View
+
+
+def class_ranges(inputs: Tensor, labels: Tensor, classes: int, width: float) -> tuple[Tensor, Tensor]:
+    """Return the lowest and the highest value that each pixel may have in each class, `μ ∓ width·s`.
+
+    μ and s are mean and standard deviation of the pixel over the class's examples; a class without any bounds
+    nothing.
+
+    Args:
+        inputs: `(examples, *input)`.
+        labels: their classes, `(examples,)`.
+        classes: how many there are.
+        width: in standard deviations.
+
+    Returns:
+        Two tensors `(classes, *input)`.
+
+    >>> low, high = class_ranges(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 0]), 2, 1.0)
+    >>> low.flatten().tolist(), high.flatten().tolist()
+    ([0.0, -inf], [2.0, inf])
+    """
+    low = inputs.new_full((classes, *inputs.shape[1:]), -torch.inf)
+    high = -low
+    for label in sorted(set(labels.tolist())):
+        of_class = inputs[labels == label]
+        mean, deviation = of_class.mean(0), of_class.std(0, correction=0)
+        low[label], high[label] = mean - width * deviation, mean + width * deviation
+    return low, high
+
+
+@dataclass(kw_only=True)
+class Clip:
+    """Each pixel clipped to its class's range, `μ ∓ width·s` (after Steinhardt et al. 2017; not in Table 1).
+
+    μ and s are those of the validation examples of the label. Data sanitization takes what is far from its
+    class's centroid for poisoned and drops it (Steinhardt et al. 2017; Koh et al. 2022). A stream's example
+    is not dropped here but taken to the nearest point of the set that passes for clean: a box, in place of
+    their sphere and slab.
+
+    Args:
+        width: of the range to each side of the mean, in standard deviations of the pixel.
+    """
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.width >= 0:
+            raise ValueError(f"width is in standard deviations, at least 0, not {self.width}")
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return what leads into the ranges."""
+        images, labels = pixels(view.validation_inputs), view.validation_labels
+        classes = 1 + int(max(labels.max(), batch.labels.max()))
+        low, high = class_ranges(images, labels, classes, self.width)
+        return batch.inputs.clamp(low[batch.labels], high[batch.labels]) - batch.inputs
