@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
+from midstream.course import Course, Ground, Learner
 from midstream.fraction import OPTIONS as FRACTION
 from midstream.fraction import Fraction
 from midstream.players import (
@@ -73,9 +74,10 @@ def page() -> str:
         Augmenting.augment,
         Rehearsing.rehearse,
         AugmentingRehearsal.augment_rehearsal,
+        Learner.course,
     ):
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
-    for seen in (Batch, View):
+    for seen in (Batch, View, Ground, Course):
         parts.append("\n".join(_given(seen)) + "\n\n")
     return "".join(parts).rstrip() + "\n"
 

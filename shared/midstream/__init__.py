@@ -4,6 +4,7 @@ Everything a plug-in or a training loop needs is importable from here.
 """
 
 from midstream.budget import Budget
+from midstream.course import Course, Ground
 from midstream.gradients import (
     Gradient,
     mixed_derivative,
@@ -28,8 +29,10 @@ __all__ = [
     "Adam",
     "Batch",
     "Budget",
+    "Course",
     "Defender",
     "Gradient",
+    "Ground",
     "Loss",
     "MomentumHistory",
     "Player",
