@@ -11,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from midstream import plugins
 from midstream.client import Client, ServerGoneError
 from midstream.command import parent
 from midstream.command.game import Follow, GameError, GamePlan
 from midstream.hosting import listen, url_of
+from midstream.prepared import must_learn
 from midstream.secret_files import write_secret
 from midstream.storage import remove
 
@@ -163,12 +165,17 @@ def _until_up(client: Client, services: Services) -> None:
 
 
 def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follow: Follow) -> dict[str, Any]:
+    attacker_learns = plan.specification.access == "black-box" or must_learn(
+        plugins.make("attackers", plan.attacker)
+    )
     while True:
         status = client.run(plan.name)
         if status["loss"] is None:
             waits = status["waiting_for"] or ""
-            words = waits if waits.startswith("its defender") else services.last_words("proxy")
-            follow(0, status["total_steps"], words)
+            if waits.startswith("its defender"):
+                follow(0, status["total_steps"], waits)
+            elif attacker_learns:
+                follow(0, status["total_steps"], services.last_words("proxy"))
         if status["loss"] is not None:
             follow(status["step"], status["total_steps"], _describe(status))
         if status["state"] == "finished":
