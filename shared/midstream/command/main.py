@@ -23,6 +23,7 @@ _COMMANDS = {
     "inspect": ("midstream.command.inspection", "play", "What a run was, and how it went."),
     "compare": ("midstream.command.comparison", "play", "Several runs beside one another."),
     "prepare": ("midstream.command.prepare", "play", "Have a player learn what it must before a game."),
+    "robustness": ("midstream.command.robustness", "play", "A finished model under test-time attacks."),
     "plugins": ("midstream.command.plugins_check", "play", "Check an attacker or a defender of your own."),
     "figure": ("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
     "estimate": ("midstream.command.estimate", "play", "M on a white image, and the PGD steps it asks for."),

@@ -1,0 +1,192 @@
+"""`midstream robustness`: how a finished run's model stands up to attacks on its test inputs."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from midstream import options
+from midstream.attacks.cw import Search
+from midstream.batches import load_split
+from midstream.command.played import PlayedRun, read_run
+from midstream.datasets import Source, Split
+from midstream.environment import configure
+from midstream.models import build_model
+from midstream.progress import Progress
+from midstream.robustness import Robustness, robustness, suspicions
+from midstream.seeds import permutation
+from midstream.specification import Specification
+from midstream.wire import tensors_sha256
+from midstream_server.checkpoint import NEWEST, read_checkpoint
+
+_GREY, _COLOUR = 0.3, 8 / 255  # the paper's L∞ radii, for MNIST and for CIFAR-10
+
+
+@click.command("robustness")
+@click.argument("run")
+@click.option(
+    "--epsilon",
+    type=float,
+    callback=options.radius,
+    help="L∞ radius of YOPO and FGSM-PGD; the paper's by default, 0.3 on grey images and 8/255 on others.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    help="Test images to attack, drawn by the run's seed; all by default.",
+)
+@click.option(
+    "--cw-examples",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Of these, how many CW searches: it takes a thousand times as long. 0 leaves it out.",
+)
+@click.option(
+    "--cw-iterations",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Steps of Adam, at most, for each of CW's 9 weights; 10000 in the original.",
+)
+@options.data_options
+@options.process_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: str,
+    epsilon: float | None,
+    examples: int | None,
+    cw_examples: int,
+    cw_iterations: int,
+    data_root: Path | None,
+    download: bool,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Attack a finished run's model at test time: YOPO-5-3 and FGSM-PGD within L∞, CW at L2 (Table A.8).
+
+    RUN is a run folder, whose model is loaded from its checkpoint; a black-box run's, too. What speaks
+    against a result, such as an accuracy that a larger ball does not lower, is said on standard error.
+
+    \b
+    Example: midstream robustness runs/digits-none-vs-level-1-seed0 --examples 200
+    """
+    started = time.perf_counter()
+    where = configure(threads=threads, device=device)
+    played = _finished(run)
+    specification = Specification.model_validate(played.specification)
+    split = load_split(specification, Source(data_root, download))
+    model = _model(played, specification, split).to(where)
+    order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
+    test = split.test[order]
+    if epsilon is None:
+        epsilon = _GREY if test.inputs.shape[1] == 1 else _COLOUR
+    with Progress(len(test), label="robustness") as progress:
+        found = robustness(
+            model,
+            test.inputs.to(where),
+            test.labels.to(where),
+            epsilon=epsilon,
+            cw_inputs=min(cw_examples, len(test)),
+            search=Search(iterations=cw_iterations),
+            tell=lambda done, work, text: progress.update(done, text, total=work),
+        )
+    said = suspicions(found, classes=len(split.classes))
+    for sentence in said:
+        click.echo(f"suspicious: {sentence} (docs/robustness.md)", err=True)
+    if as_json:
+        settings = {"seconds": round(time.perf_counter() - started, 3), "cw_iterations": cw_iterations}
+        click.echo(json.dumps(_about(played) | asdict(found) | {"suspicions": said} | settings))
+    else:
+        _print(played, found)
+
+
+def _finished(place: str) -> PlayedRun:
+    """Return a run whose training is over and whose checkpoint is at hand.
+
+    Raises:
+        click.UsageError: it is none, and why.
+    """
+    played = read_run(place)
+    if played.folder is None:
+        raise click.UsageError(f"{place} is an address; name the run's folder, which holds its checkpoint")
+    if played.result is None:
+        raise click.UsageError(
+            f"{place} is not finished: {len(played.records)} steps are recorded and no result.json; let the "
+            f"run end first"
+        )
+    return played
+
+
+def _model(played: PlayedRun, specification: Specification, split: Split) -> nn.Module:
+    """Return a finished run's model, its parameters those that the result names.
+
+    Raises:
+        click.ClickException: the checkpoint is not there, or of other parameters.
+    """
+    assert played.folder is not None
+    assert played.result is not None
+    path = played.folder / NEWEST
+    checkpoint = read_checkpoint(path)
+    if checkpoint is None:
+        raise click.ClickException(f"{path} is not there: a finished run leaves its parameters in it")
+    parameters = {
+        name.removeprefix("model."): value
+        for name, value in checkpoint.tensors.items()
+        if name.startswith("model.")
+    }
+    if tensors_sha256(parameters) != played.result["parameters_sha256"]:
+        raise click.ClickException(
+            f"{path} holds other parameters than {played.folder / 'result.json'} names; was one of them "
+            f"copied from another run?"
+        )
+    model = build_model(
+        specification.model,
+        tuple(split.test.inputs.shape[1:]),
+        len(split.classes),
+        batch_norm=specification.batch_norm,
+    )
+    model.load_state_dict(parameters)
+    return model.eval().requires_grad_(False)
+
+
+def _about(played: PlayedRun) -> dict[str, Any]:
+    scenario = played.scenario or {}
+    return {
+        "run": played.place,
+        "dataset": played.specification["dataset"],
+        "attacker": scenario.get("attacker"),
+        "attack_epsilon": scenario.get("attack-epsilon"),
+        "defender": played.specification["defender"],
+        "test_accuracy": (played.result or {})["test_accuracy"],
+    }
+
+
+def _print(played: PlayedRun, found: Robustness) -> None:
+    about = _about(played)
+    players = f"attacker {about['attacker'] or 'unknown'}, defender {about['defender']}"
+    table = Table(
+        title=f"{about['dataset']}, in training {players}", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    for heading in ("test-time attack", "ball", "images"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("accuracy", "success", "median distance"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    ball, images = f"L∞, ε = {found.epsilon:.3g}", str(found.inputs)
+    table.add_row("none", "", images, f"{found.clean:.3f}")
+    table.add_row("YOPO-5-3", ball, images, f"{found.yopo:.3f}")
+    table.add_row("FGSM-PGD, 5 steps", ball, images, f"{found.pgd:.3f}")
+    if (cw := found.cw) is not None:
+        distance = "" if cw.median_distance is None else f"{cw.median_distance:.3f}"
+        table.add_row("CW", "L2, no bound", str(cw.inputs), "", f"{cw.success_rate:.3f}", distance)
+    console = Console(highlight=False)
+    Console(highlight=False, width=None if console.is_terminal else 120).print(table)
