@@ -1,5 +1,6 @@
 """FGSM, PGD, YOPO and CW against closed forms and against Foolbox, on the same model and images."""
 
+import inspect
 import warnings
 from functools import cache
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from midstream import Budget, cross_entropy, datasets
-from midstream.attacks.cw import Search, carlini_wagner, lead
+from midstream.attacks.cw import CarliniWagner, Search, carlini_wagner, lead
 from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.pgd import pgd
 from midstream.attacks.yopo import first_layer, yopo
@@ -20,7 +21,7 @@ from midstream.networks import digits_cnn
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.
     warnings.filterwarnings("ignore", message="Please import `gaussian_filter`", category=DeprecationWarning)
-    from foolbox.attacks import L2PGD, LinfPGD
+    from foolbox.attacks import L2PGD, DDNAttack, LinfPGD
     from foolbox.attacks.carlini_wagner import L2CarliniWagnerAttack
     from foolbox.criteria import Misclassification
     from foolbox.models.pytorch import PyTorchModel
@@ -68,6 +69,22 @@ def test_pgd_is_foolboxs(norm: Norm, epsilon: float) -> None:
     ours = pgd(model, x, y, budget=Budget(epsilon, norm), steps=5, step_size=0.4)
     # Many pixels are 0: both clamp, after the projection, and go on from there.
     assert torch.allclose(x + ours, theirs, atol=1e-5)
+    fooled = [model(moved).argmax(dim=1) != y for moved in (x + ours, theirs)]
+    assert torch.equal(*fooled)
+    assert fooled[0].any()
+    assert torch.allclose(Budget(epsilon, norm).size(ours), Budget(epsilon, norm).size(theirs - x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "same"), [("l2", False), ("linf", True)])
+def test_in_l2_the_order_of_projection_and_clamp_makes_other_images(norm: Norm, same: bool) -> None:
+    model, x, y = digits()
+    budget = Budget(0.5, norm)
+    step = 2 * budget.epsilon * budget.direction(input_gradient(model, x, y))
+    clamped_first = budget.project((x + step).clamp(0, 1) - x)
+    found = pgd(model, x, y, budget=budget, steps=1, step_size=2.0)
+    assert torch.allclose(found, clamped_first, atol=1e-6) == same
+    # Ours projects first, as Foolbox does: what the clamp then takes away is not given back.
+    assert (budget.size(found) <= budget.size(clamped_first) + 1e-6).all()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -121,6 +138,35 @@ def test_cw_finds_changes_as_small_as_foolboxs() -> None:
     print(f"our distance over theirs: mean {ratio.mean():.4f}, from {ratio.min():.4f} to {ratio.max():.4f}")
     assert ratio.mean() < 1.03  # 1.01: each ends in other local minima for a few images
     assert ratio.median() == pytest.approx(1, abs=0.01)
+    assert ours.median().item() == pytest.approx(
+        (theirs - x).flatten(1).norm(dim=1).median().item(), rel=0.02
+    )
+    for radius in (0.4, 0.7, 1.0):  # success within a budget
+        shares = [(moved.flatten(1).norm(dim=1) <= radius).double().mean() for moved in (found, theirs - x)]
+        assert abs(shares[0] - shares[1]) <= 1.5 / len(x), f"within {radius}: {shares}"
+
+
+def test_cw_is_no_worse_than_another_search_for_the_smallest_change() -> None:
+    model, x, y = digits()
+    other = DDNAttack(steps=200)  # it holds the norm and turns, where CW weighs the two against each other
+    _, moved, succeeded = other(
+        PyTorchModel(model, bounds=(0, 1), device="cpu"), x, Misclassification(y), epsilons=None
+    )
+    assert succeeded.all()
+    found = carlini_wagner(model, x, y, Search(searches=6, iterations=300))
+    ours, theirs = (change.flatten(1).norm(dim=1) for change in (found, moved - x))
+    print(f"our median {ours.median():.4f}, theirs {theirs.median():.4f}")
+    assert ours.median() < 1.03 * theirs.median()
+    assert ours.median() > 0.9 * theirs.median()
+
+
+def test_cws_constants_are_the_original_ones() -> None:
+    theirs = {name: p.default for name, p in inspect.signature(L2CarliniWagnerAttack).parameters.items()}
+    search = Search()
+    assert (theirs["binary_search_steps"], theirs["steps"]) == (search.searches, search.iterations)
+    assert (theirs["stepsize"], theirs["initial_const"]) == (search.learning_rate, search.initial)
+    assert theirs["confidence"] == search.confidence == 0
+    assert CarliniWagner().iterations == 10_000
 
 
 def test_cw_on_a_linear_model_reaches_the_border_and_no_further() -> None:

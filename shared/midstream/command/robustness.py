@@ -116,9 +116,9 @@ def _finished(place: str) -> PlayedRun:
     Raises:
         click.UsageError: it is none, and why.
     """
-    played = read_run(place)
-    if played.folder is None:
+    if place.startswith(("http://", "https://")):
         raise click.UsageError(f"{place} is an address; name the run's folder, which holds its checkpoint")
+    played = read_run(place)
     if played.result is None:
         raise click.UsageError(
             f"{place} is not finished: {len(played.records)} steps are recorded and no result.json; let the "
