@@ -11,10 +11,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import durability, levels, memory, step, strangers, transport
+from benchmarks import durability, levels, memory, players, step, strangers, transport
 from midstream.environment import configure, describe
 
-_PARTS = ["step", "transport", "memory", "levels", "durability", "strangers"]
+_PARTS = ["step", "transport", "memory", "levels", "durability", "strangers", "players"]
 
 
 @click.command()
@@ -22,8 +22,12 @@ _PARTS = ["step", "transport", "memory", "levels", "durability", "strangers"]
 @click.option("--threads", type=int, help="CPU threads; torch's choice by default.")
 @click.option("--turns", default=4, show_default=True, help="Turns that each step is timed in, twice a turn.")
 @click.option("--only", multiple=True, type=click.Choice(_PARTS))
-def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) -> None:
-    """Measure speed and memory as ratios; none of them is a test."""
+@click.option("--json", "as_json", is_flag=True, help="Print the players' table as JSON.")
+def main(device: str, threads: int | None, turns: int, only: tuple[str, ...], as_json: bool) -> None:
+    """Measure speed and memory as ratios; none of them is a test.
+
+    What the players cost comes as a table in Markdown, to be pasted into a page.
+    """
     chosen = configure(threads=threads, device=device)
     parts = {
         "step": lambda: step.rows(chosen, turns),
@@ -36,12 +40,16 @@ def main(device: str, threads: int | None, turns: int, only: tuple[str, ...]) ->
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
     for heading in ("figure", "measured", "meant to be", ""):
         table.add_column(heading)
-    for name in only or parts:
-        for row in parts[name]():
+    for name in only or _PARTS:
+        for row in parts[name]() if name in parts else ():
             mark = "" if row.holds is None else "holds" if row.holds else "MISSED"
             table.add_row(row.name, row.value, row.bound, mark)
     console = Console(width=150, highlight=False)
-    console.print(table)
+    if table.rows:
+        console.print(table)
+    if "players" in (only or _PARTS):
+        costs = players.costs(chosen, turns)
+        click.echo(json.dumps(players.as_json(costs)) if as_json else players.markdown(costs))
     console.print(json.dumps(describe(chosen)), soft_wrap=True)
 
 

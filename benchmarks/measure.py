@@ -28,18 +28,22 @@ def interleaved(
     device: torch.device,
     turns: int,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    ahead: int = 1,
+    timed: int = 2,
 ) -> dict[str, float]:
     """Return the median seconds of each candidate, taken in turns so that all see the same machine.
 
-    A turn is one call that is not timed and two that are: what a server does ahead for its next step is
-    then paid for by that step. Work in this process alone can be timed by `time.process_time`, which other
-    programs on the machine disturb less.
+    A turn is one call that is not timed and two that are, by default: what a server does ahead for its next
+    step is then paid for by that step. Work in this process alone can be timed by `time.process_time`, which
+    other programs on the machine disturb less.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(turns + 1):
         for name, work in candidates.items():
-            work()
-            for _ in range(2):
+            for _ in range(ahead):
+                work()
+            for _ in range(timed):
                 synchronize(device)
                 started = clock()
                 work()

@@ -21,8 +21,9 @@ from midstream.networks import digits_cnn
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.
     warnings.filterwarnings("ignore", message="Please import `gaussian_filter`", category=DeprecationWarning)
-    from foolbox.attacks import L2PGD, DDNAttack, LinfPGD
+    from foolbox.attacks import L2PGD, LinfPGD
     from foolbox.attacks.carlini_wagner import L2CarliniWagnerAttack
+    from foolbox.attacks.ddn import DDNAttack
     from foolbox.criteria import Misclassification
     from foolbox.models.pytorch import PyTorchModel
 

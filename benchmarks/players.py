@@ -1,0 +1,213 @@
+"""What a game's step costs with each installed player on its side, against a step with level 1.
+
+A fifth of the paper's MNIST game, 100 images a step and 1,000 validation images: a step costs in
+proportion to both. The steps take turns, so that whatever else the machine does hits all of them. A player
+with a part that is learned beforehand takes its first steps of learning at the paper's 5,000 validation
+images, and how long all would take is told from them, apart from the game's step.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Literal
+
+import click
+import torch
+from torch import nn
+
+from benchmarks.measure import interleaved
+from benchmarks.synthetic import split
+from midstream import plugins
+from midstream.batches import BatchSource
+from midstream.course import Ground, begin, learners, take_step
+from midstream.datasets import Examples, Split
+from midstream.gradients import CHUNK, chunks
+from midstream.models import build_model
+from midstream.pixels import pixels
+from midstream.players import Batch, Player, PlayerError, move, relabelled
+from midstream.specification import Specification
+from midstream_server.training import TrainingRun
+
+Side = Literal["attackers", "defenders"]
+
+BATCH, VALIDATION, BATCHES = 100, 1_000, 20
+_LEARNED_FROM = 5_000
+_LEARNING_STEPS = 3
+
+_SPECIFICATION = Specification.model_validate(
+    {"dataset": "mnist", "validation_size": VALIDATION, "batch_size": BATCH}
+)
+
+OPTIONS = {
+    "level-k": "k=2",
+    "conversion": "target=1",
+    "evasion": "target=1",
+    "cw": "iterations=50,searches=4",  # the original takes up to 90,000 gradients
+}
+"""Options that a player needs, or that bring it to the size of a game."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one player costs.
+
+    Attributes:
+        side: `attackers` or `defenders`.
+        player: its name and options.
+        step: seconds of a step with it alone, its opponent `none`; the median over the turns.
+        against_level_1: that over the step with the attacker `level-1` alone.
+        learning: seconds that it learns before the game, all its steps by the first few; None without.
+        learning_steps: how many these are.
+        failed: why there are no figures.
+    """
+
+    side: Side
+    player: str
+    step: float | None = None
+    against_level_1: float | None = None
+    learning: float | None = None
+    learning_steps: int = 0
+    failed: str | None = None
+
+
+def costs(device: torch.device, turns: int) -> list[Cost]:
+    """Return what every installed player costs, in the order of their names."""
+    data = _as_the_model_sees_them(split(BATCHES * BATCH, VALIDATION), device)
+    ground = split(_LEARNED_FROM, _LEARNED_FROM)
+    found: list[Cost] = []
+    steps: dict[str, Callable[[], object]] = {}
+    sides: tuple[Side, ...] = ("attackers", "defenders")
+    for side in sides:
+        for text in map(written, plugins.names(side)):
+            click.echo(f"{side[:-1]} {text}", err=True)
+            try:
+                player: Player = plugins.make(side, text)
+                cost = _learn(Cost(side, text), player, ground, device)
+                step = Step(side, text, player, data, device)
+                step()
+            except (plugins.PluginError, PlayerError, ArithmeticError) as error:
+                cost = Cost(side, text, failed=str(error))
+            else:
+                steps[f"{side} {text}"] = step
+            found.append(cost)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    times = interleaved(steps, device, turns, clock, ahead=0, timed=1)
+    unit = times["attackers level-1"]
+    return [
+        cost if seconds is None else replace(cost, step=seconds, against_level_1=seconds / unit)
+        for cost in found
+        for seconds in (times.get(f"{cost.side} {cost.player}"),)
+    ]
+
+
+def _as_the_model_sees_them(data: Split, device: torch.device) -> Split:
+    """Return the data, labelled as the new model takes them: a search for another class has to search."""
+    run = TrainingRun(_SPECIFICATION, data, device=device)
+    parts = chunks(data.train.inputs, data.train.labels, CHUNK)
+    labels = [label for inputs, _ in parts for label in run.predict(inputs)]
+    return replace(data, train=Examples(data.train.inputs, torch.tensor(labels)))
+
+
+def written(name: str) -> str:
+    """Return a player's name with the options that it is measured with.
+
+    >>> written("conversion")
+    'conversion,target=1'
+    """
+    return f"{name},{OPTIONS[name]}" if name in OPTIONS else name
+
+
+class Step:
+    """A game in which one side plays and the other does nothing, a step at a time."""
+
+    def __init__(self, side: Side, text: str, player: Player, data: Split, device: torch.device) -> None:
+        self.side, self.text, self.player = side, text, player
+        self.run = TrainingRun(_SPECIFICATION, data, device=device)
+        self.batches = BatchSource(_SPECIFICATION, data.train)
+        if side == "defenders":
+            self.run.defender = player
+
+    def __call__(self) -> None:
+        batch = self._batch(self.run.step)
+        if self.side == "attackers":
+            view = replace(self.run.view(), role="attacker", batch_source=self._upcoming)
+            moved = move(self.text, self.player, batch, view)
+            batch = Batch(batch.seq, moved, relabelled(self.text, self.player, batch, view))
+        self.run.train(batch)
+
+    def _batch(self, seq: int) -> Batch:
+        stored = self.batches.batch(seq)
+        return Batch(seq, pixels(stored.inputs).to(self.run.device), stored.labels.to(self.run.device))
+
+    def _upcoming(self, count: int) -> list[Batch]:
+        return [self._batch(self.run.step + 1 + later) for later in range(count)]
+
+
+def _learn(cost: Cost, player: Player, data: Split, device: torch.device) -> Cost:
+    """Have a player take the first steps of what it learns, and add what all of them would cost."""
+    ground = _ground(cost.side, data, device)
+    for learner in learners(player):
+        started = time.perf_counter()
+        course = begin(learner, ground)
+        begun = time.perf_counter() - started
+        taken = []
+        for number in range(min(_LEARNING_STEPS, course.steps)):
+            started = time.perf_counter()
+            take_step(course, ground, number)
+            taken.append(time.perf_counter() - started)
+        cost = replace(
+            cost,
+            learning=(cost.learning or 0) + begun + course.steps * median(taken),
+            learning_steps=cost.learning_steps + course.steps,
+        )
+    return cost
+
+
+def _ground(side: Side, data: Split, device: torch.device) -> Ground:
+    specification = Specification.model_validate({"dataset": "mnist"})
+
+    def model() -> nn.Module:
+        shape = tuple(data.train.inputs.shape[1:])
+        return build_model(specification.model, shape, len(data.classes)).to(device).eval()
+
+    return Ground(
+        validation_inputs=data.validation.pixels().to(device),
+        validation_labels=data.validation.labels.to(device),
+        classes=len(data.classes),
+        budget=specification.budget,
+        learning_rate=specification.learning_rate,
+        batch_size=specification.batch_size,
+        seed=0,
+        role=side.removesuffix("s"),
+        model_source=model,
+        train_source=lambda: (data.train.pixels().to(device), data.train.labels.to(device)),
+    )
+
+
+def markdown(found: list[Cost]) -> str:
+    """Return a table for a page."""
+    lines = ["| player | step, to level 1's | ms a step | learned beforehand |", "|---|---|---|---|"]
+    for cost in found:
+        learned = "" if cost.learning is None else f"{_spoken(cost.learning)}, {cost.learning_steps} steps"
+        figures = (cost.failed or "", "", learned)
+        if cost.step is not None and cost.against_level_1 is not None:
+            figures = (f"{cost.against_level_1:.2f}", f"{cost.step * 1e3:.0f}", learned)
+        lines.append(f"| {cost.side[:-1]} `{cost.player}` | " + " | ".join(figures) + " |")
+    return "\n".join(lines)
+
+
+def as_json(found: list[Cost]) -> list[dict[str, object]]:
+    """Return the same for a program."""
+    return [asdict(cost) for cost in found]
+
+
+def _spoken(seconds: float) -> str:
+    """Return a duration in the unit that suits it.
+
+    >>> _spoken(90), _spoken(1200), _spoken(90000)
+    ('90 s', '20 min', '25 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
