@@ -16,7 +16,7 @@ import click
 import torch
 from torch import nn
 
-from benchmarks.measure import interleaved
+from benchmarks.measure import interleaved, synchronize
 from benchmarks.synthetic import split
 from midstream import plugins
 from midstream.batches import BatchSource
@@ -75,6 +75,7 @@ def costs(device: torch.device, turns: int) -> list[Cost]:
     """Return what every installed player costs, in the order of their names."""
     data = _as_the_model_sees_them(split(BATCHES * BATCH, VALIDATION), device)
     ground = split(_LEARNED_FROM, _LEARNED_FROM)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     found: list[Cost] = []
     steps: dict[str, Callable[[], object]] = {}
     sides: tuple[Side, ...] = ("attackers", "defenders")
@@ -83,7 +84,7 @@ def costs(device: torch.device, turns: int) -> list[Cost]:
             click.echo(f"{side[:-1]} {text}", err=True)
             try:
                 player: Player = plugins.make(side, text)
-                cost = _learn(Cost(side, text), player, ground, device)
+                cost = _learn(Cost(side, text), player, ground, device, clock)
                 step = Step(side, text, player, data, device)
                 step()
             except (plugins.PluginError, PlayerError, ArithmeticError) as error:
@@ -91,7 +92,6 @@ def costs(device: torch.device, turns: int) -> list[Cost]:
             else:
                 steps[f"{side} {text}"] = step
             found.append(cost)
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
     times = interleaved(steps, device, turns, clock, ahead=0, timed=1)
     unit = times["attackers level-1"]
     return [
@@ -144,18 +144,20 @@ class Step:
         return [self._batch(self.run.step + 1 + later) for later in range(count)]
 
 
-def _learn(cost: Cost, player: Player, data: Split, device: torch.device) -> Cost:
+def _learn(cost: Cost, player: Player, data: Split, device: torch.device, clock: Callable[[], float]) -> Cost:
     """Have a player take the first steps of what it learns, and add what all of them would cost."""
     ground = _ground(cost.side, data, device)
     for learner in learners(player):
-        started = time.perf_counter()
+        started = clock()
         course = begin(learner, ground)
-        begun = time.perf_counter() - started
+        synchronize(device)
+        begun = clock() - started
         taken = []
         for number in range(min(_LEARNING_STEPS, course.steps)):
-            started = time.perf_counter()
+            started = clock()
             take_step(course, ground, number)
-            taken.append(time.perf_counter() - started)
+            synchronize(device)
+            taken.append(clock() - started)
         cost = replace(
             cost,
             learning=(cost.learning or 0) + begun + course.steps * median(taken),

@@ -18,6 +18,9 @@ from midstream.gradients import CHUNK, chunks
 CW_CHUNK = 50
 """Inputs searched at a time by CW: fewer, so that something is told in between."""
 
+_CW_COSTS = 100
+"""What CW takes for an input, very roughly, in units of what all the others take for it."""
+
 ZERO_GRADIENTS = 0.01
 """Share of the inputs without a gradient above which an attack along it says little."""
 
@@ -109,7 +112,7 @@ def robustness(
         "fgsm": partial(pgd, budget=ball, steps=1, step_size=1.0),
         "pgd_doubled": partial(pgd, budget=Budget(2 * epsilon, "linf"), steps=5, step_size=2.5 / 5),
     }
-    done, work = 0, len(inputs) + cw_inputs
+    done, work = 0, len(inputs) + _CW_COSTS * cw_inputs
     right: dict[str, list[Tensor]] = {name: [] for name in moves}
     flat = 0
     for x, y in chunks(inputs, labels, CHUNK):
@@ -120,8 +123,9 @@ def robustness(
         done += len(x)
     shares = {name: torch.cat(parts).double().mean().item() for name, parts in right.items()}
     found = torch.cat(right["clean"])[:cw_inputs].nonzero()[:, 0]
+    work = done + _CW_COSTS * len(found)
     changes = _changes(
-        model, inputs[found], labels[found], search, lambda step: tell(done + step, done + len(found), "CW")
+        model, inputs[found], labels[found], search, lambda some: tell(done + _CW_COSTS * some, work, "CW")
     )
     return Robustness(
         inputs=len(inputs), epsilon=epsilon, zero_gradients=flat / len(inputs), cw=changes, **shares
