@@ -97,6 +97,16 @@ def test_yopo_with_one_inner_step_is_pgd(case: Case, norm: Norm) -> None:
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_yopos_inner_steps_through_a_linear_layer_are_one_long_step() -> None:
+    p, budget = CONV.build(), Budget(0.2, "linf", -10.0, 10.0)
+    found = yopo(p.model, p.inputs, p.labels, budget=budget, outer=5, inner=3, step_size=0.1)
+    expected = pgd(p.model, p.inputs, p.labels, budget=budget, steps=5, step_size=0.3)
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(
+        found, pgd(p.model, p.inputs, p.labels, budget=budget, steps=5, step_size=0.1), atol=1e-3
+    )
+
+
 def test_yopos_inner_steps_run_the_first_layer_alone() -> None:
     p, calls = CONV.build(), {"first": 0, "last": 0}
     assert isinstance(p.model, nn.Sequential)
