@@ -11,19 +11,13 @@ from torch import Tensor, nn
 from midstream.attacks.cw import Search, carlini_wagner
 from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.pgd import pgd
+from midstream.attacks.yopo import STEP_SIZE as YOPO_STEP
 from midstream.attacks.yopo import yopo
 from midstream.budget import Budget
 from midstream.gradients import CHUNK, chunks
 
 CW_CHUNK = 50
 """Inputs searched at a time by CW: fewer, so that something is told in between."""
-
-YOPO_STEP = 1 / 4
-"""As a share of ε: 2/255 of 8/255, as is usual for YOPO on CIFAR-10.
-
-With `2.5 / 15` it would be FGSM-PGD once more. Where the first layer is linear, a convolution say, the
-Hamiltonian's gradient is the same for all inner steps, and three of them are one that is three times as long.
-"""
 
 _CW_COSTS = 100
 """What CW takes for an input, very roughly, in units of what all the others take for it."""
