@@ -1,6 +1,7 @@
 """What holds for every player that is installed, under any budget: a new one is covered by its name alone."""
 
 import inspect
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,17 +14,27 @@ from torch import Tensor, nn
 
 from midstream import Batch, Budget, Sgd, View, cross_entropy, plugins, validation_gradient
 from midstream.budget import Norm
+from midstream.course import Ground, learn
 from midstream.players import Player, move
 
 Side = Literal["attackers", "defenders"]
 
-GIVEN = {"k": "3", "target": "1", "steps": "3", "iterations": "10", "searches": "2"}
+GIVEN = {
+    "k": "3",
+    "target": "1",
+    "steps": "3",
+    "iterations": "10",
+    "searches": "2",
+    "trials": "1",
+    "epochs": "1",
+    "surrogate_epochs": "1",
+}
 """Options that a player needs, or that keep it quick."""
 
 DRAWN = {"noise", "vat", "crop-ensemble"}
 """Players that begin with random numbers, drawn for a batch as it comes."""
 
-FOR_IMAGES = {"crop-ensemble", "median", "jpeg"}
+FOR_IMAGES = {"deep-confuse", "atn", "crop-ensemble", "median", "jpeg"}
 """Players that refuse other inputs."""
 
 BLIND = {"noise", "evoshift", "clip", *FOR_IMAGES}
@@ -71,6 +82,27 @@ def kinds(text: str) -> list[str]:
     names = [plugins.parse(member)[0] for member in plugins.members(text)]
     known = {*plugins.names("attackers"), *plugins.names("defenders")}
     return [name if name in known else "level-k" for name in names]
+
+
+def ready(chosen: Chosen, p: Problem, budget: Budget, *, beta: float | None = None) -> Player:
+    """Return a new player that has learned what it must."""
+    player = chosen.make(beta=beta)
+    known = p.validation_inputs, p.validation_labels
+    learn(
+        player,
+        Ground(
+            *known,
+            classes=CLASSES,
+            budget=budget,
+            learning_rate=0.1,
+            batch_size=5,
+            seed=0,
+            role=chosen.side.removesuffix("s"),
+            model_source=lambda: deepcopy(p.model),
+            train_source=lambda: known,
+        ),
+    )
+    return player
 
 
 def kind(text: str) -> str:
@@ -146,7 +178,8 @@ few = settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.ge
 @given(budget=budgets(), seed=st.integers(0, 99))
 @few
 def test_budget_and_range_hold_visit_after_visit(chosen: Chosen, budget: Budget, seed: int) -> None:
-    player, p = chosen.make(), game(CONV, budget, seed)
+    p = game(CONV, budget, seed)
+    player = ready(chosen, p, budget)
     rounding = 1e-5
 
     def looked_at(_: nn.Module, arguments: tuple[Tensor]) -> None:
@@ -200,7 +233,9 @@ def test_a_batch_in_another_order_has_its_answers_in_that_order(
     case = drawn.draw(st.sampled_from(cases))
     p = game(case, budget, seed, torch.float64)
     straight, shuffled = (
-        chosen.make(beta=0).perturb(Batch(0, p.inputs[rows], p.labels[rows]), view(chosen, p, budget))
+        ready(chosen, p, budget, beta=0).perturb(
+            Batch(0, p.inputs[rows], p.labels[rows]), view(chosen, p, budget)
+        )
         for rows in (torch.arange(5), torch.tensor(order))
     )
     assert torch.allclose(shuffled, straight[order], rtol=1e-6, atol=1e-8)
@@ -213,9 +248,9 @@ def test_the_model_and_the_data_are_left_as_they_were(chosen: Chosen, training: 
     p = game(CONV, budget, seed=0)
     p.model.train(training)
     before = replace(p, **{name: value.clone() for name, value in vars(p).items() if name != "model"})
-    state = torch.get_rng_state()
+    player, state = ready(chosen, p, budget), torch.get_rng_state()
     with untouched(p.model):
-        perturbation = chosen.make().perturb(Batch(0, p.inputs, p.labels), view(chosen, p, budget))
+        perturbation = player.perturb(Batch(0, p.inputs, p.labels), view(chosen, p, budget))
     assert not perturbation.requires_grad
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in vars(p).items():

@@ -1,0 +1,81 @@
+"""An adversarial transformation network: it has learned to disturb a trained model, in one pass."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from midstream.attacks.generator import Generator, descend, generated
+from midstream.course import Course, Ground
+from midstream.loss import cross_entropy
+from midstream.players import Batch, View
+
+
+@dataclass(kw_only=True)
+class Atn:
+    """`p_ξ(x)`, learned against a trained surrogate (ATN, Baluja and Fischer 2018; Table 1: level 1).
+
+    On Dval, a surrogate is trained clean, by Adam, and then, held, it is what the auto-encoder learns on:
+    `max_ξ Σ_z L(clamp(z + p_ξ(z)))`, the loss of each input's own label, which FGSM follows by a gradient in
+    place of a network. In the game, one forward pass a batch, whatever θ.
+
+    The original lowers `β ‖x' - x‖² + ‖f(x') - r_α(f(x), t)‖²`, where the reranking `r_α` sets the output of
+    a target class t to α times the largest one and leaves the others in their order. Here the ball bounds
+    `x' - x` in place of β; for want of a target there is no reranking, and any other class will do.
+
+    Args:
+        surrogate_epochs: of the surrogate's training.
+        epochs: of the network's learning, once over Dval each.
+        learning_rate: of the network, by Adam.
+    """
+
+    surrogate_epochs: int = 60
+    epochs: int = 60
+    learning_rate: float = 0.001
+    _generator: Generator | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if min(self.surrogate_epochs, self.epochs) < 1 or not self.learning_rate > 0:
+            raise ValueError(
+                f"surrogate_epochs and epochs must be at least 1 and learning_rate above 0, not "
+                f"{self.surrogate_epochs}, {self.epochs} and {self.learning_rate}"
+            )
+
+    def course(self, ground: Ground) -> Course:
+        """Return the surrogate's epochs and then the network's, a step each.
+
+        The loss told is the surrogate's, nats an example: on clean inputs, and then on moved ones.
+
+        Raises:
+            ValueError: the inputs are no images.
+        """
+        inputs, labels = ground.validation_inputs, ground.validation_labels
+        generator = self._generator = Generator(inputs.shape[1:], ground.budget).to(inputs)
+        climber = torch.optim.Adam(generator.parameters(), lr=self.learning_rate)
+        surrogate = ground.model()
+        trainer = torch.optim.Adam(surrogate.parameters(), lr=ground.learning_rate)
+
+        def step(number: int) -> float:
+            total = 0.0
+            for rows in torch.split(torch.randperm(len(inputs)), ground.batch_size):
+                x, y = inputs[rows], labels[rows]
+                if number < self.surrogate_epochs:
+                    loss = cross_entropy(surrogate(x), y)
+                    descend(trainer, loss)
+                else:
+                    loss = cross_entropy(surrogate(generator.moved(x)), y)
+                    descend(climber, -loss)
+                total += loss.item()
+            return total / len(inputs)
+
+        parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "generator": generator,
+            "climber": climber,
+            "surrogate": surrogate,
+            "trainer": trainer,
+        }
+        return Course(repr(self), parts, self.surrogate_epochs + self.epochs, step)
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
+        """Return the learned perturbations."""
+        return generated(self._generator, batch.inputs, attack="atn")
