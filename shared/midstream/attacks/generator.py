@@ -49,7 +49,8 @@ class Generator(nn.Module):
 
     def moved(self, inputs: Tensor) -> Tensor:
         """Return `x' = clamp(x + p_ξ(x))`, what the host makes of it, for the gradient to pass through."""
-        return (inputs + self(inputs)).clamp(self.budget.low, self.budget.high)
+        moved: Tensor = (inputs + self(inputs)).clamp(self.budget.low, self.budget.high)
+        return moved
 
 
 def generated(generator: Generator | None, inputs: Tensor, *, attack: str) -> Tensor:
