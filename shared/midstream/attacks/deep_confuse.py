@@ -52,18 +52,18 @@ class DeepConfuse:
     on inputs moved by `p_ξ`; each of its steps moves a second copy ξ' up the clean loss of the same batch
     after that step, to first order (see `confusion`), and after the trial ξ becomes ξ'. So no trajectory is
     kept, and the generator that the surrogate trains under stands still for a trial: the original's
-    memory-saving scheme. The original differentiates a virtual step of SGD of finite size, and the paper
-    takes 500 trials. In the game, one forward pass a batch, whatever θ.
+    memory-saving scheme. The original differentiates a virtual step of SGD of finite size. In the game, one
+    forward pass a batch, whatever θ.
 
     Args:
-        trials: surrogates that are trained.
+        trials: surrogates that are trained; the paper trains 500.
         epochs: of each surrogate's training.
         learning_rate: of the generator, by Adam.
     """
 
-    trials: int = 10
+    trials: int = 30
     epochs: int = 20
-    learning_rate: float = 0.001
+    learning_rate: float = 0.003
     _generator: Generator | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
