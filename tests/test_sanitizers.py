@@ -4,6 +4,7 @@ import importlib
 import sys
 from functools import cache
 from io import BytesIO
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torchvision.transforms.v2 import CutMix as TorchvisionCutMix
 from torchvision.transforms.v2.functional import resized_crop
 
 from midstream import Batch, Budget, View, cross_entropy, datasets, plugins
+from midstream.budget import PixelRange, pixel_bounds
 from midstream.defences.clip import class_ranges
 from midstream.defences.crop_ensemble import crop_and_rescale
 from midstream.defences.cutmix import box_around, cut_mix
@@ -163,6 +165,15 @@ def test_jpeg_is_what_pillow_stores() -> None:
 def test_jpeg_of_another_pixel_range() -> None:
     images = torch.rand(2, 1, 8, 8)
     assert torch.allclose(jpeg(3 * images - 1, 75, low=-1, high=2), 3 * jpeg(images, 75) - 1, atol=1e-5)
+
+
+def test_jpeg_where_the_pixel_range_is_open() -> None:
+    (inputs, labels), player = digits(5), plugins.make("defenders", "jpeg")
+    unbounded, valid = (
+        player.perturb(Batch(0, inputs, labels), view(Budget(1.0, "l2", *pixel_bounds(pixel_range))))
+        for pixel_range in get_args(PixelRange)
+    )
+    assert torch.equal(unbounded, valid)
 
 
 def test_jpeg_without_pillow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,12 @@ def test_what_cannot_be_trained_on_is_refused_and_changes_nothing(
         assert equal(state(made), before)
 
 
+def test_without_a_pixel_range_pixels_are_finite_at_least() -> None:
+    run(Augments(lambda b: with_pixel(b, 1.5)), pixel_range="unbounded").train(batch())
+    with pytest.raises(PlayerError, match="pixels from 0 to inf"):
+        run(Augments(lambda b: with_pixel(b, float("inf"))), pixel_range="unbounded").train(batch())
+
+
 def test_rehearsals_are_batches_in_a_row() -> None:
     with pytest.raises(PlayerError, match="returned a Batch at batch 0, not batches"):
         run(Rehearses(lambda b: b)).train(batch())

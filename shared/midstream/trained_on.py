@@ -4,6 +4,7 @@ The batch of a step may be augmented, and followed by batches that are rehearsed
 checked, before the model changes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -105,7 +106,8 @@ def _trainable(what: str, found: object, like: Batch, view: View, *, length: int
         raise refused(f"inputs of shape {tuple(inputs.shape)}, not {shape},")
     inputs = inputs.detach().to(like.inputs)
     lowest, highest = (value.item() for value in inputs.aminmax())
-    if not (view.budget.low <= lowest and highest <= view.budget.high):  # also where either is a NaN
+    held = view.budget.low <= lowest and highest <= view.budget.high and math.isfinite(highest - lowest)
+    if not held:  # also where either is a NaN
         found_there = "a NaN" if lowest != lowest else f"pixels from {lowest:.4g} to {highest:.4g}"
         raise refused(f"{found_there}, outside of [{view.budget.low:g}, {view.budget.high:g}],")
     labels = labels.detach().to(like.inputs.device)

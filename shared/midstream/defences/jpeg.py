@@ -1,6 +1,7 @@
 """JPEG: an image written and read back."""
 
 import importlib
+import math
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -44,6 +45,8 @@ def jpeg(inputs: Tensor, quality: int, *, low: float = 0.0, high: float = 1.0) -
 class Jpeg:
     """Each image towards itself after JPEG compression (Guo et al. 2018; not in Table 1).
 
+    Where the pixel range is open, black is 0 and white is 1.
+
     Args:
         quality: from 1, the smallest file, to 95.
     """
@@ -61,5 +64,5 @@ class Jpeg:
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return what leads to the compressed images."""
         check_images("jpeg", batch.inputs)
-        low, high = view.budget.low, view.budget.high
+        low, high = view.budget.low if math.isfinite(view.budget.low) else 0.0, view.budget.white
         return jpeg(batch.inputs, self.quality, low=low, high=high) - batch.inputs
