@@ -28,13 +28,14 @@ GIVEN = {
     "trials": "1",
     "epochs": "1",
     "surrogate_epochs": "1",
+    "width": "4",
 }
 """Options that a player needs, or that keep it quick."""
 
-DRAWN = {"noise", "vat", "crop-ensemble"}
+DRAWN = {"noise", "vat", "crop-ensemble", "ddpm"}
 """Players that begin with random numbers, drawn for a batch as it comes."""
 
-FOR_IMAGES = {"deep-confuse", "atn", "crop-ensemble", "median", "jpeg"}
+FOR_IMAGES = {"deep-confuse", "atn", "crop-ensemble", "median", "jpeg", "vae", "cvae", "gan", "ddpm"}
 """Players that refuse other inputs."""
 
 BLIND = {"noise", "evoshift", "clip", *FOR_IMAGES}
@@ -59,6 +60,7 @@ VARIANTS: dict[Side, list[str]] = {
         "level-1+cutmix",
         "crop-ensemble,side=0.6,crops=2+level-2,steps=2",
         "cutmix,on=both+train-on-validation",
+        "ddpm,steps=3,width=4+cutmix,on=both+train-on-validation",
     ],
 }
 

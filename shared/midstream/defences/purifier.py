@@ -1,0 +1,102 @@
+"""What the generative defences have in common: a network, learned on Dval, that cleans images."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from midstream.budget import Budget
+from midstream.course import Course, Ground
+from midstream.level_k import check_steps
+from midstream.players import Batch, View
+
+N = TypeVar("N", bound=nn.Module)
+
+
+@dataclass(kw_only=True)
+class Purifier:
+    """A defender that replaces each image by what a network makes of it, as far as its budget lets it.
+
+    The network works on pixels between 0 and 1, whatever the range of the budget's are.
+
+    Args:
+        steps: of learning.
+        batch_size: images of Dval that a step learns from, drawn anew each time.
+        learning_rate: Adam's at the first step of learning.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        check_steps(min(self.steps, self.batch_size), self.learning_rate)
+
+    def course(self, ground: Ground) -> Course:
+        """Return how the network learns."""
+        raise NotImplementedError
+
+    def purify(self, images: Tensor, batch: Batch, view: View) -> Tensor:
+        """Return the images cleaned, their pixels and those returned between 0 and 1."""
+        raise NotImplementedError
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the way from each input to what the network makes of it."""
+        images = unit_range(batch.inputs, view.budget)
+        purified = self.purify(images, batch, view).to(images)
+        return (view.budget.high - view.budget.low) * (purified - images)
+
+
+def unit_range(inputs: Tensor, budget: Budget) -> Tensor:
+    """Return images with pixels between 0 and 1.
+
+    Raises:
+        ValueError: the inputs are no images.
+
+    >>> unit_range(torch.full((1, 1, 1, 2), 0.5), Budget(1.0, low=-1.0)).tolist()
+    [[[[0.75, 0.75]]]]
+    """
+    if inputs.dim() != 4:
+        raise ValueError(
+            f"a purifier needs images, (examples, channels, height, width), not inputs of shape "
+            f"{tuple(inputs.shape)}"
+        )
+    return (inputs - budget.low) / (budget.high - budget.low)
+
+
+def drawn(count: int, *tensors: Tensor) -> list[Tensor]:
+    """Return rows drawn from torch's random numbers, the same of each tensor, with replacement."""
+    rows = torch.randint(len(tensors[0]), (count,)).to(tensors[0].device)
+    return [tensor[rows] for tensor in tensors]
+
+
+def randomly_perturbed(inputs: Tensor, budget: Budget) -> Tensor:
+    """Return `clamp(z + ε e(n))` of each input z, n normal, from torch's random numbers.
+
+    >>> moved = randomly_perturbed(torch.full((3, 1, 8, 8), 0.5), Budget(1.0))
+    >>> (moved - 0.5).flatten(1).norm(dim=1)
+    tensor([1.0000, 1.0000, 1.0000])
+    """
+    return budget.perturb(inputs, budget.epsilon * budget.direction(torch.randn_like(inputs)))
+
+
+def slow_down(optimizer: Optimizer, learning_rate: float, number: int, steps: int) -> None:
+    """Set a learning rate that falls in a straight line, to nothing after the last step."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * (1 - number / steps)
+
+
+def learned(network: N | None) -> N:
+    """Return a network that has learned.
+
+    Raises:
+        RuntimeError: there is none yet.
+    """
+    if network is None:
+        raise RuntimeError(
+            "this defence learns before the game, and has not: its host must take the steps of its course, "
+            "as midstream.course.learn(player, ground) does"
+        )
+    return network
