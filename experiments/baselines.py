@@ -30,11 +30,13 @@ GAMES: dict[str, dict[str, Any]] = {
 BLACK_BOX = "black-box"
 """Level 1 by way of a surrogate, which is a matter of the run and not of the attacker's name."""
 
+# The original constants take up to 90,000 gradients a batch.
+_CW = "cw,iterations=50,searches=4"
 _REFERENCES = ["none", "noise", "label-flip"]
-_PAPERS = ["fgsm", "pgd", "cw", "yopo", "deep-confuse", "evoshift", "atn", "vat", "second-order", "curvature"]
+_PAPERS = ["fgsm", "pgd", _CW, "yopo", "deep-confuse", "evoshift", "atn", "vat", "second-order", "curvature"]
 _LATER = ["gradient-matching", "accumulative"]
 _OURS = ["level-1", "level-2", "level-2-closed-form", "optimal-contraction", "influence"]
-_TABLE_2 = ["none", "noise", "pgd", "cw", "yopo", "deep-confuse", "evoshift", "level-1", BLACK_BOX]
+_TABLE_2 = ["none", "noise", "pgd", _CW, "yopo", "deep-confuse", "evoshift", "level-1", BLACK_BOX]
 _TABLE_3 = [
     "none",
     "level-1",
@@ -45,14 +47,17 @@ _TABLE_3 = [
     "ddpm+cutmix,on=both+train-on-validation",
 ]
 _PURIFIERS = ["vae", "cvae", "gan"]
-_OTHERS = ["level-2", "cutmix", "train-on-validation", "crop-ensemble", "clip", "median", "jpeg"]
+_NOISE = "midstream.attacks.noise:Noise"
+"""What a defence has to beat, too: a random direction of the whole budget blunts an attack already."""
+
+_OTHERS = [_NOISE, "level-2", "cutmix", "train-on-validation", "crop-ensemble", "clip", "median", "jpeg"]
 
 ROWS: dict[str, dict[Side, list[str]]] = {
     "digits": {
         "attacks": [*_REFERENCES, *_PAPERS, *_LATER, *_OURS, BLACK_BOX],
         "defences": [*_TABLE_3, *_PURIFIERS, *_OTHERS],
     },
-    "mnist": {"attacks": _TABLE_2, "defences": [*_TABLE_3, *_PURIFIERS, "crop-ensemble"]},
+    "mnist": {"attacks": _TABLE_2, "defences": [*_TABLE_3, *_PURIFIERS, _NOISE, "crop-ensemble"]},
 }
 AGAINST: dict[Side, list[str]] = {"attacks": ["none", "level-1"], "defences": ["level-1"]}
 
@@ -108,7 +113,7 @@ def _play(
     hidden = attacker == BLACK_BOX
     settings: dict[str, Any] = {"dataset": dataset, "defender": defender, "seed": seed, **GAMES[dataset]}
     settings |= {
-        "name": name_of(attacker, defender, seed).replace("+", "-and-"),
+        "name": name_of(attacker, defender, seed).replace("+", "-and-").replace(":", "-").lower(),
         "access": "black-box" if hidden else "white-box",
     }
     surrogate = SurrogateSettings(cache=out / "learned")
