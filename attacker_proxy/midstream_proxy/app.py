@@ -24,6 +24,7 @@ from midstream.specification import Specification
 from midstream.storage import StorageError
 from midstream.tls import Verify
 from midstream.wire import WireError
+from midstream_proxy.activity import Activity
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.black_box import attacked_run
 from midstream_proxy.forward import Forwarder, closing_down, unreachable
@@ -64,6 +65,7 @@ class Proxy:
         self.upstream = upstream
         self.settings = settings
         self.forwarder = Forwarder(upstream, verify=verify)
+        self.activity = Activity(settings.attacker, upstream)
         self._only = run
         self._out = out
         self._resume_anyway = resume_anyway
@@ -87,7 +89,7 @@ class Proxy:
             if (refusal := await self.forwarder.refusal(authorization)) is not None:
                 return refusal
         except Problem as problem:
-            return _answer(problem)
+            return self._answer(problem)
         try:
             await self._prepared(run, authorization)
             seq, body = request.path_params["seq"], await _read(request, self._runs[run].rules.largest_body)
@@ -97,14 +99,17 @@ class Proxy:
             )
             return JSONResponse(await asyncio.shield(work))
         except Problem as problem:
-            return _answer(problem)
+            return self._answer(problem, run)
 
     async def forward(self, request: Request) -> Response:
         """Pass anything else on."""
+        self.activity.passes_on()
         try:
-            return await self.forwarder.forward(request)
+            response = await self.forwarder.forward(request)
         except Problem as problem:
-            return _answer(problem)
+            return self._answer(problem)
+        self.activity.server_answers()
+        return response
 
     async def close(self) -> None:
         """Finish the attack in hand, give up a surrogate's training, and close the connections."""
@@ -114,6 +119,12 @@ class Proxy:
             attack.close()
         self._client.close()
         await self.forwarder.close()
+
+    def _answer(self, problem: Problem, run: str = "") -> JSONResponse:
+        self.activity.failed(problem, run)
+        return JSONResponse(
+            problem.body(), problem.status, headers=problem.headers(), media_type=PROBLEM_TYPE
+        )
 
     async def _prepared(self, run: str, authorization: bytes | None) -> None:
         """Return once the attacker is ready for a run, which it reads under the provider's `Authorization`.
@@ -157,11 +168,13 @@ class Proxy:
                 loop.call_soon_threadsafe(self._training.set)
                 bars.append(stack.enter_context(Progress(steps, label=f"run {run!r}")))
             bars[0].update(step, text, total=steps)
+            self.activity.does(run, f"learns before the game: {self._lesson}")
 
         bars: list[Progress] = []
         with self._in_words(), self._client.on_behalf_of(authorization), ExitStack() as stack:
             game = ServedGame(self._client, run)
             memory = self._memory(run, say)
+            self.activity.does(run, "gets the attacker ready")
             undo = stack.enter_context(ExitStack())
             undo.callback(memory.close)
             attacked = attacked_run(game, self.settings, tell=tell, say=say)
@@ -170,6 +183,7 @@ class Proxy:
             self._runs[run] = RememberedAttack(attacked, rules, memory, signing_key=self.settings.signing_key)
             undo.pop_all()
         budget = attacked.budget
+        self.activity.is_ready(run, budget, specification.total_steps(size))
         self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
 
     def _memory(self, run: str, say: Callable[[str], None]) -> AttackMemory:
@@ -189,7 +203,12 @@ class Proxy:
         try:
             with self._in_words(), self._client.on_behalf_of(authorization):
                 attack = self._runs[run]
-                answer = self._client.put_batch(run, seq, [attack.answer(seq, body)])
+                self.activity.does(run, f"attacks batch {seq}")
+                goes_on = attack.answer(seq, body)
+                self.activity.moved(run, attack.moves, attack.move)
+                self.activity.does(run, f"waits for the training server to take batch {seq}")
+                answer = self._client.put_batch(run, seq, [goes_on])
+                self.activity.taken(run, answer.get("next_seq", seq + 1))
                 attack.kept_from = answer.get("kept_from", seq)
                 faults.reached("forwarded")
                 return answer
@@ -247,7 +266,3 @@ async def _read(request: Request, limit: int) -> bytes:
         else:
             return bytes(body)
     raise Problem(413, "The body is too large", f"a batch of this run has at most {limit} bytes")
-
-
-def _answer(problem: Problem) -> JSONResponse:
-    return JSONResponse(problem.body(), problem.status, headers=problem.headers(), media_type=PROBLEM_TYPE)

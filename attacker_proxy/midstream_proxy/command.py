@@ -11,6 +11,7 @@ from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
 from midstream.signature import read_key
+from midstream.status.beside import shown
 from midstream.tls import trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
@@ -27,6 +28,7 @@ from midstream_proxy.surrogate import SurrogateSettings
     help="The training server.",
 )
 @options.ca_option
+@options.status_option
 @options.option(
     "--attacker",
     default="level-1",
@@ -74,6 +76,7 @@ def command(
     fd: int | None,
     server: str,
     ca: Path | None,
+    status_port: int | None,
     attacker: str,
     epsilon: float | None,
     norm: Norm | None,
@@ -131,7 +134,8 @@ def command(
             say=say,
             verify=trusting(ca),
         )
-        serve(make_app(proxy), listener, wake=proxy.forwarder.wake, guard=guard, transparent=True)
+        with shown(proxy.activity.status, status_port, say):
+            serve(make_app(proxy), listener, wake=proxy.forwarder.wake, guard=guard, transparent=True)
     say("stopped")
 
 

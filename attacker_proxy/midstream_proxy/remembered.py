@@ -1,5 +1,6 @@
 """An attack that survives its process: each batch is attacked once, however often it comes."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 from midstream import faults
 from midstream.checks import BatchRules
 from midstream.environment import describe, differences
+from midstream.pixels import pixels
 from midstream.players import restore, state_of
 from midstream.problem import Problem
 from midstream.signature import signed
 from midstream.storage import DamagedDatabaseError, set_aside
 from midstream.wire import WireBatch, decode_batch, encode_batch
+from midstream_proxy.activity import Move
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.black_box import BlackBoxRun
 from midstream_proxy.memory import AttackMemory
@@ -43,6 +46,10 @@ class RememberedAttack:
         self.rules = rules
         self.kept_from = 0
         """The server needs no batch before this one again."""
+        self.moves = 0
+        """Batches attacked; those that were remembered do not count."""
+        self.move: Move | None = None
+        """The last of them."""
         self._memory = memory
         self._unstored: tuple[int, bytes, bytes] | None = None
         if state := memory.state():
@@ -67,7 +74,9 @@ class RememberedAttack:
         if self._unstored is None or self._unstored[:2] != (seq, came):
             batch = decode_batch(came)
             self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
+            began = time.monotonic()
             moved = replace(self._attacked(batch), signature=batch.signature)
+            self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
             goes_on = signed(moved, run=str(self.rules.specification.name), key=self._signing_key)
             self._unstored = seq, came, b"".join(encode_batch(goes_on))
             faults.reached("attacked")
@@ -86,6 +95,11 @@ class RememberedAttack:
             if state := self._memory.state():
                 restore(self.attacked.player, state)
             raise
+
+    def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
+        budget = self.attacked.budget
+        sizes = budget.size(goes_on.inputs - pixels(came.inputs))
+        return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
 
     def close(self) -> None:
         """Close the memory."""

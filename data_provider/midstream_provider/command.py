@@ -9,7 +9,9 @@ from midstream.client import Client
 from midstream.datasets import Source
 from midstream.progress import Progress
 from midstream.signature import read_key
+from midstream.status.beside import shown
 from midstream.tls import trusting
+from midstream_provider.activity import Activity
 from midstream_provider.ending import result_table, settled
 from midstream_provider.push import find_run, load_source, push
 
@@ -27,6 +29,7 @@ from midstream_provider.push import find_run, load_source, push
 @options.sign_option
 @options.token_option
 @options.ca_option
+@options.status_option
 @options.data_options
 @options.allow_option
 @options.show_config
@@ -37,6 +40,7 @@ def command(
     sign_key: Path | None,
     token_file: Path | None,
     ca: Path | None,
+    status_port: int | None,
     data_root: Path | None,
     download: bool,
     allow: tuple[str, ...],
@@ -51,28 +55,32 @@ def command(
     """
     key = read_key(sign_key) if sign_key else None
     token, verify = options.token_of(token_file), trusting(ca)
-    client = Client(server, say=say, give_up_after=give_up_after, token=token, verify=verify)
+    activity = Activity(server, say)
+    client = Client(server, say=activity.say, give_up_after=give_up_after, token=token, verify=verify)
     step = 0
     try:
-        status = find_run(client, name, say)
-        step = status["step"]
-        batches = load_source(status, Source(data_root, download), allowed=allow)
-        say(
-            f"feeding run {status['name']!r} at {server}, "
-            f"from batch {status['step']} of {status['total_steps']}"
-        )
-        with Progress(status["total_steps"], done=status["step"], label="provider") as progress:
+        with shown(activity.status, status_port, say):
+            status = find_run(client, name, activity.say)
+            step = status["step"]
+            batches = load_source(status, Source(data_root, download), allowed=allow)
+            activity.say(
+                f"feeding run {status['name']!r} at {server}, "
+                f"from batch {status['step']} of {status['total_steps']}"
+            )
+            activity.feeds(status)
+            with Progress(status["total_steps"], done=status["step"], label="provider") as progress:
 
-            def acknowledged(answer: dict[str, float]) -> None:
-                nonlocal step
-                step = int(answer["next_seq"])
-                progress.update(step, f"loss {answer['loss']:.3f}")
+                def acknowledged(answer: dict[str, float]) -> None:
+                    nonlocal step
+                    step = int(answer["next_seq"])
+                    progress.update(step, f"loss {answer['loss']:.3f}")
+                    activity.acknowledged(answer)
 
-            while status["step"] < status["total_steps"]:
-                push(client, status, batches, acknowledged, key=key)
-                # Before the wait for the end: what is said last, on another stream, is the result.
-                say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
-                status = settled(client, status)
+                while status["step"] < status["total_steps"]:
+                    push(client, status, batches, acknowledged, key=key)
+                    # Before the wait for the end: what is said last, on another stream, is the result.
+                    activity.say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
+                    status = settled(client, status)
     except KeyboardInterrupt:
         say(f"stopped before batch {step}; the same command goes on from there")
     else:

@@ -65,13 +65,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int, fd: int | None = None) -> socket.socket:
+def listen(host: str, port: int, fd: int | None = None, *, flag: str = "--port") -> socket.socket:
     """Return a listening socket: one that was inherited as `fd`, or a new one.
 
     Args:
         host: address of this machine.
         port: 0 lets the system pick one.
         fd: a listening socket that the parent process opened, in place of host and port.
+        flag: the option that the port comes from.
 
     Raises:
         PortError: the port is taken, or the address is not one of this machine's.
@@ -87,7 +88,7 @@ def listen(host: str, port: int, fd: int | None = None) -> socket.socket:
     except OSError as error:
         listener.close()
         raise PortError(
-            f"cannot listen on {host}:{port}: {error.strerror}. Name another with --port, or 0 to let the "
+            f"cannot listen on {host}:{port}: {error.strerror}. Name another with {flag}, or 0 to let the "
             f"system pick one."
         ) from error
     return listener

@@ -244,6 +244,12 @@ ca_option = option(
     help="Verify an https server against this authority (PEM) alone; against the public ones by default.",
 )
 
+status_option = option(
+    "--status-port",
+    type=click.IntRange(0, 65535),
+    help="Show a status page at this port of 127.0.0.1, or at a free one for 0; none by default.",
+)
+
 sign_option = option(
     "--sign-key", type=click.Path(path_type=Path), help="Sign each batch with this file's key."
 )

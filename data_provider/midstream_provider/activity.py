@@ -1,0 +1,74 @@
+"""What a provider does and waits for, kept for its status page."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from midstream.status.page import RunStatus, Status
+
+_Facts = dict[str, str | float | None]
+
+
+class Activity:
+    """Written by the thread that sends, read by the one that shows it: each change is one assignment.
+
+    Args:
+        server: where the batches go.
+        say: tells the operator what is told here, too.
+    """
+
+    def __init__(self, server: str, say: Callable[[str], None]) -> None:
+        self._server = server
+        self._say = say
+        self._doing = f"waiting for {server}"
+        self._run: RunStatus | None = None
+        self._first: tuple[float, int] | None = None
+
+    def say(self, text: str) -> None:
+        """Tell the operator what is done or waited for."""
+        self._doing = text
+        self._say(text)
+
+    def feeds(self, status: dict[str, Any]) -> None:
+        """A run was found.
+
+        Args:
+            status: as the server describes it.
+        """
+        self._first = (time.monotonic(), status["step"])
+        self._shows(
+            status["name"],
+            status["step"],
+            status["total_steps"],
+            {"data_set": status["specification"]["dataset"]},
+        )
+
+    def acknowledged(self, answer: dict[str, Any]) -> None:
+        """A batch was taken.
+
+        Args:
+            answer: the server's acknowledgement.
+        """
+        assert self._run is not None
+        assert self._first is not None
+        step, total = int(answer["next_seq"]), self._run.total_steps
+        seconds, steps = time.monotonic() - self._first[0], step - self._first[1]
+        rate = steps / seconds if steps > 0 and seconds > 0 else None
+        facts = {
+            **self._run.facts,
+            "loss": answer["loss"],
+            "batches_a_second": rate,
+            "seconds_left": (total - step) / rate if rate and total else None,
+        }
+        self._doing = f"feeding run {self._run.run!r}"
+        self._shows(self._run.run, step, total, facts)
+
+    def _shows(self, run: str, step: int, total: int | None, facts: _Facts) -> None:
+        over = step == total
+        doing = "all batches were taken" if over else f"waits for batch {step} to be acknowledged"
+        self._run = RunStatus(run, doing, step, total, facts)
+
+    def status(self) -> Status:
+        """Return what the page shows."""
+        run = self._run
+        return Status("data provider", self._doing, {"sends_to": self._server}, () if run is None else (run,))
