@@ -6,15 +6,17 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import json
+from collections.abc import Callable, Iterable
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import durability, levels, memory, players, step, strangers, transport
+from benchmarks import dashboard, durability, levels, memory, players, step, strangers, transport
+from benchmarks.measure import Row
 from midstream.environment import configure, describe
 
-_PARTS = ["step", "transport", "memory", "levels", "durability", "strangers", "players"]
+_PARTS = ["step", "transport", "memory", "levels", "durability", "strangers", "dashboard", "players"]
 
 
 @click.command()
@@ -29,13 +31,14 @@ def main(device: str, threads: int | None, turns: int, only: tuple[str, ...], as
     What the players cost comes as a table in Markdown, to be pasted into a page.
     """
     chosen = configure(threads=threads, device=device)
-    parts = {
+    parts: dict[str, Callable[[], Iterable[Row]]] = {
         "step": lambda: step.rows(chosen, turns),
         "transport": lambda: transport.rows(chosen, turns),
         "memory": lambda: memory.rows(chosen),
         "levels": lambda: levels.rows(chosen, turns),
         "strangers": lambda: strangers.rows(),
         "durability": lambda: durability.rows(chosen, turns),
+        "dashboard": lambda: dashboard.rows(),
     }
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
     for heading in ("figure", "measured", "meant to be", ""):

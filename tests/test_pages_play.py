@@ -1,0 +1,80 @@
+"""The games that README.md and docs/ show can be played: each command line as written, but for two steps.
+
+What needs another machine, a GPU or data is played elsewhere: the services by hand in tests/services, the
+containers by `make compose-test`, the examples' check by test_examples.py. The pages' Python is run by
+test_python_in_pages.py.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_lines import ROOT, shown, simple_commands
+
+from midstream.command.main import cli
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLAYED = ("play", "estimate")
+# Placeholders, and what this machine may not have.
+ELSEWHERE = re.compile(r"DIR\b|mnist|folder:|cuda|gpu|--list|signed|adversarial|--show-config")
+
+
+def lines(page: Path) -> list[list[str]]:
+    commands = [words for line in shown(page.read_text(encoding="utf-8")) for words in simple_commands(line)]
+    return [
+        words
+        for words in commands
+        if words[0] == "midstream" and words[1] in PLAYED and not ELSEWHERE.search(" ".join(words))
+    ]
+
+
+GAMES = sorted({" ".join(words) for page in PAGES for words in lines(page)})
+
+
+@pytest.fixture(autouse=True)
+def briefly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings that a command line does not name come from the environment."""
+    monkeypatch.chdir(ROOT)
+    settings = {"MAX_STEPS": "2", "TRANSPORT": "local", "THREADS": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"MIDSTREAM_{name}", value)
+    for name in ("OUT", "CACHE"):
+        monkeypatch.setenv(f"MIDSTREAM_{name}", str(tmp_path / name))
+
+
+@pytest.mark.parametrize("line", GAMES)
+def test_a_game_can_be_played(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "black-box" in line:
+        monkeypatch.setenv("MIDSTREAM_SURROGATE_EPOCHS", "1")
+    cli.main(line.split()[1:], standalone_mode=False)
+
+
+def test_pages_show_games() -> None:
+    assert len(GAMES) > 10
+
+
+def blocks(language: str) -> list[Any]:
+    """Return page and content of each block of a language."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [
+        pytest.param(block, id=f"{page.name}: {block[:30]}")
+        for page in PAGES
+        for block in fence.findall(page.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_a_scenario_can_be_played(block: str, tmp_path: Path) -> None:
+    assert isinstance(yaml.safe_load(block), dict)
+    (tmp_path / "scenario.yaml").write_text(block)
+    cli.main(["play", str(tmp_path / "scenario.yaml")], standalone_mode=False)
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_a_table_is_one_of_the_project(block: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for group, names in tomllib.loads(block)["project"]["entry-points"].items():
+        assert names.items() <= project["entry-points"][group].items()
