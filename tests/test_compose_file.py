@@ -1,5 +1,7 @@
 """docker-compose.yml: a profile for each scenario, every container locked in, the same games as `play`'s."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,17 @@ def test_play_understands_every_scenario(path: Path) -> None:
     shown = CliRunner().invoke(play, [str(path), "--show-config"])
     assert shown.exit_code == 0, shown.output
     assert f'attacker = "{yaml.safe_load(path.read_text())["attacker"]}"  (scenario file)' in shown.output
+
+
+def test_compose_itself_understands_it() -> None:
+    compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    if (
+        shutil.which(compose[0]) is None
+        or subprocess.run([*compose, "version"], capture_output=True).returncode
+    ):
+        pytest.skip("the file is checked where there is Compose, of either version; no engine is needed")
+    profiles = [word for profile in PROFILES for word in ("--profile", profile)]
+    checked = subprocess.run(
+        [*compose, *profiles, "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr

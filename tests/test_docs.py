@@ -9,6 +9,7 @@ import pytest
 from docs.references import PAGES, commands, configuration, markdown, players, rest
 
 from midstream import plugins
+from midstream.players import Player
 from midstream_server.messages import Checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +55,17 @@ def test_an_option_of_a_player_without_a_description_is_found(monkeypatch: pytes
 
     monkeypatch.setattr(plugins, "find", lambda _kind, _name: Mute)
     with pytest.raises(markdown.Undocumented, match="option strength"):
+        players.page()
+
+
+def test_every_hook_has_its_place_and_one_without_a_description_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = players.page()
+    for hook in ("perturb(batch, view)", "relabel(batch, view)", "state_dict()", "load_state_dict(state)"):
+        assert f"### {hook}\n" in page
+    monkeypatch.setattr(Player.perturb, "__doc__", None)
+    with pytest.raises(markdown.Undocumented, match="perturb"):
         players.page()
 
 

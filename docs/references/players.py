@@ -3,24 +3,15 @@
 import inspect
 import types
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from docs.references.markdown import WRITTEN, body, code, described, table
-from midstream import plugins
+from midstream import players, plugins
 from midstream.command.listing import option_texts
 from midstream.course import Course, Ground, Learner
 from midstream.fraction import OPTIONS as FRACTION
 from midstream.fraction import Fraction
-from midstream.players import (
-    Augmenting,
-    AugmentingRehearsal,
-    Batch,
-    Player,
-    Rehearsing,
-    Relabelling,
-    Remembering,
-    View,
-)
+from midstream.players import Batch, View
 
 _HEAD = """# Attackers and defenders
 
@@ -66,20 +57,22 @@ def page() -> str:
         if kind == "attackers":
             parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
     parts.append(_HOOKS)
-    for hook in (
-        Player.perturb,
-        Remembering.state_dict,
-        Remembering.load_state_dict,
-        Relabelling.relabel,
-        Augmenting.augment,
-        Rehearsing.rehearse,
-        AugmentingRehearsal.augment_rehearsal,
-        Learner.course,
-    ):
+    for hook in hooks():
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
     for seen in (Batch, View, Ground, Course):
         parts.append("\n".join(_given(seen)) + "\n\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def hooks() -> Iterator[Any]:
+    """Give the methods that a host looks for: those of every protocol of players, and a learner's."""
+    for protocol in (*vars(players).values(), Learner):
+        if inspect.isclass(protocol) and Protocol in protocol.__bases__:
+            yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
+
+
+def _public(method: Any) -> bool:
+    return not method.__name__.startswith("_")
 
 
 def _player(kind: plugins.Kind, name: str) -> Iterator[str]:
@@ -146,7 +139,7 @@ def _given(seen: type) -> Iterator[str]:
         for name, text in texts.items()
     ]
     for method in methods:
-        if method.__name__.startswith("_"):
+        if not _public(method):
             continue
         name = method.__name__
         arguments = [key for key in inspect.signature(method).parameters if key != "self"]
