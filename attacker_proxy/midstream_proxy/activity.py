@@ -109,7 +109,9 @@ class Activity:
             known = self._runs.get(run)
             if problem.status == 502 or known is None:
                 self._problem = f"{when}: {problem}"
-            elif known.budget is not None or problem.status != 503:  # a provider waits until the attacker has learnt
+            elif (
+                known.budget is not None or problem.status != 503
+            ):  # a provider waits until the attacker has learnt
                 known.problem = f"{when}: {problem}"
                 known.doing = f"waits for batch {known.step} again"
 
