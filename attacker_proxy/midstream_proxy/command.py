@@ -124,7 +124,7 @@ def command(
     )
     listener = listen(host, port, fd)
     with listener:
-        say(f"listening on {url_of(listener, guard)}, passing on to {server}, attacker {attacker}")
+        where = f"listening on {url_of(listener, guard)}, passing on to {server}, attacker {attacker}"
         proxy = Proxy(
             server,
             settings,
@@ -135,7 +135,14 @@ def command(
             verify=trusting(ca),
         )
         with shown(proxy.activity.status, status_port, say):
-            serve(make_app(proxy), listener, wake=proxy.forwarder.wake, guard=guard, transparent=True)
+            serve(
+                make_app(proxy),
+                listener,
+                wake=proxy.forwarder.wake,
+                ready=lambda: say(where),
+                guard=guard,
+                transparent=True,
+            )
     say("stopped")
 
 

@@ -117,8 +117,9 @@ def command(
             say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
         if not registry.runs:
             say(f"waiting for {registry.waiting_for()}")
-        say(f"listening on {url_of(listener, guard)}, where a browser finds the dashboard, and /docs")
-        serve(make_app(registry), listener, wake=lambda: wake(registry), guard=guard)
+        where = f"listening on {url_of(listener, guard)}, where a browser finds the dashboard, and /docs"
+        app = make_app(registry)
+        serve(app, listener, wake=lambda: wake(registry), ready=lambda: say(where), guard=guard)
     say("stopped")
 
 

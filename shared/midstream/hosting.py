@@ -124,6 +124,7 @@ def serve(
     listener: socket.socket,
     *,
     wake: Callable[[], None],
+    ready: Callable[[], None],
     guard: Guard = OPEN,
     transparent: bool = False,
 ) -> None:
@@ -133,6 +134,7 @@ def serve(
         app: the ASGI application; its lifespan's end is where it saves its work.
         listener: from `listen`.
         wake: called at the signal, so that long polls and event streams end.
+        ready: called once a signal ends it so; before, one interrupts the process.
         guard: what is asked of who connects.
         transparent: whether answers go out without a Server and a Date of this process, as those that a
             proxy passes on have their own.
@@ -147,6 +149,7 @@ def serve(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
+        ready()
         await server.serve(sockets=[listener])
 
     asyncio.run(run())
