@@ -94,7 +94,8 @@ def on_digits(name: str) -> Player:
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    return torch.linalg.vector_norm((one - other).flatten(1), dim=1)
+    found: Tensor = torch.linalg.vector_norm((one - other).flatten(1), dim=1)
+    return found
 
 
 @every_purifier

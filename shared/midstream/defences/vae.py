@@ -81,7 +81,7 @@ def evidence_loss(
 
 @dataclass(kw_only=True)
 class DefenseVae(Purifier):
-    """Give back what a VAE makes of each image (defense-VAE, Li & Ji 2019; Table 1: not in it).
+    """Give back what a VAE makes of each image (defense-VAE, Li & Ji 2019; not in Table 1).
 
     Convolutions of 16 and 32 channels and 20 latents, mirrored (A.1.2). It learns to give back an image z of
     Dval from `x = clamp(z + ε e(n))`, n normal and ε the defender's, by lowering `-E_u log p(z|u) + KL(q(u|x)
@@ -126,7 +126,7 @@ class DefenseVae(Purifier):
 
 @dataclass(kw_only=True)
 class DefenseCvae(DefenseVae):
-    """The same, encoder and decoder knowing the label (defense-CVAE, the paper's own; Table 1: not in it).
+    """The same, encoder and decoder knowing the label (defense-CVAE, the paper's own; not in Table 1).
 
     A conditional VAE: the label's one-hot vector stands beside what the convolutions see, and beside the
     latents. In the game it is the label that arrived with the image.
