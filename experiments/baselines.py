@@ -23,8 +23,9 @@ from midstream_proxy.surrogate import SurrogateSettings
 
 Side = Literal["attacks", "defences"]
 
+# Sized for a CPU: about an hour and a half and half an hour on one core.
 GAMES: dict[str, dict[str, Any]] = {
-    "digits": {},
+    "digits": {"epochs": 30},
     "mnist": {"train_size": 1000, "validation_size": 500, "batch_size": 100, "epochs": 40},
 }
 BLACK_BOX = "black-box"
