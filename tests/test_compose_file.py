@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from midstream.command.play import command as play
+from midstream.command.main import cli
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def test_the_man_in_the_middle_cannot_read_the_key() -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("scenarios/*.yaml")), ids=lambda path: str(path.stem))
 def test_play_understands_every_scenario(path: Path) -> None:
-    shown = CliRunner().invoke(play, [str(path), "--show-config"])
+    shown = CliRunner().invoke(cli, ["play", str(path), "--show-config"])
     assert shown.exit_code == 0, shown.output
     assert f'attacker = "{yaml.safe_load(path.read_text())["attacker"]}"  (scenario file)' in shown.output
 
