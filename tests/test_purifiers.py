@@ -94,8 +94,8 @@ def on_digits(name: str) -> Player:
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    found: Tensor = torch.linalg.vector_norm((one - other).flatten(1), dim=1)
-    return found
+    away: Tensor = torch.linalg.vector_norm((one - other).flatten(1), dim=1)
+    return away
 
 
 @every_purifier

@@ -114,7 +114,7 @@ def denoise(
 
 @dataclass(kw_only=True)
 class Ddpm(Purifier):
-    """Diffuse each image and denoise it (DDPM, Ho et al. 2020, in FixAug's place, 6.1; not in Table 1).
+    """Diffuse each image and denoise it (DDPM, Ho et al. 2020, as FixAug's part; not in Table 1).
 
     T = 500, β from 1e-4 linearly to ε²/dim(x); a U-net of wide residual blocks with group norm learns the
     noise in the images of Dval. In the game x' is diffused to t*, where the noise is as large as the ball,
