@@ -36,8 +36,19 @@ _CW = "cw,iterations=50,searches=4"
 _REFERENCES = ["none", "noise", "label-flip"]
 _PAPERS = ["fgsm", "pgd", _CW, "yopo", "deep-confuse", "evoshift", "atn", "vat", "second-order", "curvature"]
 _LATER = ["gradient-matching", "accumulative"]
-_OURS = ["level-1", "level-2", "level-2-closed-form", "optimal-contraction", "influence"]
-_TABLE_2 = ["none", "noise", "pgd", _CW, "yopo", "deep-confuse", "evoshift", "level-1", BLACK_BOX]
+_OURS = ["level-1", "level-1,beta=0", "level-2", "level-2-closed-form", "optimal-contraction", "influence"]
+_TABLE_2 = [
+    "none",
+    "noise",
+    "pgd",
+    _CW,
+    "yopo",
+    "deep-confuse",
+    "evoshift",
+    "level-1",
+    "level-1,beta=0",
+    BLACK_BOX,
+]
 _TABLE_3 = [
     "none",
     "level-1",
