@@ -1,17 +1,19 @@
 """Bars and colours at a terminal, no colours where NO_COLOR asks for none, and plain lines anywhere else."""
 
+import contextlib
 import os
 import pty
 import re
-import select
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from midstream import progress
 from services.conftest import Ended
+from services.waiting import until
 
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])[;m]")
 
@@ -24,17 +26,27 @@ class Terminal:
     def __init__(self) -> None:
         self._ours, theirs = pty.openpty()
         self.stream = os.fdopen(theirs, "w")
+        self._seen = b""
+        # A terminal holds few unread bytes; whoever writes more waits for a reader.
+        self._reader = Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the other end was closed
+            while piece := os.read(self._ours, 65536):
+                self._seen += piece
 
     def shown(self) -> str:
         """Return what was written since the last call."""
+        self.stream.write("\0")
         self.stream.flush()
-        shown = b""
-        while select.select([self._ours], [], [], 0)[0]:
-            shown += os.read(self._ours, 65536)
+        until(lambda: self._seen.endswith(b"\0"), "the terminal to show it")
+        shown, self._seen = self._seen[:-1], b""
         return shown.decode()
 
     def close(self) -> None:
         self.stream.close()
+        self._reader.join()
         os.close(self._ours)
 
 
