@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import CONV, Problem
 from test_curvature_attacks import view
-from test_every_player import Chosen, installed
+from test_every_player import Chosen, installed, ready
 from test_every_player import view as shown
 from torch import Tensor
 
@@ -60,9 +60,8 @@ def touched(player: Any, inputs: Tensor, seq: int = 0, seed: int = 0) -> Tensor:
 )
 def test_all_of_it_is_the_attacker_itself_to_the_bit(text: str, fraction_of: str) -> None:
     p, chosen = CONV.build(torch.float32, batch=4), Chosen("attackers", text)
-    players = [
-        plugins.make("attackers", one) for one in (text, f"{text},fraction=1,fraction_of={fraction_of}")
-    ]
+    texts = (text, f"{text},fraction=1,fraction_of={fraction_of}")
+    players = [ready(Chosen("attackers", one), p, WIDE) for one in texts]
     for seq in range(2):
         batch, looked = Batch(seq, p.inputs, p.labels), shown(chosen, p, WIDE)
         bare, whole = (move(text, player, batch, looked) for player in players)
