@@ -141,6 +141,7 @@ BAD: dict[str, tuple[bytes, int]] = {
 def check_the_rest_passes_untouched(middle: Middle) -> None:
     """Read resources on both ways, steer the run, and follow its events."""
     middle.run.play(0, 1)
+    middle.run.until_recorded(1)  # until then its status changes
     for path in ("/v1/runs", "/v1/runs/tiny/parameters?version=1", "/v1/runs/tiny/model", "/", "/nowhere"):
         through, direct = middle.run.client.get(path), middle.direct.get(path)
         assert (through.status_code, through.content) == (direct.status_code, direct.content)
