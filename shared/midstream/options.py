@@ -189,6 +189,16 @@ specification_options = together(
     option("--evaluate-every", type=int, help="Steps between evaluations; an epoch by default."),
 )
 
+attack_budget_options = together(
+    option(
+        "--attack-epsilon",
+        type=float,
+        callback=radius,
+        help="The attacker's budget, where it is not --epsilon, which is the defender's.",
+    ),
+    option("--attack-norm", type=click.Choice(["l2", "linf"]), help="Its norm, where it is not --norm."),
+)
+
 data_options = together(
     option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data."),
     option("--download", is_flag=True, help="Fetch absent data from their authors."),

@@ -60,13 +60,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     shell_complete=options.named("defenders"),
     help="none, level-1, level-1+cutmix, module:Class, …",
 )
-@options.option(
-    "--attack-epsilon",
-    type=float,
-    callback=options.radius,
-    help="The attacker's budget, where it is not --epsilon, which is the defender's.",
-)
-@options.option("--attack-norm", type=click.Choice(["l2", "linf"]), help="Its norm, where it is not --norm.")
+@options.attack_budget_options
 @options.option(
     "--gradient",
     type=click.Choice(["server", "own"]),

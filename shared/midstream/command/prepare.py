@@ -36,13 +36,7 @@ def _learned(context: click.Context, parameter: click.Parameter, incomplete: str
     help="What NAME is; the defender where no attacker has that name, by default.",
 )
 @options.specification_options
-@options.option(
-    "--attack-epsilon",
-    type=float,
-    callback=options.radius,
-    help="The attacker's budget, where it is not --epsilon, which is the defender's.",
-)
-@options.option("--attack-norm", type=click.Choice(["l2", "linf"]), help="Its norm, where it is not --norm.")
+@options.attack_budget_options
 @options.data_options
 @options.surrogate_options
 @options.process_options
