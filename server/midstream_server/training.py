@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from midstream import plugins
 from midstream.course import Ground
 from midstream.datasets import Split
 from midstream.kept import Say, Tell
 from midstream.loss import cross_entropy
-from midstream.models import build_model
 from midstream.pixels import pixels
 from midstream.players import Batch, Player, View, move, restore, state_of
 from midstream.prepared import must_learn, prepare
@@ -77,7 +76,6 @@ class TrainingRun(Training):
                 f"{len(split.classes) - 1}; name one of them, or leave it out"
             )
         super().__init__(specification, split, device=device, allowed=allowed)
-        self._allowed = allowed
         self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
         self.prepared = not must_learn(self.defender)
@@ -104,23 +102,12 @@ class TrainingRun(Training):
             batch_size=specification.batch_size,
             seed=specification.seed,
             role="defender",
-            model_source=self._new_model,
+            model_source=lambda: self.new_model().eval(),
         )
         prepare(
             specification.defender, self.defender, ground, run=specification, cache=cache, tell=tell, say=say
         )
         self.prepared = True
-
-    def _new_model(self) -> nn.Module:
-        specification, classes = self.specification, len(self.classes)
-        model = build_model(
-            specification.model,
-            self.input_shape,
-            classes,
-            batch_norm=specification.batch_norm,
-            allowed=self._allowed,
-        )
-        return model.to(self.device).eval()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what `Training.state_dict` does, and the defender's memory: `defender.NAME`."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from midstream.course import load_optimizer_state, optimizer_state
 from midstream.datasets import Split
@@ -52,15 +52,9 @@ class Training:
         self.classes = split.classes
         self.train_size = len(split.train)
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
+        self._allowed = allowed
         with seeded(torch.device("cpu"), specification.seed, "model"):
-            model = build_model(
-                specification.model,
-                self.input_shape,
-                len(self.classes),
-                batch_norm=specification.batch_norm,
-                allowed=allowed,
-            )
-        self.model = model.to(device)
+            self.model = self.new_model()
         self._trained = layers_in_training_mode(self.model)
         self.model.eval()
         optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -71,6 +65,18 @@ class Training:
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
+
+    def new_model(self) -> nn.Module:
+        """Return a model of the run's architecture, its parameters drawn from torch's numbers."""
+        specification = self.specification
+        model = build_model(
+            specification.model,
+            self.input_shape,
+            len(self.classes),
+            batch_norm=specification.batch_norm,
+            allowed=self._allowed,
+        )
+        return model.to(self.device)
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the live parameters and buffers, by name, detached."""
