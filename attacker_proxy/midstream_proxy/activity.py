@@ -27,6 +27,7 @@ class _Run:
     doing: str = ""
     step: int = 0
     moves: int = 0
+    passed_clean: int = 0
     total_steps: int | None = None
     budget: Budget | None = None
     move: Move | None = None
@@ -39,6 +40,7 @@ class _Run:
             "mean_move_as_a_share_of_epsilon": None if self.move is None else self.move.share,
             "seconds_an_attack": None if self.move is None else self.move.seconds,
             "batches_attacked_by_this_process": self.moves,
+            "of_them_failed_at_and_passed_clean": self.passed_clean,
         }
         return RunStatus(name, self.doing, self.step, self.total_steps, facts, self.problem)
 
@@ -80,17 +82,18 @@ class Activity:
             known = self._runs.setdefault(run, _Run())
             known.budget, known.total_steps, known.problem = budget, total_steps, None
 
-    def moved(self, run: str, moves: int, last: Move | None) -> None:
+    def moved(self, run: str, moves: int, passed_clean: int, last: Move | None) -> None:
         """A batch goes on attacked: as it just was, or as it is remembered.
 
         Args:
             run: its run.
             moves: batches that this process attacked, not counting those that it remembered.
+            passed_clean: how many of them went on as they came, since the attacker failed.
             last: the last of them.
         """
         with self._lock:
             known = self._runs[run]
-            known.moves, known.move = moves, last
+            known.moves, known.passed_clean, known.move = moves, passed_clean, last
 
     def taken(self, run: str, next_seq: int) -> None:
         """The server acknowledged a batch."""

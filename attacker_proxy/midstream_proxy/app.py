@@ -205,7 +205,7 @@ class Proxy:
                 attack = self._runs[run]
                 self.activity.does(run, f"attacks batch {seq}")
                 goes_on = attack.answer(seq, body)
-                self.activity.moved(run, attack.moves, attack.move)
+                self.activity.moved(run, attack.moves, attack.passed_clean, attack.move)
                 self.activity.does(run, f"waits for the training server to take batch {seq}")
                 answer = self._client.put_batch(run, seq, [goes_on])
                 self.activity.taken(run, answer.get("next_seq", seq + 1))

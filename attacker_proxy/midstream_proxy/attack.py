@@ -18,7 +18,17 @@ from midstream.kept import Say, Tell
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.pixels import pixels
-from midstream.players import Batch, HostError, Player, View, move, relabelled
+from midstream.players import (
+    Batch,
+    HostError,
+    OnError,
+    Player,
+    PlayerError,
+    View,
+    move,
+    pass_clean,
+    relabelled,
+)
 from midstream.prepared import must_learn, prepare
 from midstream.problem import Problem
 from midstream.specification import Specification, defaults
@@ -65,6 +75,8 @@ class AttackSettings:
         source: where the data set is, for an attacker that possesses it.
         surrogate: the model that it trains where the run is black-box.
         signing_key: the provider's, where the attacker is the provider: what it attacked is signed again.
+        on_error: what becomes of a batch that the attacker fails at: `stop` raises, `pass-clean` sends it on
+            as it came.
     """
 
     attacker: str
@@ -76,6 +88,7 @@ class AttackSettings:
     source: Source = field(default_factory=Source)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     signing_key: bytes | None = field(default=None, repr=False)
+    on_error: OnError = "stop"
 
 
 class AttackedRun:
@@ -139,7 +152,7 @@ class AttackedRun:
             version: the θ to attack at, where it is not θ_seq.
 
         Raises:
-            midstream.players.PlayerError: the attacker broke its rules.
+            midstream.players.PlayerError: the attacker broke its rules, and is to stop there.
             OSError: the server could not be read.
             Problem: it is at another version.
         """
@@ -152,6 +165,11 @@ class AttackedRun:
         try:
             attacked = move(self.settings.attacker, self.player, seen, view)
             labels = relabelled(self.settings.attacker, self.player, seen, view)
+        except PlayerError as error:
+            if self.settings.on_error == "stop":
+                raise
+            pass_clean(view, error)
+            attacked, labels = pixels(batch.inputs), batch.labels
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:

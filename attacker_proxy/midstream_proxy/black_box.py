@@ -54,7 +54,7 @@ class BlackBoxRun:
         player = plugins.make("attackers", settings.attacker)
         self._white_box = AttackedRun(
             LocalGame(self.surrogate.training),
-            against_surrogate(settings),
+            replace(against_surrogate(settings), on_error=settings.on_error),
             player=Playback(self.surrogate.perturbations, player),
             batches=batches,
             tell=tell,
@@ -103,6 +103,7 @@ def find_surrogate(
             "epochs": wanted.epochs or PATIENCE * run.epochs,
             "max_steps": None,
             "defender": "none",
+            "on_error": "stop",
             "access": "white-box",
         }
     )

@@ -10,6 +10,7 @@ from midstream.budget import Norm
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
+from midstream.players import OnError
 from midstream.signature import read_key
 from midstream.status.beside import shown
 from midstream.tls import trusting
@@ -51,6 +52,13 @@ from midstream_proxy.surrogate import SurrogateSettings
     show_default=True,
     help="Read the validation gradient from the server, or compute it here.",
 )
+@options.option(
+    "--on-error",
+    type=click.Choice(["stop", "pass-clean"]),
+    default="stop",
+    show_default=True,
+    help="Stop a batch that the attacker fails at, or pass it on as it came, and count it.",
+)
 @options.data_options
 @options.surrogate_options
 @options.allow_option
@@ -82,6 +90,7 @@ def command(
     norm: Norm | None,
     run: str | None,
     gradient: Literal["server", "own"],
+    on_error: OnError,
     data_root: Path | None,
     download: bool,
     surrogate: str | None,
@@ -121,6 +130,7 @@ def command(
         Source(data_root, download),
         SurrogateSettings(surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache),
         read_key(sign_key) if sign_key else None,
+        on_error,
     )
     listener = listen(host, port, fd)
     with listener:

@@ -10,7 +10,7 @@ from midstream import faults
 from midstream.checks import BatchRules
 from midstream.environment import describe, differences
 from midstream.pixels import pixels
-from midstream.players import restore, state_of
+from midstream.players import PASSED_CLEAN, restore, state_of
 from midstream.problem import Problem
 from midstream.signature import signed
 from midstream.storage import DamagedDatabaseError, set_aside
@@ -50,6 +50,8 @@ class RememberedAttack:
         """Batches attacked; those that were remembered do not count."""
         self.move: Move | None = None
         """The last of them."""
+        self.passed_clean = 0
+        """How many of them went on as they came, since the attacker failed."""
         self._memory = memory
         self._unstored: tuple[int, bytes, bytes] | None = None
         if state := memory.state():
@@ -77,6 +79,7 @@ class RememberedAttack:
             began = time.monotonic()
             moved = replace(self._attacked(batch), signature=batch.signature)
             self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
+            self.passed_clean += PASSED_CLEAN in moved.report
             goes_on = signed(moved, run=str(self.rules.specification.name), key=self._signing_key)
             self._unstored = seq, came, b"".join(encode_batch(goes_on))
             faults.reached("attacked")
@@ -166,4 +169,5 @@ def _attack(settings: AttackSettings) -> Mapping[str, Any]:
         "norm": settings.norm,
         "surrogate": surrogate,
         "signs": settings.signing_key is not None,
+        "on_error": settings.on_error,
     }

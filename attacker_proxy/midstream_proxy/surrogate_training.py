@@ -93,4 +93,4 @@ def _take_step(surrogate: Surrogate, attacked: AttackedRun, batches: BatchSource
 
 def against_surrogate(settings: AttackSettings) -> AttackSettings:
     """Return settings for an attack on a surrogate: its model is one's own choice, its gradient at hand."""
-    return replace(settings, gradient="server", allowed=None)
+    return replace(settings, gradient="server", allowed=None, on_error="stop")

@@ -29,7 +29,7 @@ def result_table(status: dict[str, Any]) -> str:
 
     >>> print(result_table({"name": "game", "specification": {"dataset": "digits", "defender": "none"},
     ...     "step": 600, "test_accuracy": 0.98, "validation_loss": 0.07, "conversion_rate": None,
-    ...     "evasion_rate": None}))
+    ...     "evasion_rate": None, "passed_clean": {"attacker": 0, "defender": 0}}))
     run   data set  defender  steps  test accuracy  validation loss
     game  digits    none      600    0.9800         0.0700
     """
@@ -44,6 +44,9 @@ def result_table(status: dict[str, Any]) -> str:
         value = status[heading.replace(" ", "_")]
         if value is not None:
             cells[heading] = f"{value:.4f}"
+    for side, count in status["passed_clean"].items():
+        if count:
+            cells[f"failures of the {side}"] = str(count)
     widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]
     lines = [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -25,6 +25,7 @@ from midstream_server.resuming import ResumeError, left_behind
     shell_complete=options.named("defenders"),
     help="none, level-1, level-1+cutmix, or module:Class; none by default.",
 )
+@options.on_error_option
 @options.data_options
 @options.allow_option
 @options.option(

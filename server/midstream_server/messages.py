@@ -25,6 +25,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "validation_loss": 2.1,
     "conversion_rate": 0.13,
     "evasion_rate": 0.42,
+    "passed_clean": {"attacker": 0, "defender": 0},
     "steps_per_second": 40.0,
     "seconds_left": 14.7,
     "samples": [0, 10],
@@ -35,6 +36,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
 
 CONVERSION = "Share of the test inputs of other classes predicted as the target; null without a target."
 EVASION = "Share of the test inputs of the target class predicted as another; null without a target."
+PASSED_CLEAN = "How many batches went on although a player failed at them."
 
 
 class Message(BaseModel):
@@ -91,6 +93,13 @@ class Acknowledgement(Message):
     kept_from: int = Field(description="No batch before this one will ever be asked for again.")
 
 
+class PassedClean(Message):
+    """Batches that went on as they came although a player failed at them, as `on_error` asks."""
+
+    attacker: int = Field(description="Unattacked, as the attacker's reports say.")
+    defender: int = Field(description="Trained on as they arrived.")
+
+
 class Result(Message):
     """How a finished run ended."""
 
@@ -104,6 +113,7 @@ class Result(Message):
     validation_loss: float = Field(description="Of the last parameters, nats an example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
+    passed_clean: PassedClean = Field(description=PASSED_CLEAN)
     parameters_sha256: str = Field(description="Digest of the last parameters; equal bits, equal digest.")
     seconds: float = Field(description="Time that the run took.")
 
@@ -132,6 +142,7 @@ class Status(Message):
     validation_loss: float | None = Field(description="Of the last evaluation, nats an example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
+    passed_clean: PassedClean = Field(description=PASSED_CLEAN)
     steps_per_second: float | None = Field(description="Of late.")
     seconds_left: float | None = Field(description="At that rate.")
     samples: list[int] = Field(description="Batches that /samples/{seq} has pictures of.")

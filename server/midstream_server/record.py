@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from midstream import faults
 from midstream.environment import describe
-from midstream.players import Batch
+from midstream.players import PASSED_CLEAN, Batch
 from midstream.runfolder import RunFolder, read_metrics
 from midstream.wire import tensors_sha256
 from midstream_server.checkpoint import Checkpoint, write_checkpoint
@@ -34,6 +34,8 @@ class RecordedRun:
         self.records: list[dict[str, Any]] = []
         self.evaluation: Evaluation | None = None
         self.samples: list[int] = []
+        self.passed_clean = {"attacker": 0, "defender": 0}
+        """Batches that went on although a player failed at them."""
         self.result: dict[str, Any] | None = None
         self.identity = identity or uuid4().hex
         self._started: float | None = None
@@ -54,6 +56,8 @@ class RecordedRun:
         history = checkpoint.history
         self.folder.cut_metrics(history["metrics_bytes"])
         self.records = read_metrics(self.folder.path)
+        for record in self.records:
+            self._count(record)
         self.run.load_state_dict(checkpoint.tensors, step=checkpoint.step)
         self.samples = history["samples"]
         self.evaluation = Evaluation(**history["evaluation"]) if history["evaluation"] else None
@@ -106,8 +110,13 @@ class RecordedRun:
         self.folder.append_metrics(record)
         faults.reached("recorded")
         self.records.append(record)
+        self._count(record)
         self.samples += [seq] * pictured
         self.evaluation = evaluation or self.evaluation
+
+    def _count(self, record: dict[str, Any]) -> None:
+        for side in self.passed_clean:
+            self.passed_clean[side] += PASSED_CLEAN in (record[side] or {})
 
     def _predictions(self, step: Step) -> dict[str, Any]:
         return {
@@ -153,6 +162,7 @@ class RecordedRun:
             "validation_loss": self.evaluation.validation_loss,
             "conversion_rate": self.evaluation.conversion_rate,
             "evasion_rate": self.evaluation.evasion_rate,
+            "passed_clean": dict(self.passed_clean),
             "parameters_sha256": tensors_sha256(self.run.parameters()),
             "seconds": round(time.time() - self._started, 3),
         }

@@ -175,8 +175,16 @@ async def prometheus(request: Request) -> Response:
             ("steps_per_second", "Rate of the last steps"),
         )
     }
+    passed = Gauge(
+        "midstream_passed_clean",
+        "Batches that went on although a player failed at them",
+        ["run", "side"],
+        registry=registry,
+    )
     for run in registry_of(request).runs.values():
         status = describe(run)
+        for side, count in status["passed_clean"].items():
+            passed.labels(run.name, side).set(count)
         for name, gauge in gauges.items():
             if status[name] is not None:
                 gauge.labels(run.name).set(status[name])

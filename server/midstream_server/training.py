@@ -14,7 +14,7 @@ from midstream.datasets import Split
 from midstream.kept import Say, Tell
 from midstream.loss import cross_entropy
 from midstream.pixels import pixels
-from midstream.players import Batch, Player, View, move, restore, state_of
+from midstream.players import Batch, Player, PlayerError, View, move, pass_clean, restore, state_of
 from midstream.prepared import must_learn, prepare
 from midstream.specification import Specification
 from midstream.trained_on import augmented, augmented_rehearsal, rehearsed
@@ -143,17 +143,20 @@ class TrainingRun(Training):
         """Defend one batch and take the step on it, and on what the defender rehearses; see `Training`.
 
         Raises:
-            midstream.players.PlayerError: the defender broke its rules; nothing was changed.
+            midstream.players.PlayerError: the defender broke its rules, and is to stop there; nothing was
+                changed.
             midstream.training.DivergedError: the loss is infinite or NaN; nothing was changed.
         """
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
-        name, view = self.specification.defender, self.view()
-        defended = move(name, self.defender, batch, view)
-        corrected = replace(batch, inputs=defended)
-        trained_on = augmented(name, self.defender, corrected, view)
-        also = rehearsed(name, self.defender, corrected, view)
-        also = augmented_rehearsal(name, self.defender, also, view)
+        view = self.view()
+        try:
+            defended, trained_on, also = self._defend(batch, view)
+        except PlayerError as error:
+            if self.specification.on_error == "stop":
+                raise
+            pass_clean(view, error)
+            defended, trained_on, also = batch.inputs, batch, []
         loss = self.take_step_and_rehearse(trained_on, also)
         return Step(
             step=self.step,
@@ -165,6 +168,15 @@ class TrainingRun(Training):
             labels=batch.labels[:8].cpu(),
             reported=view.reports,
         )
+
+    def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
+        """Return the corrected inputs, what is trained on, and what is rehearsed."""
+        name = self.specification.defender
+        defended = move(name, self.defender, batch, view)
+        corrected = replace(batch, inputs=defended)
+        trained_on = augmented(name, self.defender, corrected, view)
+        also = rehearsed(name, self.defender, corrected, view)
+        return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
 
     def evaluation_due(self) -> bool:
         """Return whether the parameters as they are now are to be evaluated."""

@@ -189,6 +189,12 @@ specification_options = together(
     option("--evaluate-every", type=int, help="Steps between evaluations; an epoch by default."),
 )
 
+on_error_option = option(
+    "--on-error",
+    type=click.Choice(["stop", "pass-clean"]),
+    help="What a player's failure does to a batch: stop it, by default, or pass it on as it came, and count.",
+)
+
 attack_budget_options = together(
     option(
         "--attack-epsilon",

@@ -4,12 +4,13 @@ An attacker and a defender are the same shape: an object with `perturb(batch, vi
 is the proxy, the defender's the training server.
 """
 
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from reprlib import repr as shortened
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,12 @@ from midstream.gradients import Gradient
 from midstream.loss import Loss
 from midstream.seeds import generator
 from midstream.training_step import TrainingStep
+
+OnError = Literal["stop", "pass-clean"]
+"""What becomes of a batch that a player fails at: it is refused, or goes on as if there were no player."""
+
+PASSED_CLEAN = "passed_clean"
+"""What the host reports, as 1, of a batch that went on although the player failed at it."""
 
 REPORTS = 16
 """Numbers that a player may report of one move."""
@@ -149,7 +156,8 @@ class Player(Protocol):
 
         The host projects it onto `view.budget`, adds it and clamps to the pixel range, so a player cannot
         exceed its budget. Whatever is raised here, a wrong shape, a NaN or an infinity stops the batch
-        with an error that names the player: nothing unattacked or undefended slips through.
+        with an error that names the player: nothing unattacked or undefended slips through. Where whoever
+        started the host chose `pass-clean`, the batch goes on as it came, and is counted.
         """
 
 
@@ -283,6 +291,13 @@ class HostError(RuntimeError):
 
 class PlayerError(RuntimeError):
     """A player broke the rules of `Player.perturb`; the message names it and says how."""
+
+
+def pass_clean(view: View, error: PlayerError) -> None:
+    """Report that a batch goes on although the player failed at it, and nothing else of its move."""
+    logging.getLogger("midstream.players").warning("%s; the batch goes on as it came", error)
+    view.reports.clear()
+    view.report(PASSED_CLEAN, 1)
 
 
 def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:

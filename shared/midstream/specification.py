@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from midstream.budget import Budget, Norm, PixelRange, pixel_bounds
 from midstream.modes import BatchNorm
+from midstream.players import OnError
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -103,6 +104,11 @@ class Specification(BaseModel):
     defender: str = Field("none", min_length=1, description="A defender and its options: level-1, none, …")
     epsilon: float = Field(ge=0, lt=1e6, description="The defender's budget ε, in pixel units.")
     norm: Norm = Field("l2", description="The ball's norm.")
+    on_error: OnError = Field(
+        "stop",
+        description="What becomes of a batch that the defender fails at: stop refuses it; pass-clean trains "
+        "on it as it arrived, and counts it.",
+    )
     pixel_range: PixelRange = Field(
         "valid",
         description="valid clamps what both players move to [0, 1], and refuses batches beyond it; unbounded "

@@ -50,6 +50,14 @@ function reported(record) {
     .join(" · ");
 }
 
+/** Return how many batches went on although a player failed at them; "" where none did. */
+function failures({ passed_clean: passed, step }) {
+  return Object.entries(passed)
+    .filter(([, count]) => count > 0)
+    .map(([role, count]) => `the ${role} failed at ${count} of ${step} batches, which went on as they came`)
+    .join(" · ");
+}
+
 function moves(run) {
   return run.status.state === "running" && situation(run) === "";
 }
@@ -109,7 +117,8 @@ export function fillCard(parts, run, steers) {
   write(parts.waits, situation(run));
   const { dataset, defender, epsilon, norm, seed } = status.specification;
   write(parts.about, `${dataset} · defender ${defender} · ε ${epsilon} ${norm} · seed ${seed}`);
-  write(parts.reports, reported(run.history.records.at(-1)));
+  const told = [failures(status), reported(run.history.records.at(-1))];
+  write(parts.reports, told.filter((text) => text !== "").join(" · "));
   NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
   // Not `disabled`: a button that was just pressed keeps the keyboard's focus.
   BUTTONS.forEach(([, , usable], place) => {

@@ -88,6 +88,9 @@ def _describe(run: PlayedRun, numbers: dict[str, Any]) -> Iterator[str]:
     spent = numbers["seconds_per_step"]
     if spent is not None:
         yield f"{spent['median'] * 1e3:.3g} ms a step (median), {spent['in_all']:.3g} s of training in all"
+    for side, count in numbers["passed_clean"].items():
+        if count:
+            yield f"the {side} failed at {count} of {numbers['steps']} batches, which went on as they came"
     yield from _reports(numbers["reports"])
     if run.result is not None:
         yield f"parameters: SHA-256 {run.result['parameters_sha256']}"

@@ -34,6 +34,7 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         allowed=None,
         source=source,
         surrogate=plan.surrogate,
+        on_error=specification.on_error,
     )
     batches = BatchSource(specification, split.train)
     folder = RunFolder(plan.folder)

@@ -61,6 +61,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     help="none, level-1, level-1+cutmix, module:Class, …",
 )
 @options.attack_budget_options
+@options.on_error_option
 @options.option(
     "--gradient",
     type=click.Choice(["server", "own"]),
@@ -164,6 +165,11 @@ def command(
         f"{', '.join(figures)} after {outcome['steps']} steps in {outcome['seconds']:.0f} s; "
         f"everything is in {plan.folder}"
     )
+    for side, count in outcome["passed_clean"].items():
+        if count:
+            click.echo(
+                f"the {side} failed at {count} of {outcome['steps']} batches, which went on as they came"
+            )
 
 
 def _attacked_class(attacker: str) -> int | None:

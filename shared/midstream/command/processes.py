@@ -127,6 +127,8 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             str(plan.attack_budget.epsilon),
             "--norm",
             plan.attack_budget.norm,
+            "--on-error",
+            plan.specification.on_error,
         ]
         reading = ["--server", server_url, "--gradient", plan.gradient, "--out", str(plan.folder)]
         surrogate = [

@@ -5,6 +5,7 @@ from statistics import fmean, median
 from typing import Any
 
 from midstream.command.played import PlayedRun
+from midstream.players import PASSED_CLEAN
 
 _EVALUATED = (
     *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
@@ -40,6 +41,7 @@ def summary(run: PlayedRun) -> dict[str, Any]:
             for record in run.evaluated
         ],
         "best": best(run.evaluated),
+        "passed_clean": {side: _passed_clean(run.records, side) for side in ("attacker", "defender")},
         "reports": {side: _reports(run.records, side) for side in ("attacker", "defender")},
         "result": run.result,
         "specification": specification,
@@ -61,8 +63,12 @@ def best(evaluated: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return None if found is None else {key: found[key] for key in ("step", "test_accuracy")}
 
 
+def _passed_clean(records: Sequence[dict[str, Any]], side: str) -> int:
+    return sum(PASSED_CLEAN in (record[side] or {}) for record in records)
+
+
 def _reports(records: Sequence[dict[str, Any]], side: str) -> dict[str, dict[str, float]]:
     told = [record[side] for record in records if record[side]]
-    names = dict.fromkeys(name for report in told for name in report)
+    names = dict.fromkeys(name for report in told for name in report if name != PASSED_CLEAN)
     numbers = {name: [report[name] for report in told if name in report] for name in names}
     return {name: {"mean": fmean(values), "last": values[-1]} for name, values in numbers.items()}
