@@ -125,6 +125,20 @@ def test_a_targets_rates_have_curves_and_players_reports_stand_on_the_card(
     seen.context.close()
 
 
+def test_that_a_player_failed_stands_on_the_card(browser: Browser, tmp_path: Path) -> None:
+    defender = f"{Path(__file__).parents[1] / 'faulty_players.py'}:Breaks"
+    with Site(tiny.registry(tmp_path / "runs", allowed=frozenset({defender}))) as site:
+        run = TinyRun(site.client, defender=defender, on_error="pass-clean")
+        run.play(0)
+        run.until("finished")
+        seen = Seen(browser, site.url)
+        seen.drawn("tiny", STEPS)
+        told = seen.card("tiny").locator(".reports").inner_text()
+        assert told == "the defender failed at 1 of 6 batches, which went on as they came"
+        assert not seen.complaints
+        seen.context.close()
+
+
 def test_pictures_of_the_newest_or_of_a_chosen_batch(browser: Browser, site: Site) -> None:
     run = TinyRun(site.client)
     run.play(0)
