@@ -19,7 +19,7 @@ from midstream.command.main import main
 from midstream_server.app import make_app
 from midstream_server.registry import Registry
 from services import tiny
-from services.loopback import client_of
+from services.loopback import client_of, unused_url
 from services.tiny import TinyRun
 
 
@@ -44,6 +44,13 @@ def server(registry: Registry) -> Iterator[httpx.Client]:
 def run(server: httpx.Client) -> TinyRun:
     """Return a run that waits for its first batch."""
     return TinyRun(server)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Return a port that nobody else is given, though its service goes and comes back."""
+    with unused_url() as url:
+        yield int(url.rpartition(":")[2])
 
 
 @pytest.fixture(autouse=True)

@@ -227,8 +227,8 @@ def test_a_token_is_asked_for_and_decides_what_can_be_done(browser: Browser, reg
         seen.context.close()
 
 
-def test_it_goes_on_by_itself_when_the_server_is_back(browser: Browser, tmp_path: Path) -> None:
-    with Site(tiny.registry(tmp_path)) as site:
+def test_it_goes_on_by_itself_when_the_server_is_back(browser: Browser, tmp_path: Path, port: int) -> None:
+    with Site(tiny.registry(tmp_path), port=port) as site:
         run = TinyRun(site.client)
         run.play(0, 4)
         run.until_recorded(4)
@@ -238,7 +238,7 @@ def test_it_goes_on_by_itself_when_the_server_is_back(browser: Browser, tmp_path
     assert seen.button("tiny", "pause").count() == 0
     with taken_up(tmp_path) as elsewhere:  # out of the page's sight
         TinyRun.found(elsewhere.client).play(4, 5)
-    with taken_up(tmp_path, port=int(site.url.rpartition(":")[2])) as again:
+    with taken_up(tmp_path, port=port) as again:
         seen.until_it_says("#connection", "Live")
         seen.until_it_says(".waits", "waits for batch 5 from a data provider")
         TinyRun.found(again.client).play(5)

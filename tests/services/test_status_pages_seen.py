@@ -32,10 +32,10 @@ class Telling:
         self.status = replace(self.status, runs=runs)
 
 
-def test_a_page_follows_its_service_and_waits_for_it_to_come_back(browser: Browser) -> None:
+def test_a_page_follows_its_service_and_waits_for_it_to_come_back(browser: Browser, port: int) -> None:
     telling = Telling()
     page = status_page(lambda: telling.status)
-    with served(page) as url:
+    with served(page, port=port) as url:
         seen = Seen(browser, url)
         seen.until_it_says("#connection", "Live")
         seen.until_it_says("main", "waits for a batch to attack")
@@ -46,7 +46,7 @@ def test_a_page_follows_its_service_and_waits_for_it_to_come_back(browser: Brows
         assert not seen.complaints
     seen.until_it_says("#connection", "Away since")
     telling.shows("waits for batch 3 again", 3, wrong="12:00:00: The attack failed: not yet")
-    with served(page, port=int(url.rpartition(":")[2])):
+    with served(page, port=port):
         seen.until_it_says("#connection", "Live")
         seen.until_it_says("[data-run=tiny] .problem", "not yet")
         seen.page.keyboard.press("Tab")
