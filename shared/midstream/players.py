@@ -223,11 +223,14 @@ def relabelled(name: str, player: Player, batch: Batch, view: View) -> Tensor:
 
     Raises:
         PlayerError: the player raised, or returned something other than class indices of the right shape.
+        HostError: the view could not give it what it asked for.
     """
     if not isinstance(player, Relabelling):
         return batch.labels
     try:
         labels = player.relabel(replace(batch, labels=batch.labels.clone()), view)
+    except HostError:
+        raise
     except Exception as error:
         raise PlayerError(
             f"{view.role} {name!r} failed at the labels of batch {batch.seq}: {error!r}{place(error)}"

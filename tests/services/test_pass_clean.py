@@ -139,12 +139,23 @@ def test_half_an_attack_does_not_go_on() -> None:
     assert torch.equal(sent.inputs, pixels(tiny.batch(0).inputs))
 
 
-def test_that_the_server_is_away_is_no_failure_of_the_attacker() -> None:
+@pytest.mark.parametrize("asks_at", ["perturb", "relabel"])
+def test_that_the_server_is_away_is_no_failure_of_the_attacker(asks_at: str) -> None:
     class Away(LocalGame):
         def validation_gradient(self, version: int) -> Any:
             raise ConnectionError(f"nobody answers for version {version}")
 
-    attacked = AttackedRun(Away(training()), AttackSettings("level-1", on_error="pass-clean"))
+    class Asks:
+        def perturb(self, batch: Any, view: Any) -> Any:
+            if asks_at == "perturb":
+                view.validation_gradient()
+            return 0 * batch.inputs
+
+        def relabel(self, batch: Any, view: Any) -> Any:  # noqa: ARG002
+            return view.validation_gradient()
+
+    settings = AttackSettings("none", on_error="pass-clean")
+    attacked = AttackedRun(Away(training()), settings, player=Asks())
     with pytest.raises(ConnectionError, match="version 0"):
         attacked.attack(tiny.batch(0))
 
