@@ -52,13 +52,7 @@ from midstream_proxy.surrogate import SurrogateSettings
     show_default=True,
     help="Read the validation gradient from the server, or compute it here.",
 )
-@options.option(
-    "--on-error",
-    type=click.Choice(["stop", "pass-clean"]),
-    default="stop",
-    show_default=True,
-    help="Stop a batch that the attacker fails at, or pass it on as it came, and count it.",
-)
+@options.on_error_option
 @options.data_options
 @options.surrogate_options
 @options.allow_option

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import click
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from midstream import plugins
 from midstream.limits import REQUESTS
+from midstream.players import OnError
 from midstream.specification import Specification, defaults
 from midstream.tokens import Tokens, read_token, read_tokens
 
@@ -191,8 +192,10 @@ specification_options = together(
 
 on_error_option = option(
     "--on-error",
-    type=click.Choice(["stop", "pass-clean"]),
-    help="What a player's failure does to a batch: stop it, by default, or pass it on as it came, and count.",
+    type=click.Choice(get_args(OnError)),
+    default="stop",
+    show_default=True,
+    help="Stop a batch that a player fails at, or pass it on as it came, and count it.",
 )
 
 attack_budget_options = together(

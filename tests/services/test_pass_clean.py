@@ -24,7 +24,7 @@ from midstream_server.training import TrainingRun
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served
-from services.tiny import STEPS, TinyRun
+from services.tiny import STEPS, TinyRun, problem
 
 FAULTY = str(Path(__file__).parents[1] / "faulty_players.py")
 BREAKS, SHORTER, GOOD = (f"{FAULTY}:{name}" for name in ("Breaks", "AugmentsShorter", "Good"))
@@ -210,11 +210,26 @@ def test_the_proxy_counts_what_it_could_not_attack(registry: Registry, tmp_path:
 def test_an_attack_that_was_begun_to_stop_does_not_begin_to_pass(registry: Registry, tmp_path: Path) -> None:
     settings = AttackSettings(BREAKS)
     with served(make_server(registry)) as upstream:
-        for chosen, status in ((settings, 200), (replace(settings, on_error="pass-clean"), 409)):
-            proxy = Proxy(upstream, chosen, out=tmp_path / "attacks")
-            with served(make_app(proxy), transparent=True) as url, client_at(url) as client:
-                run = TinyRun.found(client) if status == 409 else TinyRun(client)
-                assert run.put(0 if status == 200 else 1).status_code == status
+        first = make_app(Proxy(upstream, settings, out=tmp_path))
+        with served(first, transparent=True) as url, client_at(url) as client:
+            TinyRun(client).play(0, 1)
+        other = replace(settings, on_error="pass-clean")
+        second = make_app(Proxy(upstream, other, out=tmp_path))
+        with served(second, transparent=True) as url, client_at(url) as client:
+            refused = problem(TinyRun.found(client).put(1), 409)
+            assert "on_error stop, here pass-clean" in refused["detail"]
+
+
+def test_a_surrogate_is_not_trained_on_what_its_attacker_failed_at(
+    midstream: Callable[..., Ended], tmp_path: Path
+) -> None:
+    game = ["play", "--train-size", "25", "--batch-size", "10", "--epochs", "2", "--threads", "1"]
+    hidden = ["--access", "black-box", "--attacker", BREAKS, "--on-error", "pass-clean"]
+    where = ["--transport", "local", "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    ended = midstream(*game, *hidden, *where)
+    assert ended.code == 1
+    assert "the surrogate's training failed" in ended.err
+    assert "'weight'" in ended.err
 
 
 def client_at(url: str) -> httpx.Client:
