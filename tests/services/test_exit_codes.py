@@ -1,6 +1,7 @@
 """A command ends with the codes that `midstream --help` tells of, and with no others."""
 
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from midstream_server.app import make_app
 from services import tiny
-from services.commands import Command
+from services.commands import Command, Program
 from services.conftest import Ended
 from services.loopback import client_of, unused_url
 from services.tiny import TinyRun
@@ -84,3 +85,21 @@ def test_a_service_that_is_stopped_is_0(tmp_path: Path, number: int) -> None:
     with Command(tmp_path, "serve", "--port", "0") as command:
         command.until_it_says("listening on")
         assert command.end(number) == 0
+
+
+PRESSED_AGAIN = """
+import atexit, signal, sys
+from midstream.command.main import main
+
+number = int(sys.argv.pop(1))
+atexit.register(lambda: [signal.raise_signal(number), print("tidied up")])  # as libraries do
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_while_it_ends_changes_nothing(tmp_path: Path, number: int) -> None:
+    command = (sys.executable, "-c", PRESSED_AGAIN, str(int(number)), "plya")
+    with Program(tmp_path, *command, name="twice") as program:
+        assert program.end() == 2
+        assert (program.out, "Traceback" in program.err) == ("tidied up\n", False)

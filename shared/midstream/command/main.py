@@ -1,5 +1,6 @@
 """`midstream`: the commands, each loaded only when it is asked for."""
 
+import atexit
 import importlib
 import os
 import signal
@@ -123,6 +124,10 @@ def main(words: Sequence[str] | None = None) -> None:
         if not type(error).__module__.startswith("midstream"):
             raise
         _fail(str(error))
+    finally:
+        # Pressed twice, Ctrl-C would interrupt the libraries' own last words, with their traceback.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 def _fail(sentence: str) -> None:
