@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from midstream.authorization import ROLE
 
 FOLDER = Path(__file__).parent / "page"
 
@@ -24,9 +26,12 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def dashboard() -> FileResponse:
+def dashboard(request: Request) -> HTMLResponse:
     """Return the dashboard; its data are the other resources, under the token that it asks for."""
-    return FileResponse(FOLDER / "index.html", headers=HEADERS)
+    page = (FOLDER / "index.html").read_text(encoding="utf-8")
+    if ROLE in request.scope:
+        page = page.replace("<html", '<html data-tokens="needed"', 1)
+    return HTMLResponse(page, headers=HEADERS)
 
 
 @router.get("/docs")

@@ -11,7 +11,7 @@ PAGE_FILES = "/page/"
 """Anyone may ask for what lies below: the scripts and styles of the pages."""
 
 ROLE = "midstream.role"
-"""Where an application finds the role of who asks, in the request's scope."""
+"""Where a request's scope has the role of who asks; None on what anyone may ask for."""
 
 
 class Authorization:
@@ -30,8 +30,11 @@ class Authorization:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 401 or 403 without reading its body."""
-        if scope["type"] == "lifespan" or _is_open(scope):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if _is_open(scope):
+            await self._app({**scope, ROLE: None}, receive, send)
             return
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, token = (shown[0] if len(shown) == 1 else b"").decode("latin-1").partition(" ")

@@ -17,6 +17,7 @@ export function keepToken(token) {
 /** Return the response; throw Refused where it is no success, and TypeError where no server answers. */
 export async function ask(path, { method = "GET", signal } = {}) {
   const token = sessionStorage.getItem(KEY);
+  if (!token && document.documentElement.dataset.tokens) throw new Refused(401, "");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(path, { method, signal, headers, cache: "no-store" });
   if (response.ok) return response;
