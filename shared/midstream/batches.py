@@ -24,12 +24,15 @@ def load_split(
 
     Raises:
         midstream.datasets.MissingDataError: the data are not on this machine.
+        midstream.dataset_checks.DatasetError: the data cannot be trained on.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
         ValueError: the data set has fewer training examples than asked for.
     """
     source = replace(source, image_size=specification.image_size)
     return datasets.split(
-        datasets.load(specification.dataset, source, allowed=allowed),
+        datasets.load(
+            specification.dataset, source, allowed=allowed, pixel_range=specification.pixel_range
+        ),
         validation_size=specification.validation_size,
         train_size=specification.train_size,
         seed=specification.seed,

@@ -1,10 +1,10 @@
 """Data sets by name, and their split into what is streamed, what is public and what is held back.
 
 A data set is loaded by a function `(source: Source) -> Dataset`; any function of that form can be named as
-`package.module:function`.
+`package.module:function`. Whatever is loaded is checked once, see `midstream.dataset_checks`.
 """
 
-import gzip
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from midstream import plugins
+from midstream.budget import PixelRange
+from midstream.culprit import place
+from midstream.dataset_checks import DatasetError, check_dataset
+from midstream.image_files import class_names, files_by_class, read_images
 from midstream.pixels import pixels
+from midstream.published_files import check_mnist, damaged_cifar, read_gzip
 from midstream.seeds import permutation
+from midstream.wire import tensors_sha256
 
 
 @dataclass(frozen=True)
@@ -66,41 +71,99 @@ class Dataset:
     test: Examples
     classes: tuple[str, ...]
 
+    def sha256(self) -> str:
+        """Return a SHA-256 over inputs and labels as stored and the names of the classes.
+
+        It is `midstream.wire.tensors_sha256` of `train.inputs`, `train.labels`, `test.inputs`, `test.labels` and
+        `classes`, the names as the bytes of a JSON array. It does not depend on how a run splits the data, so
+        every process of a run has the same one, whatever part it uses.
+        """
+        names = json.dumps(list(self.classes)).encode()
+        return tensors_sha256(
+            {
+                "classes": torch.frombuffer(bytearray(names), dtype=torch.uint8),
+                "test.inputs": self.test.inputs,
+                "test.labels": self.test.labels,
+                "train.inputs": self.train.inputs,
+                "train.labels": self.train.labels,
+            }
+        )
+
 
 @dataclass(frozen=True)
 class Split:
-    """A data set as one run uses it: the streamed, the public and the secret part."""
+    """A data set as one run uses it: the streamed, the public and the secret part.
+
+    Attributes:
+        train: what is streamed.
+        validation: what is public.
+        test: what is secret.
+        classes: the names of the classes.
+        dataset_sha256: digest of the whole data set, see `Dataset.sha256`; None if it was not split by `split`.
+    """
 
     train: Examples
     validation: Examples
     test: Examples
     classes: tuple[str, ...]
+    dataset_sha256: str | None = None
 
 
 class MissingDataError(FileNotFoundError):
     """A data set that is not there: what is missing, where it was looked for, and how to get it."""
 
 
-def load(name: str, source: Source, *, allowed: Collection[str] | None = None) -> Dataset:
-    """Return a data set by name, such as `mnist`, `folder:PATH` or `package.module:function`.
+def load(
+    name: str,
+    source: Source,
+    *,
+    allowed: Collection[str] | None = None,
+    pixel_range: PixelRange = "valid",
+) -> Dataset:
+    """Return a data set by name, such as `mnist`, `folder:PATH` or `package.module:function`, checked.
 
     Args:
         name: an installed name, `folder:PATH`, or a dotted path.
         source: where to look, and whether to download.
         allowed: the paths that may be opened, where the name came over a network; None allows all.
+        pixel_range: whether float32 inputs must lie in [0, 1], or may be any finite number.
 
     Raises:
         MissingDataError: the data are not where they were looked for.
+        midstream.dataset_checks.DatasetError: a file is damaged, the function failed, or what it returned cannot
+            be trained on.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
     """
+    dataset = _load(name, source, allowed)
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(
+            f"data set {name!r} is a {type(dataset).__name__}; the function must return a "
+            f"midstream.datasets.Dataset"
+        )
+    check_dataset(
+        name,
+        {"train": dataset.train, "test": dataset.test},
+        dataset.classes,
+        image_size=source.image_size,
+        pixel_range=pixel_range,
+    )
+    return dataset
+
+
+def _load(name: str, source: Source, allowed: Collection[str] | None) -> object:
     if name.startswith("folder:"):
         if allowed is not None and name not in allowed:
             raise plugins.PluginError(
                 f"{name!r} is a folder that this process was not told to read; start it with --allow {name}"
             )
         return folder(Path(name.removeprefix("folder:")), source)
-    dataset: Dataset = plugins.find("datasets", name, allowed=allowed)(source)
-    return dataset
+    function = plugins.find("datasets", name, allowed=allowed)
+    try:
+        return function(source)
+    except (DatasetError, MissingDataError):
+        raise
+    except Exception as error:
+        raise DatasetError(f"data set {name!r} could not be loaded: {error!r}{place(error)}") from error
 
 
 def split(dataset: Dataset, *, validation_size: int, train_size: int | None, seed: int) -> Split:
@@ -126,6 +189,7 @@ def split(dataset: Dataset, *, validation_size: int, train_size: int | None, see
         validation=dataset.train[order[:validation_size]],
         test=dataset.test,
         classes=dataset.classes,
+        dataset_sha256=dataset.sha256(),
     )
 
 
@@ -146,6 +210,7 @@ def mnist(source: Source) -> Dataset:
     """Return MNIST, 60,000 and 10,000 digits of 28×28 pixels, by torchvision."""
     from torchvision.datasets import MNIST
 
+    check_mnist(_root(source))
     return _torchvision(MNIST, source, "MNIST", "MNIST/raw/train-images-idx3-ubyte")
 
 
@@ -183,36 +248,38 @@ def cifar100(source: Source) -> Dataset:
 
 
 def folder(path: Path, source: Source) -> Dataset:
-    """Return the images below `path`, one folder a class, in RGB.
+    """Return the images below `path`, one folder a class, in RGB, turned upright as their EXIF data says.
 
     With folders `train` and `test` below `path`, each holds the class folders; otherwise a random fifth of
-    the images, the same for ever, is the test set.
+    the images, the same for ever, is the test set. Inputs are uint8, or float32 if an image has 16-bit pixels.
 
     Raises:
         MissingDataError: there are no such folders.
-        ValueError: the images differ in size and `source.image_size` does not say which to scale to.
+        midstream.dataset_checks.DatasetError: an image cannot be read, or the images differ in size and
+            `source.image_size` does not say which to scale to.
     """
-    from torchvision.datasets import ImageFolder
-
+    path = path.expanduser()
     parts = [path / "train", path / "test"] if (path / "train").is_dir() else [path]
     try:
-        folders = [ImageFolder(str(part)) for part in parts]
-    except FileNotFoundError as error:
+        classes = [class_names(part) for part in parts]
+        files = [files_by_class(part, names) for part, names in zip(parts, classes, strict=True)]
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingDataError(
             f"no images by class in {path.absolute()}: expected {path}/CLASS/IMAGE.png, or "
-            f"{path}/train/CLASS/IMAGE.png and {path}/test/CLASS/IMAGE.png ({error})"
+            f"{path}/train/CLASS/IMAGE.png and {path}/test/CLASS/IMAGE.png ({str(error).strip()})"
         ) from error
-    names = tuple(folders[0].classes)
-    if folders[-1].classes != folders[0].classes:
-        raise ValueError(
-            f"{path}/train and {path}/test hold different classes: {names} and {folders[-1].classes}"
-        )
-    examples = [_images(found.samples, source.image_size) for found in folders]
-    if len(examples) == 2:
-        return Dataset(examples[0], examples[1], names)
-    order = torch.from_numpy(permutation(len(examples[0]), 0, "folder"))
+    names = classes[0]
+    if classes[-1] != names:
+        raise DatasetError(f"{path}/train and {path}/test hold different classes: {names} and {classes[-1]}")
+    # Read as one list: all images then have one size and one type.
+    inputs = read_images([file for part in files for file, _ in part], source.image_size)
+    examples = Examples(inputs, torch.tensor([label for part in files for _, label in part]))
+    if len(parts) == 2:
+        every = torch.arange(len(examples))
+        return Dataset(examples[every[: len(files[0])]], examples[every[len(files[0]) :]], names)
+    order = torch.from_numpy(permutation(len(examples), 0, "folder"))
     held_back = max(1, len(order) // 5)
-    return Dataset(examples[0][order[held_back:]], examples[0][order[:held_back]], names)
+    return Dataset(examples[order[held_back:]], examples[order[:held_back]], names)
 
 
 def _only(dataset: Dataset, classes: tuple[int, ...]) -> Dataset:
@@ -226,37 +293,22 @@ def _only(dataset: Dataset, classes: tuple[int, ...]) -> Dataset:
     return Dataset(of(dataset.train), of(dataset.test), tuple(dataset.classes[label] for label in classes))
 
 
-def _images(samples: list[tuple[str, int]], size: int | None) -> Examples:
-    from PIL import Image, ImageOps
-
-    arrays: list[NDArray[np.uint8]] = []
-    for path, _ in samples:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-            arrays.append(
-                np.asarray(rgb if size is None else ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC))
-            )
-        if arrays[-1].shape != arrays[0].shape:
-            (height, width, _), first = arrays[-1].shape, arrays[0].shape
-            raise ValueError(
-                f"{path} is {width}×{height} pixels, the first image {first[1]}×{first[0]}; "
-                f"name one size for all with --image-size"
-            )
-    inputs = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-    return Examples(inputs, torch.tensor([label for _, label in samples]))
+def _root(source: Source) -> Path:
+    return source.root or Path.home() / ".cache" / "midstream"
 
 
 def _torchvision(cls: Callable[..., Any], source: Source, name: str, first_file: str) -> Dataset:
-    root = source.root
-    if root is None and not source.download:
+    if source.root is None and not source.download:
         raise MissingDataError(
             f"{name} needs a place on disk: name a torchvision root that holds it with --data-root DIR, or "
             f"add --download to fetch it into ~/.cache/midstream"
         )
-    root = root or Path.home() / ".cache" / "midstream"
+    root = _root(source)
     try:
         train, test = (cls(str(root), train=train, download=source.download) for train in (True, False))
     except RuntimeError as error:
+        if damaged := damaged_cifar(cls, root):
+            raise DatasetError(damaged) from error
         raise MissingDataError(
             f"{name} is not in {root.absolute()} (looked for {root.absolute() / first_file}). Either name "
             f"the torchvision root that holds it with --data-root DIR, or add --download to fetch it there."
@@ -271,8 +323,8 @@ def _stored(part: Any) -> Examples:
 
 
 def _idx(where: Path, part: str) -> Examples:
-    images = gzip.decompress((where / f"{part}-images-idx3-ubyte.gz").read_bytes())
-    labels = gzip.decompress((where / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    images = read_gzip(where / f"{part}-images-idx3-ubyte.gz")
+    labels = read_gzip(where / f"{part}-labels-idx1-ubyte.gz")
     inputs = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28).copy()
     return Examples(
         torch.from_numpy(inputs), torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64))

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from midstream import datasets, options
+from midstream import options
+from midstream.batches import load_split
+from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.level_k import step_size_by_rule, steps_by_rule
 from midstream.smoothness import estimate_smoothness
@@ -40,13 +42,7 @@ def command(
     """
     where = configure(threads=threads, device=device)
     specification = options.specification(settings)
-    source = datasets.Source(data_root, download, specification.image_size)
-    split = datasets.split(
-        datasets.load(specification.dataset, source),
-        validation_size=specification.validation_size,
-        train_size=specification.train_size,
-        seed=specification.seed,
-    )
+    split = load_split(specification, Source(data_root, download))
     run = TrainingRun(specification, split, device=where)
     estimate = estimate_smoothness(
         run.model,
