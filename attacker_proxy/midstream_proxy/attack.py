@@ -12,6 +12,7 @@ from midstream import plugins
 from midstream.batches import BatchSource, load_split
 from midstream.budget import Budget, Norm, pixel_bounds
 from midstream.course import Ground
+from midstream.dataset_checks import DatasetError
 from midstream.datasets import Source
 from midstream.gradients import Gradient, along, trainable, validation_gradient
 from midstream.kept import Say, Tell
@@ -43,6 +44,9 @@ class Game(Protocol):
 
     def specification(self) -> Specification:
         """Return what is trained."""
+
+    def dataset_sha256(self) -> str | None:
+        """Return the digest of its data set; None if it is not known."""
 
     def model(self) -> dict[str, Any]:
         """Return the architecture and the loss."""
@@ -228,9 +232,14 @@ class AttackedRun:
 
     def _possessed(self) -> BatchSource:
         if self._batches is None:
-            allowed = self.settings.allowed
-            train = load_split(self._specification, self.settings.source, allowed=allowed).train
-            self._batches = BatchSource(self._specification, train)
+            with _hosting():
+                split = load_split(
+                    self._specification,
+                    self.settings.source,
+                    allowed=self.settings.allowed,
+                    dataset_sha256=self._game.dataset_sha256(),
+                )
+            self._batches = BatchSource(self._specification, split.train)
         return self._batches
 
     def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
@@ -267,7 +276,8 @@ class AttackedRun:
 def _hosting() -> Iterator[None]:
     try:
         yield
-    except (OSError, Problem) as error:  # the server is away, or further on
+    except (OSError, Problem, DatasetError, plugins.PluginError) as error:
+        # The server is away, or further on; or the data set is not here, or not the run's.
         raise HostError(str(error)) from error
 
 

@@ -116,7 +116,10 @@ def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Spli
     size = settings.surrogate.train_size or run.train_size
     try:
         split = load_split(
-            run.model_copy(update={"train_size": size}), settings.source, allowed=settings.allowed
+            run.model_copy(update={"train_size": size}),
+            settings.source,
+            allowed=settings.allowed,
+            dataset_sha256=game.dataset_sha256(),
         )
     except (MissingDataError, PluginError, ValueError) as error:
         raise SurrogateError(

@@ -25,6 +25,10 @@ class LocalGame:
         """Return what is trained, as everyone may read it."""
         return self._training.specification.public()
 
+    def dataset_sha256(self) -> str | None:
+        """Return the digest of the run's data set; None if it was made by hand."""
+        return self._training.dataset_sha256
+
     def model(self) -> dict[str, Any]:
         """Return the architecture and the loss."""
         return self._open().description()

@@ -26,6 +26,11 @@ class ServedGame:
         size: int = self._client.run(self._run)["train_size"]
         return size
 
+    def dataset_sha256(self) -> str | None:
+        """Return the digest of the run's data set; None if the server does not tell."""
+        digest: str | None = self._client.run(self._run).get("dataset_sha256")
+        return digest
+
     def model(self) -> dict[str, Any]:
         """Return the architecture and the loss."""
         return self._client.model(self._run)

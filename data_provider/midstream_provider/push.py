@@ -58,10 +58,12 @@ def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[s
     Raises:
         midstream.datasets.MissingDataError: the data are not on this machine.
         midstream.plugins.PluginError: the run names a folder or code that was not allowed here.
-        RunEndedError: the data on this machine are not the server's.
+        midstream.dataset_checks.DatasetError: the data on this machine are not the server's, or cannot be
+            trained on.
+        RunEndedError: they are not as many as the server's, which does not tell their digest.
     """
     specification = Specification.model_validate(status["specification"])
-    split = load_split(specification, source, allowed=allowed)
+    split = load_split(specification, source, allowed=allowed, dataset_sha256=status.get("dataset_sha256"))
     if len(split.train) != status["train_size"]:
         raise RunEndedError(
             f"the server's run trains on {status['train_size']} examples, this machine's "

@@ -18,6 +18,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "epoch": 1,
     "steps_per_epoch": 10,
     "train_size": 1000,
+    "dataset_sha256": "870fc2a9d49a660c90773f61a8af5d22af2632b889ccbc85c694cd8e5341b58a",
     "loss": 1.9,
     "test_accuracy": 0.41,
     "test_loss": 2.1,
@@ -135,6 +136,9 @@ class Status(Message):
     epoch: int = Field(description="Epochs that are complete.")
     steps_per_epoch: int = Field(description="Minibatches an epoch.")
     train_size: int = Field(description="Training examples that are streamed.")
+    dataset_sha256: str | None = Field(
+        description="Digest of the data set as the server has it, before it is split; see the protocol."
+    )
     loss: float | None = Field(description="Mean training loss of the last step, nats an example.")
     test_accuracy: float | None = Field(description="Of the last evaluation, in [0, 1].")
     test_loss: float | None = Field(description="Of the last evaluation, nats an example.")

@@ -99,11 +99,9 @@ class Registry:
         """
         for name in names:
             path = self.settings.out / name
-            device, anyway = self.settings.device, self.settings.resume_anyway
-            identity = check_environment(path, device, anyway=anyway)
-            self._host(specification_of(path), identity)
+            self._host(specification_of(path), path)
 
-    def _host(self, specification: Specification, identity: str | None = None) -> HostedRun:
+    def _host(self, specification: Specification, begun: Path | None = None) -> HostedRun:
         assert specification.name is not None
         name, settings = specification.name, self.settings
         if name in self.runs:
@@ -113,6 +111,7 @@ class Registry:
         self.loading = specification.dataset
         try:
             split = load_split(specification, settings.source, allowed=settings.allowed)
+            identity = None if begun is None else self._identity(begun, split.dataset_sha256)
             run = TrainingRun(specification, split, device=settings.device, allowed=settings.allowed)
             folder = RunFolder(settings.out / name, resumed=identity is not None)
             with ExitStack() as undo:
@@ -127,6 +126,10 @@ class Registry:
         finally:
             self.loading = None
         return self.runs[name]
+
+    def _identity(self, begun: Path, dataset_sha256: str | None) -> str:
+        device, anyway = self.settings.device, self.settings.resume_anyway
+        return check_environment(begun, device, dataset_sha256=dataset_sha256, anyway=anyway)
 
     def _new(self, run: TrainingRun, folder: RunFolder) -> DurableRun:
         folder.mark_open()

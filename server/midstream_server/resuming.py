@@ -36,12 +36,13 @@ def specification_of(folder: Path) -> Specification:
     return Specification.model_validate_json((folder / "specification.json").read_text(encoding="utf-8"))
 
 
-def check_environment(folder: Path, device: torch.device, *, anyway: bool) -> str:
+def check_environment(folder: Path, device: torch.device, *, dataset_sha256: str | None, anyway: bool) -> str:
     """Return a run's identity, having compared what its bits depend on with what is here.
 
     Args:
         folder: the run's.
         device: where this server computes.
+        dataset_sha256: digest of the data set as this server has it.
         anyway: whether the run goes on where they differ; that is recorded with it.
 
     Raises:
@@ -49,7 +50,7 @@ def check_environment(folder: Path, device: torch.device, *, anyway: bool) -> st
     """
     path = folder / "environment.json"
     recorded = json.loads(path.read_text(encoding="utf-8"))
-    found = differences(recorded, describe(device))
+    found = differences(recorded, {**describe(device), "dataset_sha256": dataset_sha256})
     if found and not anyway:
         raise ResumeError(
             f"run {folder.name!r} was begun with {'; '.join(found)}: its parameters would come out otherwise "

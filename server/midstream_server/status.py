@@ -22,6 +22,7 @@ def describe(hosted: HostedRun) -> dict[str, Any]:
         "epoch": hosted.version // hosted.run.steps_per_epoch,
         "steps_per_epoch": hosted.run.steps_per_epoch,
         "train_size": hosted.run.train_size,
+        "dataset_sha256": hosted.run.dataset_sha256,
         "loss": last["loss"] if last else None,
         "test_accuracy": evaluation.test_accuracy if evaluation else None,
         "test_loss": evaluation.test_loss if evaluation else None,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from midstream import datasets
+from midstream.dataset_checks import refuse_other_data
 from midstream.datasets import Examples, Source, Split
 from midstream.seeds import permutation
 from midstream.specification import Specification
@@ -13,7 +14,11 @@ from midstream.wire import WireBatch
 
 
 def load_split(
-    specification: Specification, source: Source, *, allowed: Collection[str] | None = None
+    specification: Specification,
+    source: Source,
+    *,
+    allowed: Collection[str] | None = None,
+    dataset_sha256: str | None = None,
 ) -> Split:
     """Return a run's data, the same on every machine that holds the data set.
 
@@ -21,22 +26,23 @@ def load_split(
         specification: the run, of which data set, image size, split sizes and seed are used.
         source: where the data are; its image size gives way to the run's.
         allowed: what the specification may name, where it came over a network; None allows all.
+        dataset_sha256: digest of the run's data set, which this one must have; None compares nothing.
 
     Raises:
         midstream.datasets.MissingDataError: the data are not on this machine.
-        midstream.dataset_checks.DatasetError: the data cannot be trained on.
+        midstream.dataset_checks.DatasetError: the data cannot be trained on, or are not the run's.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
         ValueError: the data set has fewer training examples than asked for.
     """
     source = replace(source, image_size=specification.image_size)
-    return datasets.split(
-        datasets.load(
-            specification.dataset, source, allowed=allowed, pixel_range=specification.pixel_range
-        ),
+    split = datasets.split(
+        datasets.load(specification.dataset, source, allowed=allowed, pixel_range=specification.pixel_range),
         validation_size=specification.validation_size,
         train_size=specification.train_size,
         seed=specification.seed,
     )
+    refuse_other_data(specification.dataset, split.dataset_sha256, dataset_sha256)
+    return split
 
 
 class BatchSource:

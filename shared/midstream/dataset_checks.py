@@ -13,6 +13,29 @@ class DatasetError(ValueError):
     """A data set that cannot be trained on; the message names it, the part, the value, and what to do."""
 
 
+class DifferentDatasetError(DatasetError):
+    """The data set of this machine is not the run's."""
+
+
+def refuse_other_data(name: str, here: str | None, run: str | None) -> None:
+    """Hold the data set of this machine against the run's.
+
+    Args:
+        name: the data set's, for the message.
+        here: `midstream.datasets.Dataset.sha256` of the one on this machine.
+        run: the run's; None if its server does not tell, and nothing is compared.
+
+    Raises:
+        DifferentDatasetError: they differ.
+    """
+    if run is not None and here != run:
+        raise DifferentDatasetError(
+            f"data set {name!r} of this process differs from the run's: its SHA-256 is {str(here)[:12]}…, the "
+            f"run's is {run[:12]}…. Every process must read the same data: compare the files and the versions "
+            f"of the libraries that read them; if it is a function, seed what it draws"
+        )
+
+
 def check_dataset(
     name: str,
     parts: Mapping[str, object],
@@ -38,10 +61,9 @@ def check_dataset(
 
     >>> from midstream.datasets import Examples
     >>> part = Examples(torch.zeros(2, 1, 8, 8), torch.tensor([0, 7]))
-    >>> check_dataset("mine", {"train": part, "test": part}, ("cat", "dog"))
+    >>> check_dataset("mine", {"train": part, "test": part}, ("cat", "dog"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    midstream.dataset_checks.DatasetError: data set 'mine', train: labels range from 0 to 7 (example 1 has 7), \
-but it names 2 classes; number the classes from 0 to 1
+    midstream.dataset_checks.DatasetError: data set 'mine', train: labels range from 0 to 7 ...
     """
     count = _check_classes(name, classes)
     checked = {
@@ -52,27 +74,27 @@ but it names 2 classes; number the classes from 0 to 1
     for part, (inputs, _) in checked.items():
         if inputs.shape[1:] != shape:
             raise DatasetError(
-                f"data set {name!r}: inputs have shape {tuple(shape)} in train and {tuple(inputs.shape[1:])} in "
-                f"{part}; bring them to one shape"
+                f"data set {name!r}: inputs have shape {tuple(shape)} in train and "
+                f"{tuple(inputs.shape[1:])} in {part}; bring them to one shape"
             )
     if image_size is not None and tuple(shape[1:]) != (image_size, image_size):
         raise DatasetError(
-            f"data set {name!r} has inputs of shape {tuple(shape)}, not of image size {image_size}: only folder: "
-            f"sets, and functions that read source.image_size, are scaled. Leave --image-size out"
+            f"data set {name!r} has inputs of shape {tuple(shape)}, not of image size {image_size}: only "
+            f"folder: sets, and functions that read source.image_size, are scaled. Leave --image-size out"
         )
     labels = checked["train"][1]
     if bool((labels == labels[0]).all()):
         raise DatasetError(
-            f"data set {name!r}, train: all {len(labels)} labels are {int(labels[0])}; there must be examples "
-            f"of at least two classes"
+            f"data set {name!r}, train: all {len(labels)} labels are {int(labels[0])}; there must be "
+            f"examples of at least two classes"
         )
 
 
 def _check_part(where: str, examples: object, classes: int, pixel_range: PixelRange) -> tuple[Tensor, Tensor]:
     if not (hasattr(examples, "inputs") and hasattr(examples, "labels")):
         raise DatasetError(
-            f"{where}: it is a {type(examples).__name__}; make it a midstream.datasets.Examples of inputs and "
-            f"labels"
+            f"{where}: it is a {type(examples).__name__}; make it a midstream.datasets.Examples of inputs "
+            f"and labels"
         )
     inputs = _check_inputs(where, examples.inputs, pixel_range)
     return inputs, _check_labels(where, examples.labels, len(inputs), classes)
@@ -85,7 +107,9 @@ def _check_classes(name: str, classes: object) -> int:
         )
     for one in classes:
         if not isinstance(one, str):
-            raise DatasetError(f"data set {name!r}: class {one!r} is a {type(one).__name__}; name it by a str")
+            raise DatasetError(
+                f"data set {name!r}: class {one!r} is a {type(one).__name__}; name it by a str"
+            )
     if len(classes) < 2:
         raise DatasetError(
             f"data set {name!r}: it names {len(classes)} class{'' if len(classes) == 1 else 'es'}, "
@@ -145,15 +169,16 @@ def _check_labels(where: str, labels: object, examples: int, classes: int) -> Te
         )
     if tuple(labels.shape) != (examples,):
         raise DatasetError(
-            f"{where}: labels have shape {tuple(labels.shape)} for {examples} inputs; it must be ({examples},)"
+            f"{where}: labels have shape {tuple(labels.shape)} for {examples} inputs; it must be "
+            f"({examples},)"
         )
     first, last = (int(value) for value in labels.aminmax())
     if first < 0 or last >= classes:
         wrong = (labels < 0) | (labels >= classes)
         at = int(wrong.nonzero()[0])
         raise DatasetError(
-            f"{where}: labels range from {first} to {last} (example {at} has {int(labels[at])}), but it names "
-            f"{classes} classes; number the classes from 0 to {classes - 1}"
+            f"{where}: labels range from {first} to {last} (example {at} has {int(labels[at])}), but it "
+            f"names {classes} classes; number the classes from 0 to {classes - 1}"
         )
     return labels
 
@@ -168,7 +193,7 @@ def _check_tensor(where: str, what: str, found: object) -> Tensor:
         raise DatasetError(f"{where}: {what} are a {kind}, not a tensor; {hint}")
     if found.device.type != "cpu" or found.requires_grad or found.layout != torch.strided:
         raise DatasetError(
-            f"{where}: {what} are on {found.device}, {found.layout}, requires_grad={found.requires_grad}; return "
-            f"plain dense tensors on the CPU, which .detach(), .to_dense() and .cpu() make"
+            f"{where}: {what} are on {found.device}, {found.layout}, requires_grad={found.requires_grad}; "
+            f"return plain dense tensors on the CPU, which .detach(), .to_dense() and .cpu() make"
         )
     return found

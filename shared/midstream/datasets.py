@@ -74,9 +74,9 @@ class Dataset:
     def sha256(self) -> str:
         """Return a SHA-256 over inputs and labels as stored and the names of the classes.
 
-        It is `midstream.wire.tensors_sha256` of `train.inputs`, `train.labels`, `test.inputs`, `test.labels` and
-        `classes`, the names as the bytes of a JSON array. It does not depend on how a run splits the data, so
-        every process of a run has the same one, whatever part it uses.
+        It is `midstream.wire.tensors_sha256` of `train.inputs`, `train.labels`, `test.inputs`,
+        `test.labels` and `classes`, the names as the bytes of a JSON array. It does not depend on how a run
+        splits the data, so every process of a run has the same one, whatever part it uses.
         """
         names = json.dumps(list(self.classes)).encode()
         return tensors_sha256(
@@ -99,7 +99,7 @@ class Split:
         validation: what is public.
         test: what is secret.
         classes: the names of the classes.
-        dataset_sha256: digest of the whole data set, see `Dataset.sha256`; None if it was not split by `split`.
+        dataset_sha256: digest of the whole data set, see `Dataset.sha256`; None if `split` did not make this.
     """
 
     train: Examples
@@ -130,8 +130,8 @@ def load(
 
     Raises:
         MissingDataError: the data are not where they were looked for.
-        midstream.dataset_checks.DatasetError: a file is damaged, the function failed, or what it returned cannot
-            be trained on.
+        midstream.dataset_checks.DatasetError: a file is damaged, the function failed, or what it returned
+            cannot be trained on.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
     """
     dataset = _load(name, source, allowed)
@@ -251,7 +251,8 @@ def folder(path: Path, source: Source) -> Dataset:
     """Return the images below `path`, one folder a class, in RGB, turned upright as their EXIF data says.
 
     With folders `train` and `test` below `path`, each holds the class folders; otherwise a random fifth of
-    the images, the same for ever, is the test set. Inputs are uint8, or float32 if an image has 16-bit pixels.
+    the images, the same for ever, is the test set. Inputs are uint8, or float32 if an image has 16-bit
+    pixels.
 
     Raises:
         MissingDataError: there are no such folders.

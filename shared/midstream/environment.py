@@ -35,7 +35,17 @@ def configure(*, threads: int | None, device: str) -> torch.device:
     return chosen
 
 
-_BITS = ("midstream", "python", "torch", "numpy", "device", "device_name", "cpu_capability", "threads")
+_BITS = (
+    "midstream",
+    "python",
+    "torch",
+    "numpy",
+    "device",
+    "device_name",
+    "cpu_capability",
+    "threads",
+    "dataset_sha256",
+)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

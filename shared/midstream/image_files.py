@@ -48,8 +48,8 @@ def files_by_class(where: Path, classes: tuple[str, ...]) -> list[tuple[Path, in
             return False
         if path.suffix.lower() in _UNREAD:
             raise DatasetError(
-                f"{path} is not read: images end in {', '.join(IMG_EXTENSIONS)}. Convert it to PNG, or take it "
-                f"out of the folder"
+                f"{path} is not read: images end in {', '.join(IMG_EXTENSIONS)}. Convert it to PNG, or take "
+                f"it out of the folder"
             )
         return path.suffix.lower() in IMG_EXTENSIONS
 
@@ -88,7 +88,9 @@ def _read(path: Path, size: int | None) -> Pixels:
 
     try:
         with Image.open(path) as image:
-            if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo and its preview
+            if (
+                getattr(image, "is_animated", False) and image.format != "MPO"
+            ):  # a phone's photo and its preview
                 frames = getattr(image, "n_frames", 2)
                 raise DatasetError(f"{path} holds {frames} pictures; an example is one. Save them one by one")
             ImageOps.exif_transpose(image, in_place=True)
@@ -101,8 +103,8 @@ def _read(path: Path, size: int | None) -> Pixels:
     except Exception as error:  # decoders raise nearly anything at damaged files
         empty = " (it is empty)" if path.is_file() and path.stat().st_size == 0 else ""
         raise DatasetError(
-            f"{path} cannot be read as an image{empty}: {str(error) or repr(error)}. Replace it, or take it out"
-            f" of the folder"
+            f"{path} cannot be read as an image{empty}: {str(error) or repr(error)}. Replace it, or take it "
+            f"out of the folder"
         ) from error
 
 
@@ -122,8 +124,8 @@ def _deep(path: Path, image: "Image", size: int | None) -> NDArray[np.float32]:
 
     if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in _PORTABLE)):
         raise DatasetError(
-            f"{path} has {image.mode} pixels, of 32 bits, of which no largest value is known; save it with 8 or "
-            f"16 bits"
+            f"{path} has {image.mode} pixels, of 32 bits, of which no largest value is known; save it with 8 "
+            f"or 16 bits"
         )
     if "transparency" in image.info:
         raise DatasetError(f"{path} has 16-bit pixels and a transparent colour; save it without the latter")

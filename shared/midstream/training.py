@@ -51,6 +51,7 @@ class Training:
         self.input_shape = tuple(split.validation.inputs.shape[1:])
         self.classes = split.classes
         self.train_size = len(split.train)
+        self.dataset_sha256 = split.dataset_sha256
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
         self._allowed = allowed
         with seeded(torch.device("cpu"), specification.seed, "model"):

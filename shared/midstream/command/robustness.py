@@ -84,7 +84,8 @@ def command(
     where = configure(threads=threads, device=device)
     played = _finished(run)
     specification = Specification.model_validate(played.specification)
-    split = load_split(specification, Source(data_root, download))
+    digest = (played.environment or {}).get("dataset_sha256")
+    split = load_split(specification, Source(data_root, download), dataset_sha256=digest)
     model = _model(played, specification, split).to(where)
     order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
     test = split.test[order]
