@@ -50,8 +50,8 @@ def test_the_attack_harms_training_and_the_defense_mends_it(data: Split) -> None
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_one_call_is_the_level_1_defense_clamped(data: Split, norm: Norm) -> None:
-    model, z, t = fresh_model(), data.validation.inputs, data.validation.labels
-    x, y = data.train.inputs[:8], data.train.labels[:8]
+    model, z, t = fresh_model(), data.validation.inputs.clamp(0.1, 0.9), data.validation.labels
+    x, y = data.train.inputs[:8].clamp(0.1, 0.9), data.train.labels[:8]
     corrected = Defender(model, z, t, epsilon=0.7, norm=norm, pixel_range=(0.1, 0.9), chunk_size=30)(x, y)
     v, budget = validation_gradient(model, z, t), Budget(0.7, norm, 0.1, 0.9)
     move = level_1_defense(model, x, y, validation_gradient=v, budget=budget)

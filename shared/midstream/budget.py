@@ -1,8 +1,10 @@
 """The perturbation ball: its projection, its unit directions, and the pixel range."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Norm = Literal["l2", "linf"]
@@ -88,13 +90,40 @@ class Budget:
         overflows = per_example(norm.isinf(), perturbation)
         return (self.epsilon * _unit(perturbation)).where(overflows, fitted)
 
+    def beyond(self, inputs: Tensor) -> tuple[float, float] | None:
+        """Return the smallest and the largest value of inputs that leave the pixel range.
+
+        Returns:
+            None if they stay within it, up to rounding; both are NaN if the inputs hold one.
+
+        >>> Budget(1.0).beyond(torch.tensor([[0.0, 1.0]])), Budget(1.0).beyond(torch.tensor([[0.0, 255.0]]))
+        (None, (0.0, 255.0))
+        """
+        if inputs.numel() == 0:
+            return None
+        lowest, highest = torch.stack(inputs.detach().aminmax()).tolist()
+        scale = max([1.0, *(abs(bound) for bound in (self.low, self.high) if math.isfinite(bound))])
+        rounding = torch.finfo(inputs.dtype).eps if inputs.is_floating_point() else 0.0
+        slack = scale * max(1e-5, 16 * rounding)
+        held = self.low - slack <= lowest and highest <= self.high + slack
+        return None if held and math.isfinite(highest - lowest) else (lowest, highest)
+
     def perturb(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
         """Return `clamp(x + Proj(p), low, high)`, the perturbed inputs.
 
         Args:
             inputs: `(batch, *input)`, within the pixel range.
             perturbation: the same shape, in pixel units; it need not fit the ball yet.
+
+        Raises:
+            ValueError: the inputs leave the pixel range: the clamp would move them further than ε.
         """
+        if (found := self.beyond(inputs)) is not None:
+            raise ValueError(
+                f"inputs range from {found[0]:g} to {found[1]:g}, outside of the budget's pixel range "
+                f"[{self.low:g}, {self.high:g}]: its clamp would move them further than epsilon. Give the "
+                f"budget their range, low and high, and epsilon in its units; or bring them to pixels first"
+            )
         return (inputs + self.project(perturbation)).clamp(self.low, self.high)
 
     def size(self, perturbation: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ def refuse_other_data(name: str, here: str | None, run: str | None) -> None:
     """
     if run is not None and here != run:
         raise DifferentDatasetError(
-            f"data set {name!r} of this process differs from the run's: its SHA-256 is {str(here)[:12]}…, the "
-            f"run's is {run[:12]}…. Every process must read the same data: compare the files and the versions "
-            f"of the libraries that read them; if it is a function, seed what it draws"
+            f"data set {name!r} of this process differs from the run's: its SHA-256 is {str(here)[:12]}…, "
+            f"the run's is {run[:12]}…. Every process must read the same data: compare the files and the "
+            f"versions of the libraries that read them; if it is a function, seed what it draws"
         )
 
 
@@ -107,9 +107,7 @@ def _check_classes(name: str, classes: object) -> int:
         )
     for one in classes:
         if not isinstance(one, str):
-            raise DatasetError(
-                f"data set {name!r}: class {one!r} is a {type(one).__name__}; name it by a str"
-            )
+            raise DatasetError(f"data set {name!r}: class {one!r} is no str; name each class by one")
     if len(classes) < 2:
         raise DatasetError(
             f"data set {name!r}: it names {len(classes)} class{'' if len(classes) == 1 else 'es'}, "

@@ -4,8 +4,10 @@ from torch import Tensor, nn
 
 from midstream.budget import Budget, Norm
 from midstream.gradients import CHUNK, refuse_coupled_examples, validation_gradient
+from midstream.loop_checks import LoopChecks
 from midstream.loss import Loss, cross_entropy
 from midstream.modes import layers_in_training_mode, switched
+from midstream.pixel_space import Normalization, PixelSpace
 from midstream.strategies import level_1_defense
 
 
@@ -24,8 +26,15 @@ class Defender:
         epsilon: how far an example may be moved, in pixel units; about the attacker's budget.
         norm: `"l2"` or `"linf"`.
         pixel_range: smallest and largest valid pixel value.
+        normalization: `(mean, std)` if the inputs are normalised, those of the validation set included: two
+            numbers, or two sequences of one number a channel, as `torchvision.transforms.Normalize` has them.
+            Budget and pixel range hold for the pixels, `input · std + mean`; a call returns normalised
+            inputs.
         loss: a loss that sums over its batch.
         chunk_size: validation examples at a time; memory follows it.
+
+    Raises:
+        ValueError: the validation inputs or labels cannot be reasoned with, and why.
 
     >>> import torch
     >>> model = nn.Linear(4, 2)
@@ -43,6 +52,7 @@ class Defender:
         epsilon: float,
         norm: Norm = "l2",
         pixel_range: tuple[float, float] = (0.0, 1.0),
+        normalization: Normalization | None = None,
         loss: Loss = cross_entropy,
         chunk_size: int = CHUNK,
     ) -> None:
@@ -52,23 +62,29 @@ class Defender:
         self.budget = Budget(epsilon, norm, *pixel_range)
         self.loss = loss
         self.chunk_size = chunk_size
+        self._space = PixelSpace(normalization)
+        self._checks = LoopChecks(self.budget, self._space, loss)
+        self._validation_pixels = self._checks.validation(validation_inputs, validation_labels)
+        self._of_pixels = self._space.of_pixels(model)
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the corrected inputs, to train on in place of `inputs`.
 
         Raises:
-            ValueError: the model has batch norm over batch statistics, which couples the examples.
+            ValueError: the model has batch norm over batch statistics, which couples the examples; or inputs
+                or labels cannot be corrected, such as inputs outside of the pixel range, and why.
         """
         refuse_coupled_examples(self.model)
         with switched(layers_in_training_mode(self.model), training=False):
+            at = self._checks.batch(inputs, labels, model=self.model, like=self._validation_pixels)
             v = validation_gradient(
-                self.model,
-                self.validation_inputs,
+                self._of_pixels,
+                self._validation_pixels,
                 self.validation_labels,
                 loss=self.loss,
                 chunk_size=self.chunk_size,
             )
             correction = level_1_defense(
-                self.model, inputs, labels, validation_gradient=v, budget=self.budget, loss=self.loss
+                self._of_pixels, at, labels, validation_gradient=v, budget=self.budget, loss=self.loss
             )
-        return self.budget.perturb(inputs, correction)
+        return self._space.inputs(self.budget.perturb(at, correction))

@@ -32,8 +32,8 @@ def check_mnist(root: Path) -> None:
             if (found := sha256(content).hexdigest()) != wanted:
                 raise DatasetError(
                     f"{path} is damaged, or another data set's: {len(content)} bytes of SHA-256 "
-                    f"{found[:12]}…, MNIST's is {wanted[:12]}…. Delete it and add --download, or load data of "
-                    f"your own by a function"
+                    f"{found[:12]}…, MNIST's is {wanted[:12]}…. Delete it and add --download, or load data "
+                    f"of your own by a function"
                 )
 
 
