@@ -208,7 +208,7 @@ def test_labels_of_the_validation_set_are_checked_at_once_as_far_as_they_can_be(
     photos = Photos()
     for labels, sentence in (
         (torch.arange(19) % 5, r"validation labels have shape \(19,\) for 20 inputs"),
-        (torch.full((20,), -3), r"validation labels range from -3 to -3; the model's classes are from 0"),
+        (torch.full((20,), -3), r"validation labels range from -3 to -3; the model's classes count from 0"),
         (torch.zeros(20), r"validation labels are torch.float32"),
     ):
         refused(sentence, lambda y=labels: Defender(photos.model, photos.validation, y, epsilon=1.0))

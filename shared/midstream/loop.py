@@ -76,7 +76,7 @@ class Defender:
         """
         refuse_coupled_examples(self.model)
         with switched(layers_in_training_mode(self.model), training=False):
-            at = self._checks.batch(inputs, labels, model=self.model, like=self._validation_pixels)
+            at = self._checks.batch(inputs, labels, model=self.model)
             v = validation_gradient(
                 self._of_pixels,
                 self._validation_pixels,

@@ -28,6 +28,7 @@ class LoopChecks:
         self._space = space
         self._indices = loss is cross_entropy
         self._classes: int | None = None
+        self._validation: tuple[Tensor, Tensor] | None = None
 
     def validation(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the pixels of validation inputs; uint8 stays, to be read as x/255 chunk by chunk.
@@ -45,21 +46,23 @@ class LoopChecks:
                 )
         else:
             inputs = self._pixels(what, inputs)
-        self._check_labels("validation labels", labels, inputs)
+        self._check_labels("validation labels", labels, inputs, None)
+        self._validation = inputs, labels
         return inputs
 
-    def batch(self, inputs: Tensor, labels: Tensor, *, model: nn.Module, like: Tensor) -> Tensor:
-        """Return the pixels of a batch's inputs.
+    def batch(self, inputs: Tensor, labels: Tensor, *, model: nn.Module) -> Tensor:
+        """Return the pixels of a batch's inputs; `validation` was called before.
 
         Args:
             inputs: the batch.
             labels: its labels.
             model: the model of inputs that is trained.
-            like: the validation inputs' pixels.
 
         Raises:
             ValueError: the inputs or the labels cannot be corrected, and why.
         """
+        assert self._validation is not None
+        like, known = self._validation
         _check_tensor("inputs", inputs)
         if inputs.dtype == torch.uint8:
             raise ValueError(
@@ -79,8 +82,10 @@ class LoopChecks:
                 )
         at = self._pixels("inputs", inputs)
         if self._classes is None and self._indices:
-            self._classes = _classes_of(model, self._space.inputs(pixels(like[:1])))
-        self._check_labels("labels", labels, inputs)
+            classes = _classes_of(model, self._space.inputs(pixels(like[:1])))
+            self._check_labels("validation labels", known, like, classes)
+            self._classes = classes
+        self._check_labels("labels", labels, inputs, self._classes)
         return at
 
     def _pixels(self, what: str, inputs: Tensor) -> Tensor:
@@ -125,7 +130,7 @@ class LoopChecks:
             f"{max(high, highest):g}), and epsilon in the same units"
         )
 
-    def _check_labels(self, what: str, labels: Tensor, inputs: Tensor) -> None:
+    def _check_labels(self, what: str, labels: Tensor, inputs: Tensor, classes: int | None) -> None:
         _check_tensor(what, labels)
         if labels.dim() == 0 or len(labels) != len(inputs):
             raise ValueError(
@@ -143,9 +148,9 @@ class LoopChecks:
         if first < 0:
             counted = labels[labels != _IGNORED]
             first = int(counted.min()) if len(counted) else 0
-        if first < 0 or (self._classes is not None and last >= self._classes):
-            known = "from 0" if self._classes is None else f"0 to {self._classes - 1}"
-            raise ValueError(f"{what} range from {first} to {last}; the model's classes are {known}")
+        if first < 0 or (classes is not None and last >= classes):
+            known = "count from 0" if classes is None else f"are 0 to {classes - 1}"
+            raise ValueError(f"{what} range from {first} to {last}; the model's classes {known}")
 
 
 def _check_tensor(what: str, found: object) -> None:
