@@ -241,6 +241,13 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
         folder(tmp_path, NOWHERE)
 
 
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "photos"
+    path.symlink_to(path)
+    with pytest.raises(DatasetError, match=r"photos cannot be read: .*symbolic links"):
+        folder(path, NOWHERE)
+
+
 def test_a_folder_of_one_class_is_refused(tmp_path: Path) -> None:
     classes(tmp_path / "test")
     with pytest.raises(DatasetError, match=r"it names 1 class, \('test',\)"):

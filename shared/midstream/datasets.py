@@ -269,6 +269,8 @@ def folder(path: Path, source: Source) -> Dataset:
             f"no images by class in {path.absolute()}: expected {path}/CLASS/IMAGE.png, or "
             f"{path}/train/CLASS/IMAGE.png and {path}/test/CLASS/IMAGE.png ({str(error).strip()})"
         ) from error
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
     names = classes[0]
     if classes[-1] != names:
         raise DatasetError(f"{path}/train and {path}/test hold different classes: {names} and {classes[-1]}")
