@@ -4,9 +4,8 @@ A new network is no place to try derivatives at: weights that are 0 make many of
 leave others on a kink. The point lies a little off, the same way each time.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +16,10 @@ from torch.utils._pytree import tree_leaves
 from midstream.functional import functional_call
 from midstream.loss import Loss
 from midstream.orders import Order, Vector, curved, mixed
+from midstream.seeds import generator, seeded
+
+OFFSET = "an offset of the inputs"
+"""One of θ that no model has: with it the second derivatives by the inputs alone are among those tried."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,18 @@ class GenericPoint:
     inputs: Tensor
     labels: Tensor
     along: Vector
+    _directions: dict[int, tuple[dict[str, Tensor], Tensor]] = field(default_factory=dict, repr=False)
 
     def some(self, end: int, *, start: int = 0) -> "GenericPoint":
         """Return the point with some of its examples."""
         rows = slice(start, end)
-        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows])
+        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows], _directions={})
 
     def value(self, theta: Vector, x: Tensor, *, seed: int = 0) -> Tensor:
         """Return L at θ and x, with the same random numbers for the same seed."""
-        with _seeded(x.device, seed):
-            outputs = functional_call(self.model, {**self.held, **theta}, (x,), buffers=self.held)
+        with seeded(x.device, seed, "check"):
+            inputs = (x + theta[OFFSET],)
+            outputs = functional_call(self.model, {**self.held, **theta}, inputs, buffers=self.held)
             return self.loss(outputs, self.labels)
 
     def loss_there(self, *, step: float = 0.0, direction: int = 0, seed: int = 0) -> Tensor:
@@ -100,7 +105,9 @@ class GenericPoint:
 
     def direction(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
         """Return how far θ and x go along a direction of this number."""
-        return _direction(self.parameters, self.inputs, number)
+        if number not in self._directions:
+            self._directions[number] = _direction(self.parameters, self.inputs, number)
+        return self._directions[number]
 
     def _there(self, step: float, direction: int) -> tuple[Vector, Tensor]:
         if not step:
@@ -111,11 +118,12 @@ class GenericPoint:
     def rounded(self) -> "GenericPoint":
         """Return the point in the types and layouts that the model has."""
         own = dict(self.model.named_parameters())
+        dtype = next(iter(own.values())).dtype
+        own[OFFSET] = nn.Parameter(self.parameters[OFFSET].to(dtype))
 
         def laid_out(vector: Vector) -> dict[str, Tensor]:
             return {name: torch.empty_like(own[name]).copy_(value).detach() for name, value in vector.items()}
 
-        dtype = next(iter(own.values())).dtype
         return replace(
             self,
             parameters=laid_out(self.parameters),
@@ -123,6 +131,7 @@ class GenericPoint:
             inputs=self.inputs.to(dtype),
             labels=_cast(self.labels, dtype),
             along=laid_out(self.along),
+            _directions={},
         )
 
 
@@ -163,25 +172,19 @@ def _point(
     held |= {name: wanted(b) for name, b in model.named_buffers()} if double else {}
     x, labels = wanted(inputs), wanted(labels)
     if not exact:
-        moved, _ = _direction(theta, x, -1)
+        moved, _ = _direction(theta, x, "beside")
         theta = {name: p + moved[name] for name, p in theta.items()}
         low, high = x.min(), x.max()
-        drawn = low + (high - low + (high == low)) * torch.rand(x.shape, generator=_numbers(-2)).to(x)
+        drawn = torch.rand(x.shape, generator=generator(0, "check", "inputs")).to(x)
+        drawn = low + (high - low + (high == low)) * drawn
         x = x + 0.1 * (drawn - x)  # within the range of the inputs: there may be a logarithm
-    along, _ = _direction(theta, x, -3)
+    theta[OFFSET] = torch.zeros_like(x[0])
+    along, _ = _direction(theta, x, "along")
     return GenericPoint(model, loss, theta, held if double else {}, x, labels, along)
 
 
-@contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Have torch's random numbers begin alike, and go on as if nobody had drawn any."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _direction(theta: Vector, x: Tensor, number: int) -> tuple[dict[str, Tensor], Tensor]:
-    numbers = _numbers(number)
+def _direction(theta: Vector, x: Tensor, number: int | str) -> tuple[dict[str, Tensor], Tensor]:
+    numbers = generator(0, "check", number)
 
     def drawn(like: Tensor, size: Tensor) -> Tensor:
         normal = torch.randn(like.shape, generator=numbers, dtype=torch.float64)
@@ -189,10 +192,6 @@ def _direction(theta: Vector, x: Tensor, number: int) -> tuple[dict[str, Tensor]
 
     moved = {name: drawn(p, 0.1 * p.square().mean().sqrt() + 0.01) for name, p in theta.items()}
     return moved, drawn(x, 0.1 * (x.max() - x.min()) + 0.01)
-
-
-def _numbers(number: int) -> torch.Generator:
-    return torch.Generator().manual_seed(2**20 + number)
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
