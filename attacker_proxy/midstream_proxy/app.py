@@ -18,6 +18,7 @@ from midstream.checks import BatchRules
 from midstream.client import Client, ServerGoneError
 from midstream.dataset_checks import DatasetError
 from midstream.datasets import MissingDataError
+from midstream.functional import DerivativeError
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
@@ -235,7 +236,7 @@ class Proxy:
             raise Problem(
                 500, "The attacker lacks the run's data", f"{error}; the batch was not passed on"
             ) from error
-        except (PlayerError, PluginError, SurrogateError) as error:
+        except (DerivativeError, PlayerError, PluginError, SurrogateError) as error:
             logging.getLogger("midstream.proxy").error("%s", error)
             raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
 

@@ -41,7 +41,11 @@ class RecordedRun:
         self._started: float | None = None
         self._unsettled: tuple[Step, Mapping[str, float]] | None = None
         if identity is None:
-            environment = {**describe(run.device), "dataset_sha256": run.dataset_sha256}
+            environment = {
+                **describe(run.device),
+                "dataset_sha256": run.dataset_sha256,
+                "derivatives": run.order,
+            }
             folder.write_json("environment.json", {"run": self.identity, **environment})
             folder.write_json("specification.json", run.specification.model_dump())
 

@@ -3,7 +3,9 @@
 from torch import Tensor, nn
 
 from midstream.budget import Budget, Norm
-from midstream.gradients import CHUNK, refuse_coupled_examples, validation_gradient
+from midstream.functional import refuse_coupled_examples, unwrapped
+from midstream.gradients import CHUNK, validation_gradient
+from midstream.known_orders import order_of
 from midstream.loop_checks import LoopChecks
 from midstream.loss import Loss, cross_entropy
 from midstream.modes import layers_in_training_mode, switched
@@ -20,7 +22,8 @@ class Defender:
     leaves the model, its mode and its gradients as they were.
 
     Args:
-        model: the model being trained.
+        model: the model being trained; of `DataParallel`, `DistributedDataParallel` and `torch.compile` what
+            they wrap.
         validation_inputs: clean inputs that you trust, `(examples, *input)`, on the model's device.
         validation_labels: their labels, `(examples,)`.
         epsilon: how far an example may be moved, in pixel units; about the attacker's budget.
@@ -56,7 +59,7 @@ class Defender:
         loss: Loss = cross_entropy,
         chunk_size: int = CHUNK,
     ) -> None:
-        self.model = model
+        self.model = unwrapped(model)
         self.validation_inputs = validation_inputs
         self.validation_labels = validation_labels
         self.budget = Budget(epsilon, norm, *pixel_range)
@@ -65,18 +68,21 @@ class Defender:
         self._space = PixelSpace(normalization)
         self._checks = LoopChecks(self.budget, self._space, loss)
         self._validation_pixels = self._checks.validation(validation_inputs, validation_labels)
-        self._of_pixels = self._space.of_pixels(model)
+        self._of_pixels = self._space.of_pixels(self.model)
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the corrected inputs, to train on in place of `inputs`.
 
         Raises:
-            ValueError: the model has batch norm over batch statistics, which couples the examples; or inputs
-                or labels cannot be corrected, such as inputs outside of the pixel range, and why.
+            midstream.DerivativeError: the model's derivatives cannot be right, see
+                `midstream.check_derivatives`, which is asked at the first call.
+            ValueError: inputs or labels cannot be corrected, such as inputs outside of the pixel range; it
+                says why.
         """
         refuse_coupled_examples(self.model)
         with switched(layers_in_training_mode(self.model), training=False):
             at = self._checks.batch(inputs, labels, model=self.model)
+            order_of(self._of_pixels, at, labels, loss=self.loss)  # before anything is computed
             v = validation_gradient(
                 self._of_pixels,
                 self._validation_pixels,

@@ -20,7 +20,16 @@ from midstream.command.summary import summary
 _WIDE = 200  # columns, where no terminal sets them
 
 _ATTACK = ("attacker", "attack-epsilon", "attack-norm")
-_ENVIRONMENT = ("midstream", "torch", "device", "device_name", "cpu_capability", "threads", "dataset_sha256")
+_ENVIRONMENT = (
+    "midstream",
+    "torch",
+    "device",
+    "device_name",
+    "cpu_capability",
+    "threads",
+    "derivatives",
+    "dataset_sha256",
+)
 
 
 @click.command("compare")
