@@ -44,6 +44,7 @@ _BITS = (
     "device_name",
     "cpu_capability",
     "threads",
+    "derivatives",
     "dataset_sha256",
 )
 

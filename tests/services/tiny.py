@@ -1,5 +1,6 @@
 """A run on digits, small enough to be played to its end in a test: two epochs of 10, 10 and 5 examples."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def body(seq: int) -> bytes:
     return b"".join(encode_batch(batch(seq)))
 
 
+def body_of(seq: int, *, brighter: bool) -> bytes:
+    """Return a batch, encoded: the run's own, or one of the same labels on brighter images."""
+    own = batch(seq)
+    inputs = (own.inputs * 1.1).clamp(0, 1) if brighter else own.inputs
+    return b"".join(encode_batch(replace(own, inputs=inputs)))
+
+
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:
     """Return the problem that a response holds, having checked that it is one."""
     assert response.status_code == status, response.text
@@ -73,10 +81,10 @@ class TinyRun:
         self.path = f"/v1/runs/{self.name}"
 
     @classmethod
-    def found(cls, client: httpx.Client) -> "TinyRun":
+    def found(cls, client: httpx.Client, name: str = "tiny") -> "TinyRun":
         """Return the run that is on a server already."""
         run = cls.__new__(cls)
-        run.client, run.name = client, "tiny"
+        run.client, run.name = client, name
         run.path = f"/v1/runs/{run.name}"
         return run
 
