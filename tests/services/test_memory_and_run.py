@@ -113,6 +113,21 @@ def test_a_proxy_that_died_behind_a_step_finds_out_that_it_was_taken(
             assert run.until("finished")["result"]["resumed_anyway"] == {"attacker": 0}
 
 
+def test_where_the_server_knows_no_more_the_only_answer_counts(tmp_path: Path) -> None:
+    with on_a_server(tmp_path) as found, found.attacked(EVOSHIFT) as run:
+        run.play(0, 3)
+        left = found.crashed("left")
+        run.post("/checkpoint")
+        lost = Path(shutil.copytree(tmp_path / "runs", tmp_path / "lost"))
+    for file in lost.glob("tiny/journal.sqlite*"):
+        file.unlink()
+    with on_a_server(tmp_path, resumed=lost) as again, again.attacked(EVOSHIFT, memory=left) as run:
+        run.until_recorded(3)
+        assert problem(run.put(2), 409)["answer_lost"] is True
+        run.play(3)
+        assert run.sha256() == undisturbed(tmp_path, EVOSHIFT)
+
+
 def test_a_batch_that_passed_the_attacker_by_is_noticed(tmp_path: Path) -> None:
     with on_a_server(tmp_path) as found, found.attacked(EVOSHIFT) as run:
         run.play(0, 2)
