@@ -58,7 +58,8 @@ def validation_gradient(
     >>> v["weight"].shape
     torch.Size([2, 2])
     """
-    return loss_and_gradient(model, inputs, labels, loss=loss, chunk_size=chunk_size)[1]
+    warn_of_random_layers(model)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)[1]
 
 
 def loss_and_gradient(
@@ -70,8 +71,14 @@ def loss_and_gradient(
     chunk_size: int = CHUNK,
 ) -> tuple[Tensor, Gradient]:
     """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
-    refuse_coupled_examples(model)
     warn_of_random_layers(model)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)
+
+
+def _loss_and_gradient(
+    model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int
+) -> tuple[Tensor, Gradient]:
+    refuse_coupled_examples(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
     total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
