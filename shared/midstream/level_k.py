@@ -5,7 +5,7 @@ on the unit ball is the step `Δ_k` on the ball of radius ε.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -189,12 +189,31 @@ def steps_by_rule(k: int, *, smoothness: float, epsilon: float, c: float) -> int
         k: the level, at least 2.
         smoothness: M; the paper estimates 0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
         epsilon: ε, in pixel units.
-        c: 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos).
+        c: 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos); see `constant_of_rule`.
 
     >>> [steps_by_rule(k, smoothness=0.203, epsilon=3.0, c=2.0) for k in (2, 3, 4)]
     [2, 3, 7]
     """
     return max(k, math.ceil(c / step_size_by_rule(k, smoothness=smoothness, epsilon=epsilon)))
+
+
+def constant_of_rule(input_shape: Sequence[int]) -> float:
+    """Return c of `steps_by_rule` for inputs of a shape: 2, 0.5 or 0.01 (paper B.3.2).
+
+    The paper names a c for each of its three data sets and says nothing of others. A player sees the data,
+    not their name, and M, which c has to make up for, grows with the number of pixels: so images get the c of
+    the paper's data set of about their size, by the smaller side in the bounds of `midstream.networks.auto`.
+    What is no image gets 2, the most steps.
+
+    Args:
+        input_shape: of one input, `(channels, height, width)` of an image.
+
+    >>> [constant_of_rule(shape) for shape in [(1, 28, 28), (3, 32, 32), (3, 256, 256), (20,)]]
+    [2.0, 0.5, 0.01, 2.0]
+    """
+    if len(input_shape) != 3 or min(input_shape[1:]) <= 28:
+        return 2.0
+    return 0.5 if min(input_shape[1:]) < 128 else 0.01
 
 
 def at_least_2(k: int) -> int:
