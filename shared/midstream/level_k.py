@@ -67,7 +67,7 @@ def level_k_attack(
     >>> torch.equal(one, midstream.level_1_attack(model, x, y, validation_gradient=v, budget=ball))
     True
     """
-    check_steps(steps, step_size, opponent_step_size, share)
+    check_steps(steps, step_size, opponent_step_size, share, infinite=True)
     return nested_ascent(
         lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
         inputs,
@@ -98,7 +98,7 @@ def level_k_defense(
     From `σ = 0`, `steps` times `σ ← Proj(σ - Δ_k g(x' + σ))`, at the inputs that arrived. Arguments are
     those of `level_k_attack`; it costs `steps` mixed derivatives, and one infinite step is exactly level 1.
     """
-    check_steps(steps, step_size, share)
+    check_steps(steps, step_size, share, infinite=True)
     return descent(
         lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
         inputs,
@@ -227,17 +227,22 @@ def at_least_2(k: int) -> int:
     return k
 
 
-def check_steps(steps: int, *sizes: float) -> None:
+def check_steps(steps: int, *sizes: float, infinite: bool = False) -> None:
     """Refuse a number of PGD steps, or step sizes, that none can be taken with.
 
+    Args:
+        steps: how many.
+        sizes: of the steps.
+        infinite: whether a step may go to the ball's edge, however far that is.
+
     Raises:
-        ValueError: there is no step, or its size is not above 0.
+        ValueError: there is no step, or its size is not above 0, or infinite.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     for size in sizes:
-        if not size > 0:
-            raise ValueError(f"a step size must be above 0, not {size}")
+        if not size > 0 or (math.isinf(size) and not infinite):
+            raise ValueError(f"a step size must be above 0{' and finite' * (not infinite)}, not {size}")
 
 
 def _scaled(step_size: float, factor: float) -> float:

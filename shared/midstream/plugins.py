@@ -277,9 +277,12 @@ def _convert(value: str, kind: Any, what: str) -> Any:
         return value
     if kind in (int, float):
         try:
-            return kind(value)
+            number = kind(value)
         except ValueError as error:
             raise PluginError(f"{what} is {value!r}, not a {'whole ' * (kind is int)}number") from error
+        if number != number:
+            raise PluginError(f"{what} is {value!r}, which is not a number")
+        return number
     if kind in (str, Path, Any):
         return Path(value) if kind is Path else value
     raise PluginError(

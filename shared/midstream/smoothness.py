@@ -95,10 +95,12 @@ class StepRule:
     max_steps: int = 16
 
     def __post_init__(self) -> None:
-        if self.smoothness < 0:
-            raise ValueError(f"smoothness must be above 0, or 0 to estimate it, not {self.smoothness}")
-        if self.c is not None and self.c <= 0:
-            raise ValueError(f"c must be above 0, not {self.c}")
+        if not 0 <= self.smoothness < math.inf:
+            raise ValueError(
+                f"smoothness must be above 0 and finite, or 0 to estimate it, not {self.smoothness}"
+            )
+        if self.c is not None and not 0 < self.c < math.inf:
+            raise ValueError(f"c must be above 0 and finite, not {self.c}")
         check_steps(self.steps or 1)
         check_steps(self.max_steps)
 

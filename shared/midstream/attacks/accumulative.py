@@ -1,5 +1,6 @@
 """Accumulative poisoning: prepare the model unseen, then strike with one batch."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -85,8 +86,8 @@ class Accumulative:
             raise ValueError(
                 f"period is the batches from one strike to the next, at least 1, not {self.period}"
             )
-        if self.weight < 0:
-            raise ValueError(f"weight must be at least 0, not {self.weight}")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight must be finite and at least 0, not {self.weight}")
         check_steps(self.steps, 1.0 if self.step_size is None else self.step_size)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:

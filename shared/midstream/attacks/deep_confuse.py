@@ -1,6 +1,7 @@
 """Deep Confuse: a generator of perturbations, learned over whole trainings of a surrogate."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -78,10 +79,10 @@ class DeepConfuse:
     _generator: Generator | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if min(self.trials, self.epochs) < 1 or not self.learning_rate > 0:
+        if min(self.trials, self.epochs) < 1 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
-                f"trials and epochs must be at least 1 and learning_rate above 0, not {self.trials}, "
-                f"{self.epochs} and {self.learning_rate}"
+                f"trials and epochs must be at least 1 and learning_rate above 0 and finite, not "
+                f"{self.trials}, {self.epochs} and {self.learning_rate}"
             )
 
     def course(self, ground: Ground) -> Course:

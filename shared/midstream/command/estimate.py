@@ -8,6 +8,7 @@ import click
 
 from midstream import datasets, options
 from midstream.environment import configure
+from midstream.finite import POSITIVE
 from midstream.level_k import constant_of_rule, step_size_by_rule, steps_by_rule
 from midstream.smoothness import estimate_smoothness
 from midstream_server.training import TrainingRun
@@ -18,7 +19,7 @@ _LEVELS = (2, 3, 4)
 @click.command("estimate")
 @options.specification_options
 @options.data_options
-@click.option("--c", type=float, help="c of the rule; by default 2, 0.5 or 0.01 by the images' size.")
+@click.option("--c", type=POSITIVE, help="c of the rule; by default 2, 0.5 or 0.01 by the images' size.")
 @options.process_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.show_config

@@ -1,6 +1,5 @@
 """One game as `play` and `demo` see it: what is played, where its files go, and how it ended."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import yaml
 
 from midstream import plugins
 from midstream.budget import Budget
+from midstream.run_files import read_object
 from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
 
@@ -72,11 +72,12 @@ class GamePlan:
 
         Raises:
             GameError: it holds another one, unfinished.
+            midstream.run_files.DamagedRunError: what it holds cannot be read.
         """
         kept = self.folder / "specification.json"
         if not ((self.folder / "open").exists() and kept.exists()):
             return False
-        was = json.loads(kept.read_text(encoding="utf-8"))
+        was = read_object(kept)
         found = [
             f"{name} {was.get(name)}, here {value}"
             for name, value in self.specification.model_dump().items()

@@ -1,0 +1,35 @@
+"""The type of options that are a number: what is none, or has no end, is refused by name."""
+
+import math
+from typing import Any
+
+import click
+from click.types import FloatParamType
+
+
+class Finite(FloatParamType):
+    """A float that is neither NaN nor infinite.
+
+    Args:
+        above: what it must be above; None for nothing.
+    """
+
+    def __init__(self, *, above: float | None = None) -> None:
+        self._above = above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number.
+
+        Raises:
+            click.BadParameter: it is none.
+        """
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        if self._above is not None and number <= self._above:
+            self.fail(f"{number:g} is not above {self._above:g}", param, ctx)
+        return number
+
+
+FINITE = Finite()
+POSITIVE = Finite(above=0)
