@@ -26,7 +26,7 @@ def laughs(levels: int) -> str:
     return "\n".join([*lines, f"defender: [*a{levels - 1}]"])
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str | bytes, str]] = {
     "laughs": (laughs(30), "line 1 has the anchor or alias 'a0'; write the value itself"),
     "alias": ("attacker: &x none\ndefender: *x", "line 1 has the anchor or alias 'x'"),
     "unknown-alias": ("defender: *x", "line 1 has the anchor or alias 'x'"),
@@ -80,7 +80,9 @@ def test_a_value_is_taken_as_its_flag_takes_it(content: str, words: str, tmp_pat
 
 
 def test_a_value_arrives_and_a_null_sets_nothing(tmp_path: Path) -> None:
-    path = scenario(tmp_path, "# mine\nepsilon: 2.5\nattacker: 'none'\ndefender: null\nseed:\ndownload: true\n")
+    path = scenario(
+        tmp_path, "# mine\nepsilon: 2.5\nattacker: 'none'\ndefender: null\nseed:\ndownload: true\n"
+    )
     shown = play(path, "--show-config")
     assert shown.exit_code == 0, shown.output
     found = dict(line.split(" = ", 1) for line in shown.output.splitlines())

@@ -307,6 +307,8 @@ def specification(settings: dict[str, Any], **fixed: Any) -> Specification:
 
 def _fault(fault: Mapping[str, Any]) -> str:
     """Return in words what is wrong with a setting, by its flag."""
+    if not fault["loc"]:
+        return str(fault["msg"])
     name, value = str(fault["loc"][0]), fault["input"]
     if name == "name":
         near = re.sub(r"[^a-z0-9._-]+", "-", str(value).lower()).lstrip("._-")[:100]

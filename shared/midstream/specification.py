@@ -132,6 +132,9 @@ class Specification(BaseModel):
     def _fill_defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        for name, value in values.items():
+            if isinstance(value, bool):  # which pydantic takes for 0 or 1
+                raise ValueError(f"{name} is {str(value).lower()}; no setting is true or false")
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
         return {

@@ -1,4 +1,4 @@
-"""A run folder that is not what was written is refused by the file's name, by every command that reads one."""
+"""A damaged run folder is refused by the file's name, by every command that reads one."""
 
 import json
 import shutil
@@ -40,7 +40,9 @@ def copy(game: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("file", FILES)
-def test_a_damaged_file_is_named(file: str, damage: str, copy: Path, game: Path, midstream: Midstream) -> None:
+def test_a_damaged_file_is_named(
+    file: str, damage: str, copy: Path, game: Path, midstream: Midstream
+) -> None:
     (copy / file).write_bytes(DAMAGE[damage])
     commands = [["inspect", str(copy)], ["compare", str(game), str(copy)], ["robustness", str(copy)]]
     for words in commands:
@@ -57,7 +59,12 @@ def test_a_damaged_file_is_named(file: str, damage: str, copy: Path, game: Path,
     [
         ("specification.json", '"epsilon": ', '"epsilon": "a lot", "was": ', "'epsilon' is 'a lot'"),
         ("specification.json", '"name": ', '"nome": ', "it lacks 'name'"),
-        ("metrics.jsonl", '"step": 2,', '"step": "two",', "metrics.jsonl, line 2 is damaged: 'step' is 'two'"),
+        (
+            "metrics.jsonl",
+            '"step": 2,',
+            '"step": "two",',
+            "line 2 is damaged: 'step' is 'two'",
+        ),
         ("metrics.jsonl", '"step": 3,', '"stop": 3,', "metrics.jsonl, line 3 is damaged: it lacks 'step'"),
         ("result.json", '"test_accuracy": ', '"test_accuracy": null, "was": ', "'test_accuracy' is None"),
         ("scenario.yaml", "attack-epsilon: ", "attack-epsilon: lots\nwas: ", "'attack-epsilon' is 'lots'"),

@@ -97,7 +97,8 @@ def test_what_is_wrong_is_said_in_a_sentence(
         ("learning_rate: 0.1", "learning_rate"),
         ("epochs: many", "'many'"),
         ("- epochs", "name: value"),
-        ("epochs: [", "YAML"),
+        ("epochs: [", "line 1 nests values"),
+        ('epochs: "3', "YAML"),
         ("attacker: levl-1", "did you mean 'level-1'"),
     ],
 )
