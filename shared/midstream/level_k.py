@@ -178,7 +178,10 @@ def step_size_by_rule(k: int, *, smoothness: float, epsilon: float) -> float:
     >>> round(1 / step_size_by_rule(4, smoothness=0.203, epsilon=3.0), 3)
     3.244
     """
-    slope = smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2)
+    try:
+        slope = smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2)
+    except OverflowError:
+        return 0.0
     return 1 / slope if slope else INFINITE
 
 
@@ -191,10 +194,19 @@ def steps_by_rule(k: int, *, smoothness: float, epsilon: float, c: float) -> int
         epsilon: ε, in pixel units.
         c: 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos); see `constant_of_rule`.
 
+    Raises:
+        ValueError: there is no such number, since M is none or too large.
+
     >>> [steps_by_rule(k, smoothness=0.203, epsilon=3.0, c=2.0) for k in (2, 3, 4)]
     [2, 3, 7]
     """
-    return max(k, math.ceil(c / step_size_by_rule(k, smoothness=smoothness, epsilon=epsilon)))
+    size = step_size_by_rule(k, smoothness=smoothness, epsilon=epsilon)
+    if not size > 0 or math.isinf(c / size):
+        raise ValueError(
+            f"M = {smoothness:g}, ε = {epsilon:g} and c = {c:g} give no number of PGD steps at level {k}; "
+            f"say how many, as level-{k},steps=3"
+        )
+    return max(k, math.ceil(c / size))
 
 
 def constant_of_rule(input_shape: Sequence[int]) -> float:

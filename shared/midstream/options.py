@@ -40,14 +40,18 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     return click.option(*names, envvar=f"MIDSTREAM_{long[2:].upper().replace('-', '_')}", **settings)
 
 
-def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
-    """Return a service's base URL, or say what one looks like."""
+def is_whole_url(url: str) -> bool:
+    """Return whether a text is a service's base URL."""
     try:
         parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        whole = False
-    if not whole:
+        return False
+
+
+def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
+    """Return a service's base URL, or say what one looks like."""
+    if not is_whole_url(url):
         raise click.BadParameter(f"{url!r} is not a URL such as http://127.0.0.1:8000")
     return url
 

@@ -66,6 +66,8 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise PluginError(f"{part!r} in {text!r} is not an option; write it as option=value")
+        if key.strip() in options:
+            raise PluginError(f"{text!r} sets {key.strip()} twice; set it once")
         options[key.strip()] = value.strip()
     return name.strip(), options
 

@@ -44,7 +44,9 @@ def test_a_damaged_file_is_named(
     file: str, damage: str, copy: Path, game: Path, midstream: Midstream
 ) -> None:
     (copy / file).write_bytes(DAMAGE[damage])
-    commands = [["inspect", str(copy)], ["compare", str(game), str(copy)], ["robustness", str(copy)]]
+    commands = [["inspect", str(copy)]]
+    if damage == "cut":
+        commands += [["compare", str(game), str(copy)], ["robustness", str(copy)]]
     for words in commands:
         ended = midstream(*words)
         if file == "environment.json" and damage == "bare":

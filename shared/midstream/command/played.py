@@ -73,7 +73,7 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
         midstream.run_files.DamagedRunError: a file of it cannot be read.
         midstream.client.ServerGoneError: the server does not answer.
     """
-    if address := _ADDRESS.fullmatch(place):
+    if (address := _ADDRESS.fullmatch(place)) and options.is_whole_url(address[1]):
         return _from_server(place, *address.groups(), token=token, ca=ca)
     if place.startswith(("http://", "https://")):
         raise click.UsageError(
