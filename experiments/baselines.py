@@ -125,7 +125,7 @@ def _play(
     hidden = attacker == BLACK_BOX
     settings: dict[str, Any] = {"dataset": dataset, "defender": defender, "seed": seed, **GAMES[dataset]}
     settings |= {
-        "name": name_of(attacker, defender, seed).replace("+", "-and-").replace(":", "-").lower(),
+        "name": name_of(attacker, defender, seed),
         "access": "black-box" if hidden else "white-box",
     }
     surrogate = SurrogateSettings(cache=out / "learned")

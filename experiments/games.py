@@ -1,7 +1,9 @@
 """Whole games played for a table, each kept, so that an interrupted measurement goes on where it was."""
 
 import json
+import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -40,13 +42,20 @@ def played(
 
 
 def name_of(attacker: str, defender: str, seed: int) -> str:
-    """Return the name that a game is kept under.
+    """Return the name that a game is kept under, one that a run may have.
 
-    >>> name_of("level-2,steps=3", "none", 0)
-    'level-2-steps-3-vs-none-seed0'
+    Players that are no short names, such as those in files, are told apart by a digest.
+
+    >>> name_of("level-2,steps=3", "level-1+cutmix", 0)
+    'level-2-steps-3-vs-level-1-and-cutmix-seed0'
+    >>> name_of("/home/me/My Attack.py:Mine", "none", 0)
+    'home-me-my-attack.py-mine-vs-none-seed0-51defbda'
     """
-    words = [text.replace("=", "-").replace(",", "-").replace("_", "-") for text in (attacker, defender)]
-    return f"{words[0]}-vs-{words[1]}-seed{seed}"
+    written = f"{attacker}-vs-{defender}".replace("+", "-and-")
+    words = re.sub(r"[^a-z0-9.]+", "-", written.lower()).strip("-.")
+    plain = re.fullmatch(r"[a-z0-9.,=_:+-]*", written, re.IGNORECASE) and "=-" not in written
+    digest = "" if plain and len(words) <= 80 else f"-{sha256(written.encode()).hexdigest()[:8]}"
+    return f"{words[:80]}-seed{seed}{digest}"
 
 
 def spread(values: list[float]) -> str:

@@ -2,11 +2,12 @@
 
 import inspect
 import warnings
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 import torch
-from cases import CASES, CLASSES, CONV, LOGISTIC, Case
+from cases import BATCH_NORM, CASES, CLASSES, CONV, LOGISTIC, Case
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -14,7 +15,7 @@ from midstream import Budget, cross_entropy, datasets
 from midstream.attacks.cw import CarliniWagner, Search, carlini_wagner, lead
 from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.pgd import pgd
-from midstream.attacks.yopo import first_layer, yopo
+from midstream.attacks.yopo import yopo
 from midstream.budget import Norm
 from midstream.networks import digits_cnn
 
@@ -97,8 +98,95 @@ def test_yopo_with_one_inner_step_is_pgd(case: Case, norm: Norm) -> None:
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+Run = Callable[[Tensor], Tensor]
+
+
+class Functional(nn.Module):
+    """An activation that no module stands for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        last: Tensor = self.last(self.first(x).relu())
+        return last
+
+
+class Shortcut(nn.Module):
+    """An activation that not all goes through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), nn.Linear(7, 3)
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        last: Tensor = self.last(first + self.activation(first))
+        return last
+
+
+def in_order(*layers: nn.Module, first: int) -> tuple[nn.Module, Run, Run]:
+    """Return a network of layers, its first ones, and the rest."""
+    model = nn.Sequential(*layers).double().eval()
+    return model, model[:first], model[first:]
+
+
+def published() -> tuple[nn.Module, Run, Run]:
+    """Return the form of the authors' network for MNIST: one ReLU, in place, for all layers."""
+    relu = nn.ReLU(inplace=True)
+    first = nn.Sequential(nn.Conv2d(1, 4, 3), relu)
+    return in_order(first, nn.Conv2d(4, 4, 3), relu, nn.Flatten(), nn.Linear(64, 3), first=1)
+
+
+def functional() -> tuple[nn.Module, Run, Run]:
+    model = Functional().double()
+    return model, model.first, lambda x: model.last(x.relu())
+
+
+def shortcut() -> tuple[nn.Module, Run, Run]:
+    model = Shortcut().double()
+    return model, model.first, lambda x: model.last(x + x.relu())
+
+
+FIRST_LAYERS: dict[str, Callable[[], tuple[nn.Module, Run, Run]]] = {
+    "published": published,
+    "pooled": lambda: in_order(
+        nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3), first=3
+    ),
+    "dropout": lambda: in_order(
+        nn.Flatten(), nn.Linear(64, 7), nn.Tanh(), nn.Dropout(), nn.Linear(7, 3), first=3
+    ),
+    "normalised": lambda: in_order(
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3), first=1
+    ),
+    "activated-before": lambda: in_order(nn.ReLU(), nn.Flatten(), nn.Linear(64, 7), nn.Linear(7, 3), first=3),
+    "functional": functional,
+    "shortcut": shortcut,
+}
+
+
+@pytest.mark.parametrize("name", FIRST_LAYERS)
+def test_yopos_first_layer_ends_behind_its_activation(name: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, first, rest = FIRST_LAYERS[name]()
+        x, y = torch.rand(4, 1, 8, 8).double(), torch.tensor([0, 1, 2, 0])
+    budget, at = Budget(0.5), x
+    for _ in range(3):
+        reached = first(at).detach().requires_grad_()
+        costate = torch.autograd.grad(cross_entropy(rest(reached.clone()), y), reached)[0]
+        for _ in range(2):
+            moved = at.clone().requires_grad_()
+            uphill = budget.direction(torch.autograd.grad((costate * first(moved)).sum(), moved)[0])
+            at = budget.perturb(x, at - x + 0.25 * uphill)
+    found = yopo(model, x, y, budget=budget, outer=3, inner=2, step_size=0.5)
+    assert torch.allclose(x + found, at, rtol=1e-9, atol=1e-12)
+
+
 def test_yopos_inner_steps_through_a_linear_layer_are_one_long_step() -> None:
-    p, budget = CONV.build(), Budget(0.2, "linf", -10.0, 10.0)
+    p, budget = BATCH_NORM.build(), Budget(0.2, "linf", -10.0, 10.0)
     found = yopo(p.model, p.inputs, p.labels, budget=budget, outer=5, inner=3, step_size=0.1)
     expected = pgd(p.model, p.inputs, p.labels, budget=budget, steps=5, step_size=0.3)
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
@@ -113,11 +201,25 @@ def test_yopos_inner_steps_run_the_first_layer_alone() -> None:
     p.model[0].register_forward_hook(lambda *_: calls.update(first=calls["first"] + 1))
     p.model[-1].register_forward_hook(lambda *_: calls.update(last=calls["last"] + 1))
     found = yopo(p.model, p.inputs, p.labels, budget=Budget(1.0), outer=5, inner=3, step_size=0.2)
-    assert calls["last"] == 5
-    assert calls["first"] == 5 + 15
-    assert torch.equal(first_layer(p.model, p.inputs), p.model[0](p.inputs))
+    assert calls["last"] == 5 + 1  # once to see where the first layer ends
+    assert calls["first"] == 5 + 1 + 15
     moved = cross_entropy(p.model(p.inputs + found), p.labels)
     assert moved > cross_entropy(p.model(p.inputs), p.labels)
+
+
+def test_yopo_on_a_first_layer_that_returns_no_tensor() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            last: Tensor = self.last(self.first(x)[0][:, -1])
+            return last
+
+    x, y = torch.rand(2, 3, 4), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="the first layer, a LSTM, returns a tuple, not a tensor"):
+        yopo(Recurrent(), x, y, budget=Budget(1.0), outer=1, inner=1, step_size=1)
 
 
 def test_yopo_without_a_first_layer() -> None:

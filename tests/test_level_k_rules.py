@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from midstream import Budget, level_k_attack, level_k_defense, mixed_derivative, validation_gradient
 from midstream.budget import Norm
-from midstream.level_k import INFINITE
+from midstream.level_k import INFINITE, steps_by_rule
 
 both_norms = pytest.mark.parametrize("norm", ["l2", "linf"])
 
@@ -162,3 +162,9 @@ def test_steps_that_are_none(play: Play, message: str) -> None:
 def test_an_opponents_step_size_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"above 0, not -0\.5"):
         Play(opponent_step_size=-0.5).attack(TANH_MLP.build())
+
+
+@pytest.mark.parametrize("smoothness", [float("nan"), float("inf"), 1e200, 1e100])
+def test_an_m_that_gives_no_number_of_steps_is_refused(smoothness: float) -> None:
+    with pytest.raises(ValueError, match=r"give no number of PGD steps at level 4; say how many"):
+        steps_by_rule(4, smoothness=smoothness, epsilon=3.0, c=2.0)

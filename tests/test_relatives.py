@@ -1,17 +1,21 @@
 """Gradient matching, accumulative poisoning, label flipping and noise: what each must do."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from cases import CLASSES, CONV, TANH_MLP, Problem
+from cases import CLASSES, CONV, TANH_MLP, Case, Problem
 from test_curvature_attacks import view
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
-from midstream import Batch, Budget, level_1_attack, level_1_defense, plugins, validation_gradient
+from midstream import Batch, Budget, plugins, validation_gradient
+from midstream.attacks.accumulative import layer_cosines
 from midstream.attacks.gradient_matching import dot, match_gradient
 from midstream.attacks.label_flip import LabelFlip
+from midstream.budget import Norm
 from midstream.gradients import Gradient
 from midstream.players import PlayerError, relabelled
 
@@ -69,32 +73,71 @@ def play(text: str, p: Problem, seq: int, budget: Budget = WIDE) -> Tensor:
     return found
 
 
-def test_a_strike_is_level_1_and_staying_unseen_is_its_defence() -> None:
-    p = CONV.build()
-    strike = level_1_attack(p.model, p.inputs, p.labels, validation_gradient=v_of(p), budget=WIDE)
-    help_ = level_1_defense(p.model, p.inputs, p.labels, validation_gradient=v_of(p), budget=WIDE)
-    struck = [torch.equal(play("accumulative,period=3", p, seq), strike) for seq in range(6)]
-    assert struck == [False, False, True, False, False, True]
-    assert torch.allclose(play("accumulative,period=3,weight=0", p, 0), help_, rtol=1e-6, atol=1e-9)
+def published(p: Problem, budget: Budget, weight: float) -> tuple[Tensor, Tensor]:
+    """Return strike and preparation by autograd through everything, as the authors' code takes them."""
+    theta = list(p.model.parameters())
+
+    def layers(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        loss = torch.nn.functional.cross_entropy(p.model(x), y)  # a mean, as theirs
+        return torch.autograd.grad(loss, theta, create_graph=True)
+
+    def cosines(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+        pairs = zip(one, other, strict=True)
+        return torch.stack([cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in pairs]).sum()
+
+    def ascend(value: Callable[[Tensor], Tensor]) -> Tensor:
+        reached = p.inputs
+        for _ in range(2):
+            x = reached.clone().requires_grad_()
+            uphill = budget.direction(torch.autograd.grad(value(x), x)[0])
+            reached = budget.perturb(p.inputs, reached - p.inputs + budget.epsilon * uphill)
+        return reached
+
+    v, clean = layers(p.validation_inputs, p.validation_labels), layers(p.inputs, p.labels)
+    struck = ascend(lambda x: -cosines(layers(x, p.labels), v))
+    sharper = torch.autograd.grad(cosines(layers(struck, p.labels), v), theta)
+
+    def unseen_and_sharper(x: Tensor) -> Tensor:
+        own = layers(x, p.labels)
+        return weight * cosines(own, clean) + cosines(own, sharper)
+
+    return struck - p.inputs, ascend(unseen_and_sharper) - p.inputs
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("case", [TANH_MLP, CONV], ids=lambda case: case.name)
+def test_accumulative_poisoning_is_its_authors(case: Case, norm: Norm, weight: float) -> None:
+    p, budget = case.build(), Budget(0.1, norm, -9, 9)
+    strike, preparation = published(p, budget, weight)
+    name = f"accumulative,period=3,weight={weight:g}"
+    for seq, expected in enumerate([preparation, preparation, strike, preparation]):
+        assert torch.allclose(play(name, p, seq, budget), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_preparing_makes_the_strike_worse() -> None:
     p, rate = TANH_MLP.build(), 1e-3
 
-    def strength(moved: Tensor) -> float:
-        """Return `⟨v, g⟩` after a step on the moved batch, g of the same batch struck as before the step."""
+    def alignment(moved: Tensor) -> float:
+        """Return A after a step on the moved batch, of the same batch struck as before the step."""
         struck = p.inputs + play("accumulative,period=1", p, 0)
         step = gradients(p, moved)
         before = {name: value.clone() for name, value in p.model.state_dict().items()}
         p.model.load_state_dict({name: value - rate * step[name] for name, value in before.items()})
-        found = dot(v_of(p), validation_gradient(p.model, struck, p.labels))
+        found = layer_cosines(v_of(p), validation_gradient(p.model, struck, p.labels))
         p.model.load_state_dict(before)
         return found
 
-    small = replace(WIDE, epsilon=0.01)
-    prepared = play("accumulative,weight=1e6", p, 0, small)
-    opposite = -prepared
-    assert strength(prepared) < strength(torch.zeros_like(prepared)) < strength(opposite)
+    prepared = play("accumulative,weight=0", p, 0, replace(WIDE, epsilon=0.01))
+    assert alignment(prepared) < alignment(torch.zeros_like(prepared)) < alignment(-prepared)
+
+
+def test_a_layer_without_a_gradient_has_no_direction() -> None:
+    p = TANH_MLP.build()
+    torch.nn.init.zeros_(p.model[2].weight)  # type: ignore[index]
+    found = play("accumulative", p, 0)
+    assert found.isfinite().all()
+    assert found.any()
 
 
 def test_noise_is_as_large_as_an_attack_and_another_for_each_batch() -> None:

@@ -206,6 +206,16 @@ def test_a_crop_is_torchvisions(size: tuple[int, int]) -> None:
         assert torch.allclose(crop, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "crop"), [(8, 3), (28, 11), (32, 12), (64, 25), (224, 90), (1, 1)])
+def test_a_crop_is_as_large_as_published(side: int, crop: int) -> None:
+    ramp = torch.arange(float(side)).expand(2, 1, side, side)  # a crop of c columns runs over c - 1
+    found = ramp + plugins.make("defenders", "crop-ensemble").perturb(
+        Batch(0, ramp, torch.tensor([0, 1])), view()
+    )
+    runs = found.amax(dim=(1, 2, 3)) - found.amin(dim=(1, 2, 3))
+    assert runs.round(decimals=3).tolist() == [crop - 1] * 2
+
+
 def test_crop_ensemble_averages_crops_of_its_own_for_each_image_and_batch() -> None:
     inputs, labels = digits(1)
     same = Batch(0, inputs.expand(40, 1, 8, 8), labels.expand(40))

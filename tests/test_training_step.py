@@ -9,7 +9,8 @@ from cases import CASES, NAMES, SHARED_LAYER, TANH_MLP, Case, Problem
 from torch import Tensor, nn
 
 from midstream import validation_gradient
-from midstream.training_step import Adam, Sgd, TrainingStep, training_step
+from midstream.live_step import training_step
+from midstream.training_step import Adam, Sgd, TrainingStep
 
 Build = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -18,6 +19,40 @@ OPTIMIZERS: dict[str, Build] = {
     "adam": lambda model: torch.optim.Adam(model.parameters(), lr=0.01),
     "adam-other": lambda model: torch.optim.Adam(model.parameters(), lr=0.1, betas=(0.5, 0.7), eps=1e-3),
 }
+
+
+def _layers(model: nn.Module) -> list[nn.Parameter]:
+    return list(model.parameters())
+
+
+GROUPED: dict[str, Build] = {
+    "sgd-some": lambda model: torch.optim.SGD(_layers(model)[1:], lr=0.05),
+    "adam-some": lambda model: torch.optim.Adam(_layers(model)[:-1], lr=0.01),
+    "sgd-groups": lambda model: torch.optim.SGD(
+        [{"params": _layers(model)[:1], "lr": 0.3}, {"params": _layers(model)[1:], "lr": 0.05}]
+    ),
+    "adam-groups": lambda model: torch.optim.Adam(
+        [
+            {"params": _layers(model)[1:2], "lr": 0.3, "betas": (0.5, 0.6)},
+            {"params": _layers(model)[:1], "eps": 1e-2},
+        ],
+        lr=0.05,
+    ),
+    "sgd-with-another-model": lambda model: torch.optim.SGD(
+        [*model.parameters(), *nn.Linear(2, 2).double().parameters()], lr=0.05
+    ),
+    "adam-tensors": lambda model: torch.optim.Adam(
+        model.parameters(),
+        lr=torch.tensor(0.01).double(),
+        betas=(torch.tensor(0.5).double(), torch.tensor(0.6).double()),
+        foreach=False,
+    ),
+    "adam-fused": lambda model: torch.optim.Adam(model.parameters(), lr=0.01, fused=True),
+    "adam-decoupled": lambda model: torch.optim.Adam(
+        model.parameters(), lr=0.01, decoupled_weight_decay=True
+    ),
+}
+OPTIMIZERS |= GROUPED
 every_optimizer = pytest.mark.parametrize("build", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 every_case = pytest.mark.parametrize("case", [*CASES, SHARED_LAYER], ids=[*NAMES, SHARED_LAYER.name])
 
@@ -53,6 +88,35 @@ def test_several_steps_are_those_of_torch(case: Case, build: Build) -> None:
     if isinstance(step, Adam):
         assert isinstance(live, Adam)
         assert live.count == step.count == 5
+        assert live.counts == step.counts == {}
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_branch_that_joins_later_has_its_own_count(kind: str) -> None:
+    p = TANH_MLP.build()
+    spare = nn.Linear(3, 3).double()
+    model = nn.Sequential(p.model, spare)
+    optimizer = OPTIMIZERS[kind](model)
+    for _ in range(3):
+        take(p, optimizer)
+    joined = Problem(model, p.inputs, p.labels, p.validation_inputs, p.validation_labels)
+    for _ in range(2):
+        step = training_step(optimizer, model)
+        before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        gradient = validation_gradient(model, p.inputs, p.labels)
+        after, _ = step.stepped(before, gradient)
+        take(joined, optimizer)
+        same(dict(after), {name: value.detach() for name, value in model.named_parameters()})
+
+
+def test_a_frozen_parameter_is_no_part_of_the_step() -> None:
+    p = TANH_MLP.build()
+    next(p.model.parameters()).requires_grad_(False)
+    for build in OPTIMIZERS.values():
+        step = training_step(build(p.model), p.model)
+        before = {n: v.detach() for n, v in p.model.named_parameters() if v.requires_grad}
+        after, _ = step.stepped(before, validation_gradient(p.model, p.inputs, p.labels))
+        assert after.keys() == before.keys()
 
 
 def test_settings_are_those_of_the_optimizer() -> None:
@@ -101,19 +165,70 @@ def test_where_nothing_has_moved_yet_the_slope_is_that_of_the_limit() -> None:
         assert slope.item() == pytest.approx(-0.5 / 1e-3)
 
 
+def hooked(register: str) -> Build:
+    def build(model: nn.Module) -> torch.optim.Optimizer:
+        def halve(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = parameter.grad / 2
+
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        getattr(optimizer, register)(halve)
+        return optimizer
+
+    return build
+
+
+def twice(model: nn.Linear) -> torch.optim.Optimizer:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": [model.bias]})
+    return optimizer
+
+
+def doubled(model: nn.Linear) -> torch.optim.Optimizer:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.param_groups[0]["params"].append(model.bias)
+    return optimizer
+
+
+def second_group(**option: object) -> Build:
+    return lambda m: torch.optim.SGD([{"params": [m.weight], "lr": 0.1}, {"params": [m.bias], **option}])
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9), "momentum=0.9 is not modelled"),
+        (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9), "momentum=0.9, as of parameter"),
         (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, weight_decay=0.2), "weight_decay=0.2"),
+        (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, maximize=True), "maximize=True"),
         (lambda m: torch.optim.Adam(m.parameters(), amsgrad=True), "amsgrad=True"),
         (lambda m: torch.optim.Adam(m.parameters(), maximize=True), "maximize=True"),
+        (
+            lambda m: torch.optim.Adam(m.parameters(), weight_decay=0.1, decoupled_weight_decay=True),
+            "weight_decay=0.1",
+        ),
         (lambda m: torch.optim.RMSprop(m.parameters()), "RMSprop is not modelled; train with SGD or Adam"),
+        (lambda m: torch.optim.LBFGS(m.parameters()), "LBFGS is not modelled"),
         (lambda m: torch.optim.AdamW(m.parameters(), weight_decay=0), "AdamW is not modelled"),
-        (lambda m: torch.optim.SGD([{"params": [m.weight]}, {"params": [m.bias]}]), "2 groups"),
+        (second_group(momentum=0.5), "momentum=0.5, as of parameter 'bias', is not modelled"),
+        (second_group(weight_decay=0.5), "weight_decay=0.5, as of parameter 'bias'"),
+        (twice, "holds parameter 'bias' twice"),
+        (doubled, "holds parameter 'bias' twice"),
+        (
+            lambda _: torch.optim.SGD(nn.Linear(2, 2).parameters()),
+            "none of the 2 .* of this Linear",
+        ),
+        (hooked("register_step_pre_hook"), "halve at each step, which is not modelled; remove the hook"),
+        (hooked("register_step_post_hook"), "halve at each step"),
     ],
 )
 def test_what_is_not_modelled_is_refused(build: Build, message: str) -> None:
     model = nn.Linear(2, 2)
     with pytest.raises(ValueError, match=message):
         training_step(build(model), model)
+
+
+def test_a_step_of_complex_numbers_is_refused() -> None:
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    with pytest.raises(ValueError, match="complex numbers, those of parameter 'weight'"):
+        training_step(torch.optim.Adam(model.parameters()), model)

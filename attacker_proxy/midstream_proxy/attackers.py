@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from midstream.curvature import InverseHessian
+from midstream.curvature import InverseHessian, check_learning_rate
 from midstream.exact import UtilityOption, exact_gradient
 from midstream.gradients import Gradient
 from midstream.level_k import INFINITE, SHARE, at_least_2, check_steps, level_k_attack, nested_ascent
@@ -177,7 +177,12 @@ class LevelK(StepRule, UtilityAttacker):
         StepRule.__post_init__(self)
         UtilityAttacker.__post_init__(self)
         at_least_2(self.k)
-        check_steps(self.steps or 1, self.step_size, self.opponent_step_size, self.share)
+        check_steps(self.steps or 1, self.step_size, self.opponent_step_size, self.share, infinite=True)
+        if self.opponent_epsilon != -1 and not 0 <= self.opponent_epsilon < INFINITE:
+            raise ValueError(
+                f"opponent_epsilon is a radius, finite and at least 0, or -1 for the attacker's own, not "
+                f"{self.opponent_epsilon}"
+            )
         self._estimates = not (self.steps or self.smoothness)
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
@@ -234,6 +239,10 @@ class Level2ClosedForm(GradientAttacker):
 
     learning_rate: float = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_learning_rate(self.learning_rate)
+
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return `v - η H Σ_j ∇θ L(x_j)`."""
         raised = self.objective(batch, view)
@@ -272,6 +281,10 @@ class OptimalContraction(Influence):
     """
 
     learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_learning_rate(self.learning_rate)
 
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return `H⁻¹ v - η Σ_j ∇θ L(x_j)`."""

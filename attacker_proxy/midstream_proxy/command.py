@@ -9,6 +9,7 @@ from midstream import options, plugins
 from midstream.budget import Norm
 from midstream.datasets import Source
 from midstream.environment import configure
+from midstream.finite import FINITE
 from midstream.hosting import Guard, listen, serve, url_of
 from midstream.players import OnError
 from midstream.signature import read_key
@@ -41,7 +42,7 @@ from midstream_proxy.surrogate import SurrogateSettings
 )
 @options.option(
     "--epsilon",
-    type=float,
+    type=FINITE,
     callback=options.radius,
     help="Perturbation budget, in pixel units; the data set's by default.",
 )

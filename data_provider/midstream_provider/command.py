@@ -7,6 +7,7 @@ import click
 from midstream import options
 from midstream.client import Client
 from midstream.datasets import Source
+from midstream.finite import NOT_NEGATIVE
 from midstream.progress import Progress
 from midstream.signature import read_key
 from midstream.silence import silent_after_option
@@ -26,7 +27,7 @@ from midstream_provider.push import find_run, load_source, push
     help="The server, or a proxy before it.",
 )
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
-@options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
+@options.option("--give-up-after", type=NOT_NEGATIVE, help="Seconds without an answer; for ever by default.")
 @silent_after_option
 @options.sign_option
 @options.token_option

@@ -27,6 +27,9 @@ defender: level-1
 epochs: 20
 ```
 
+It is one flat mapping of at most 64 KiB; a value is taken as its flag takes it, and a null sets nothing. A
+name that is set twice, an anchor or alias, a tag and a nested value are refused, by their line.
+
 A server, a proxy and a provider are configured by flags and environment variables; in Docker Compose by
 the latter.
 """

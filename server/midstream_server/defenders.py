@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from midstream.curvature import InverseHessian
+from midstream.curvature import InverseHessian, check_learning_rate
 from midstream.exact import UtilityOption, exact_gradient
 from midstream.gradients import Gradient
 from midstream.level_k import INFINITE, SHARE, at_least_2, check_steps, descent, level_k_defense
@@ -75,7 +75,7 @@ class LevelK(StepRule, UtilityOption):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_2(self.k)
-        check_steps(self.steps or 1, self.step_size, self.share)
+        check_steps(self.steps or 1, self.step_size, self.share, infinite=True)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k correction at the live parameters."""
@@ -112,6 +112,9 @@ class Level2ClosedForm(VectorDefender):
 
     learning_rate: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_learning_rate(self.learning_rate)
+
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return `v - η H Σ_j ∇θ L(x'_j)`."""
         return level_2_vector(
@@ -146,6 +149,10 @@ class OptimalContraction(Influence):
     """
 
     learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_learning_rate(self.learning_rate)
 
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return `H⁻¹ v - η Σ_j ∇θ L(x'_j)`."""

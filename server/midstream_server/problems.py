@@ -58,6 +58,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and error.__cause__ is not None:
+            return respond(Problem(400, "The body cannot be read", _unreadable(error.__cause__)))
         title = "No such resource" if error.status_code == 404 else str(error.detail)
         detail = f"{request.method} {request.url.path} is not a resource of this server; /docs lists them"
         return respond(Problem(error.status_code, title, detail), error.headers)
@@ -76,3 +78,10 @@ def install(app: FastAPI) -> None:
         logging.getLogger("midstream.server").exception("%s %s failed", request.method, request.url.path)
         detail = f"the server failed with a {type(error).__name__}; its log says more"
         return respond(Problem(500, "The server has a fault", detail))
+
+
+def _unreadable(cause: BaseException) -> str:
+    """Return in words why a body could not be made out, where it is not its syntax."""
+    if isinstance(cause, RecursionError):
+        return "it nests values too deeply; what this resource takes is flat"
+    return f"it is no JSON that can be read: {cause}"

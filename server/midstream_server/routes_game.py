@@ -136,7 +136,8 @@ async def optimizer(run: str, version: Seq, request: Request) -> Response:
     """Return the optimizer as it will step from the live parameters, as safetensors.
 
     Its settings are in the file's metadata: `optimizer` (`sgd` or `adam`), `learning_rate`, and for Adam
-    `beta1`, `beta2`, `epsilon` and `count`, the steps taken. Adam's moments are tensors by parameter name,
+    `beta1`, `beta2`, `epsilon` and `count`, the steps taken, and where some parameters have taken fewer
+    `counts`, theirs by name as JSON. Adam's moments are tensors by parameter name,
     behind `first/` and `second/`; there are none before the first step.
     """
     found = _white_box(request, run)

@@ -1,11 +1,13 @@
 """Runs: start, list, status, and the operator's controls."""
 
 import asyncio
+import json
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from midstream.authorization import ROLE
+from midstream.problem import Problem
 from midstream.specification import Specification
 from midstream_server.hosted import HostedRun
 from midstream_server.messages import Asked, Checkpoint, Health, Runs, Status
@@ -65,7 +67,7 @@ async def role(request: Request) -> Any:
     summary="Start a run",
     status_code=201,
     response_model=Status,
-    responses=documented(409, 422),
+    responses=documented(400, 409, 422),
 )
 async def create(specification: Specification, request: Request) -> Any:
     """Load the data and build the model; the run then waits for its first batch.
@@ -73,10 +75,29 @@ async def create(specification: Specification, request: Request) -> Any:
     Fields left out take the data set's defaults. Folders and code are only loaded where the operator of
     this server allowed them by name.
     """
+    _refuse_repeated_names(await request.body())
     async with _creating:
         run = await asyncio.to_thread(registry_of(request).create, specification)
     run.begin()
     return describe(run)
+
+
+def _refuse_repeated_names(body: bytes) -> None:
+    """Refuse a specification that sets a name twice, of which the last would hold without a word.
+
+    Raises:
+        midstream.problem.Problem: 422, it does.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                detail = f"body.{name}: it is set {names.count(name)} times; set it once"
+                raise Problem(422, "The request does not fit", detail)
+        return dict(pairs)
+
+    json.loads(body, object_pairs_hook=once)
 
 
 @router.get("/v1/runs", tags=["runs"], summary="All runs", response_model=Runs)

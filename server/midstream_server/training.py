@@ -1,5 +1,6 @@
 """One training run: its model, its defender, and the step."""
 
+import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from midstream.players import Batch, Player, PlayerError, View, move, pass_clean
 from midstream.prepared import must_learn, prepare
 from midstream.specification import Specification
 from midstream.trained_on import augmented, augmented_rehearsal, rehearsed
-from midstream.training import Training
+from midstream.training import DivergedError, Training
 from midstream_server.evaluation import Evaluation, evaluate
 
 
@@ -81,6 +82,7 @@ class TrainingRun(Training):
         self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
         self.prepared = not must_learn(self.defender)
         """Whether the defender has learned what it must before the first step."""
+        self._last: Evaluation | None = None
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
 
     def prepare(
@@ -119,6 +121,7 @@ class TrainingRun(Training):
         """Go to where another run of the same specification was when it returned `state_dict`."""
         memory = {name[9:]: value for name, value in state.items() if name.startswith("defender.")}
         super().load_state_dict(state, step=step)
+        self._last = None
         restore(self.defender, memory)
 
     def view(self) -> View:
@@ -158,7 +161,7 @@ class TrainingRun(Training):
                 raise
             pass_clean(view, error)
             defended, trained_on, also = batch.inputs, batch, []
-        loss = self.take_step_and_rehearse(trained_on, also)
+        loss = self._stepped(trained_on, also)
         return Step(
             step=self.step,
             loss=loss,
@@ -169,6 +172,22 @@ class TrainingRun(Training):
             labels=batch.labels[:8].cpu(),
             reported=view.reports,
         )
+
+    def _stepped(self, batch: Batch, rehearsed: list[Batch]) -> float:
+        """Take the step; the last is taken back where it leaves a model whose losses are no numbers."""
+        if self.step + 1 < self.total_steps:
+            return self.take_step_and_rehearse(batch, rehearsed)
+        before = {name: value.clone() for name, value in Training.state_dict(self).items()}
+        loss = self.take_step_and_rehearse(batch, rehearsed)
+        self._last = found = self.evaluate()
+        if not math.isfinite(found.validation_loss) or not math.isfinite(found.test_loss):
+            Training.load_state_dict(self, before, step=self.step - 1)
+            self._last = None
+            raise DivergedError(
+                f"the last step, on batch {batch.seq}, leaves a validation loss of {found.validation_loss} "
+                f"and a test loss of {found.test_loss}"
+            )
+        return loss
 
     def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, what is trained on, and what is rehearsed."""
@@ -192,6 +211,8 @@ class TrainingRun(Training):
 
     def evaluate(self) -> Evaluation:
         """Return how good the model is at the live parameters."""
+        if self._last is not None and self._last.step == self.step:
+            return self._last
         return evaluate(
             self.model,
             step=self.step,

@@ -15,6 +15,7 @@ from midstream.gradients import (
 )
 from midstream.hessian import conjugate_gradients, hessian_vector_product
 from midstream.level_k import level_k_attack, level_k_defense, steps_by_rule
+from midstream.live_step import training_step
 from midstream.loop import Defender
 from midstream.loss import Loss, cross_entropy
 from midstream.momentum import MomentumHistory
@@ -24,7 +25,7 @@ from midstream.players import Batch, Player, View
 from midstream.rates import conversion_rate, evasion_rate
 from midstream.second_order import influence_vector, level_2_vector, optimal_contraction_vector
 from midstream.strategies import level_0, level_1_attack, level_1_defense
-from midstream.training_step import Adam, Sgd, TrainingStep, training_step
+from midstream.training_step import Adam, Grouped, Sgd, TrainingStep
 from midstream.unrolled import unrolled_utility_gradient
 from midstream.utility import utility
 
@@ -37,6 +38,7 @@ __all__ = [
     "DerivativeError",
     "Gradient",
     "Ground",
+    "Grouped",
     "Loss",
     "MomentumHistory",
     "Order",

@@ -1,5 +1,6 @@
 """The options of players that solve with the Hessian, and what they report."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -7,6 +8,16 @@ from torch import Tensor
 from midstream.gradients import Gradient
 from midstream.players import View
 from midstream.second_order import influence_vector
+
+
+def check_learning_rate(learning_rate: float) -> None:
+    """Refuse an η that is no step size, but for 0, which stands for the run's.
+
+    Raises:
+        ValueError: it is negative, infinite or NaN.
+    """
+    if not 0 <= learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be above 0 and finite, or 0 for the run's, not {learning_rate}")
 
 
 @dataclass(kw_only=True)
@@ -25,8 +36,8 @@ class InverseHessian:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.damping < 0:
-            raise ValueError(f"damping must be at least 0, not {self.damping}")
+        if not 0 <= self.damping < math.inf:
+            raise ValueError(f"damping must be finite and at least 0, not {self.damping}")
         if self.max_iterations < 1:
             raise ValueError(f"max_iterations must be at least 1, not {self.max_iterations}")
         if not 0 < self.tolerance < 1:

@@ -5,7 +5,7 @@ on the unit ball is the step `Δ_k` on the ball of radius ε.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ def level_k_attack(
     >>> torch.equal(one, midstream.level_1_attack(model, x, y, validation_gradient=v, budget=ball))
     True
     """
-    check_steps(steps, step_size, opponent_step_size, share)
+    check_steps(steps, step_size, opponent_step_size, share, infinite=True)
     return nested_ascent(
         lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
         inputs,
@@ -98,7 +98,7 @@ def level_k_defense(
     From `σ = 0`, `steps` times `σ ← Proj(σ - Δ_k g(x' + σ))`, at the inputs that arrived. Arguments are
     those of `level_k_attack`; it costs `steps` mixed derivatives, and one infinite step is exactly level 1.
     """
-    check_steps(steps, step_size, share)
+    check_steps(steps, step_size, share, infinite=True)
     return descent(
         lambda at: -mixed_derivative(model, at, labels, validation_gradient, loss=loss),
         inputs,
@@ -178,7 +178,10 @@ def step_size_by_rule(k: int, *, smoothness: float, epsilon: float) -> float:
     >>> round(1 / step_size_by_rule(4, smoothness=0.203, epsilon=3.0), 3)
     3.244
     """
-    slope = smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2)
+    try:
+        slope = smoothness**2 * k**2 * (1 + 2 * smoothness * epsilon) ** (k - 2)
+    except OverflowError:
+        return 0.0
     return 1 / slope if slope else INFINITE
 
 
@@ -189,12 +192,40 @@ def steps_by_rule(k: int, *, smoothness: float, epsilon: float, c: float) -> int
         k: the level, at least 2.
         smoothness: M; the paper estimates 0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
         epsilon: ε, in pixel units.
-        c: 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos).
+        c: 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos); see `constant_of_rule`.
+
+    Raises:
+        ValueError: there is no such number, since M is none or too large.
 
     >>> [steps_by_rule(k, smoothness=0.203, epsilon=3.0, c=2.0) for k in (2, 3, 4)]
     [2, 3, 7]
     """
-    return max(k, math.ceil(c / step_size_by_rule(k, smoothness=smoothness, epsilon=epsilon)))
+    size = step_size_by_rule(k, smoothness=smoothness, epsilon=epsilon)
+    if not size > 0 or math.isinf(c / size):
+        raise ValueError(
+            f"M = {smoothness:g}, ε = {epsilon:g} and c = {c:g} give no number of PGD steps at level {k}; "
+            f"say how many, as level-{k},steps=3"
+        )
+    return max(k, math.ceil(c / size))
+
+
+def constant_of_rule(input_shape: Sequence[int]) -> float:
+    """Return c of `steps_by_rule` for inputs of a shape: 2, 0.5 or 0.01 (paper B.3.2).
+
+    The paper names a c for each of its three data sets and says nothing of others. A player sees the data,
+    not their name, and M, which c has to make up for, grows with the number of pixels: so images get the c of
+    the paper's data set of about their size, by the smaller side in the bounds of `midstream.networks.auto`.
+    What is no image gets 2, the most steps.
+
+    Args:
+        input_shape: of one input, `(channels, height, width)` of an image.
+
+    >>> [constant_of_rule(shape) for shape in [(1, 28, 28), (3, 32, 32), (3, 256, 256), (20,)]]
+    [2.0, 0.5, 0.01, 2.0]
+    """
+    if len(input_shape) != 3 or min(input_shape[1:]) <= 28:
+        return 2.0
+    return 0.5 if min(input_shape[1:]) < 128 else 0.01
 
 
 def at_least_2(k: int) -> int:
@@ -208,17 +239,22 @@ def at_least_2(k: int) -> int:
     return k
 
 
-def check_steps(steps: int, *sizes: float) -> None:
+def check_steps(steps: int, *sizes: float, infinite: bool = False) -> None:
     """Refuse a number of PGD steps, or step sizes, that none can be taken with.
 
+    Args:
+        steps: how many.
+        sizes: of the steps.
+        infinite: whether a step may go to the ball's edge, however far that is.
+
     Raises:
-        ValueError: there is no step, or its size is not above 0.
+        ValueError: there is no step, or its size is not above 0, or infinite.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     for size in sizes:
-        if not size > 0:
-            raise ValueError(f"a step size must be above 0, not {size}")
+        if not size > 0 or (math.isinf(size) and not infinite):
+            raise ValueError(f"a step size must be above 0{' and finite' * (not infinite)}, not {size}")
 
 
 def _scaled(step_size: float, factor: float) -> float:

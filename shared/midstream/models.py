@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from midstream import plugins
+from midstream.culprit import place
 from midstream.gradients import refuse_coupled_examples
-from midstream.modes import BatchNorm
+from midstream.modes import BatchNorm, layers_in_training_mode, switched
 
 
 def build_model(
@@ -39,8 +40,8 @@ def build_model(
         allowed: the paths that may be imported, where the name came over a network; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, it is not allowed, it could not be built, or it
-            has batch norm.
+        midstream.plugins.PluginError: there is no such model, it is not allowed, it could not be built, it
+            has batch norm or nothing to train, or it returns something else than a logit for each class.
 
     >>> sum(p.numel() for p in build_model("mnist-cnn", (1, 28, 28), 10).parameters())
     92330
@@ -49,10 +50,14 @@ def build_model(
     try:
         model = factory(input_shape, classes)
     except Exception as error:
-        raise plugins.PluginError(f"model {name!r} for inputs of shape {input_shape}: {error}") from error
+        reason = str(error) if isinstance(error, (ValueError, TypeError)) else repr(error)
+        raise plugins.PluginError(
+            f"model {name!r} for inputs of shape {input_shape}: {reason}{place(error)}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise plugins.PluginError(f"model {name!r} is a {type(model).__name__}, not a torch.nn.Module")
     _settle(model, name, batch_norm)
+    _check(model, name, input_shape, classes)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -69,3 +74,38 @@ def _settle(model: nn.Module, name: str, batch_norm: BatchNorm) -> None:
             "the command line --batch-norm evaluation."
         )
         raise plugins.PluginError(f"model {name!r}: {error}{way_out * (batch_norm == 'refuse')}") from error
+
+
+def _check(model: nn.Module, name: str, input_shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a network that cannot be trained, or that returns no logit for each class."""
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        what = f"{len(parameters)} parameters, all of them frozen (requires_grad=False)"
+        raise plugins.PluginError(
+            f"model {name!r} has {what if parameters else 'no parameters'}: there is nothing to train"
+        )
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    images = torch.zeros(2, *input_shape)
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.no_grad(),
+            switched(layers_in_training_mode(model), training=False),
+        ):
+            outputs = model(images)
+    except Exception as error:
+        raise plugins.PluginError(
+            f"model {name!r} fails on inputs of {images.dtype} and shape {tuple(images.shape)}: {error!r}"
+        ) from error
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    if not isinstance(outputs, torch.Tensor):
+        raise plugins.PluginError(
+            f"model {name!r} returns a {type(outputs).__name__}, not a tensor of a logit for each class"
+        )
+    if outputs.shape != (2, classes):
+        raise plugins.PluginError(
+            f"model {name!r} returns outputs of shape {tuple(outputs.shape)} for 2 inputs, not "
+            f"{(2, classes)}, a logit for each of {classes} classes"
+        )

@@ -7,18 +7,18 @@ import functools
 import ipaddress
 import json
 import os
-from collections.abc import Callable
-from difflib import get_close_matches
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import click
-import yaml
 from click.core import ParameterSource
 from pydantic import ValidationError
 
 from midstream import plugins
+from midstream.finite import FINITE
 from midstream.limits import REQUESTS
 from midstream.players import OnError
 from midstream.specification import Specification, defaults
@@ -40,14 +40,18 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     return click.option(*names, envvar=f"MIDSTREAM_{long[2:].upper().replace('-', '_')}", **settings)
 
 
-def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
-    """Return a service's base URL, or say what one looks like."""
+def is_whole_url(url: str) -> bool:
+    """Return whether a text is a service's base URL."""
     try:
         parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        whole = False
-    if not whole:
+        return False
+
+
+def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
+    """Return a service's base URL, or say what one looks like."""
+    if not is_whole_url(url):
         raise click.BadParameter(f"{url!r} is not a URL such as http://127.0.0.1:8000")
     return url
 
@@ -116,34 +120,6 @@ def _print_settings(context: click.Context, settings: dict[str, Any]) -> None:
         click.echo(f"{flag} = {json.dumps(value, default=str, ensure_ascii=False)}  ({where})")
 
 
-def read_scenario(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Take defaults from a YAML file whose keys are the command's options."""
-    if path is None:
-        return None
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise click.UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(settings, dict):
-        raise click.UsageError(f"{path} should hold settings as 'name: value', one a line")
-    known = {
-        flag.lstrip("-"): parameter.name
-        for parameter in context.command.params
-        if isinstance(parameter, click.Option)
-        for flag in parameter.opts
-    }
-    if unknown := {str(key) for key in settings} - known.keys():
-        nearest = [get_close_matches(key, known, n=1) for key in sorted(unknown)]
-        hints = [f"{names[0]!r}" for names in nearest if names]
-        raise click.UsageError(
-            f"{path} sets {', '.join(sorted(unknown))}, which is no option of this command"
-            + (f"; did you mean {', '.join(hints)}?" if hints else "")
-        )
-    settings = {known[key]: value for key, value in settings.items()}
-    context.default_map = settings
-    return path
-
-
 specification_options = together(
     option(
         "--dataset",
@@ -168,8 +144,8 @@ specification_options = together(
     option("--epochs", type=int, help="How often each training example is sent."),
     option("--max-steps", type=int, help="Stop after so many steps, if earlier."),
     option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam by default."),
-    option("--lr", "learning_rate", type=float, help="Learning rate; 0.0008 by default."),
-    option("--epsilon", type=float, help="Perturbation budget, in pixel units."),
+    option("--lr", "learning_rate", type=FINITE, help="Learning rate; 0.0008 by default."),
+    option("--epsilon", type=FINITE, help="Perturbation budget, in pixel units."),
     option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
     option(
         "--pixel-range",
@@ -201,7 +177,7 @@ on_error_option = option(
 attack_budget_options = together(
     option(
         "--attack-epsilon",
-        type=float,
+        type=FINITE,
         callback=radius,
         help="The attacker's budget, where it is not --epsilon, which is the defender's.",
     ),
@@ -331,12 +307,22 @@ def specification(settings: dict[str, Any], **fixed: Any) -> Specification:
     try:
         return Specification.model_validate(chosen | fixed)
     except ValidationError as error:
-        flags = {"learning_rate": "lr", "name": "run"}
-        faults = [
-            f"--{flags.get(str(fault['loc'][0]), fault['loc'][0])}: {fault['msg']}, not {fault['input']!r}"
-            for fault in error.errors()
-        ]
-        raise click.UsageError("; ".join(faults).replace("_", "-")) from error
+        raise click.UsageError("; ".join(_fault(dict(fault)) for fault in error.errors())) from error
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """Return in words what is wrong with a setting, by its flag."""
+    if not fault["loc"]:
+        return str(fault["msg"])
+    name, value = str(fault["loc"][0]), fault["input"]
+    if name == "name":
+        near = re.sub(r"[^a-z0-9._-]+", "-", str(value).lower()).lstrip("._-")[:100]
+        return (
+            f"--run: {value!r} is no name of a run, which begins with a lower-case letter or a digit and "
+            f"goes on with these, '.', '_' and '-', 100 at most" + f"; {near!r} would be one" * bool(near)
+        )
+    flag = {"learning_rate": "lr"}.get(name, name).replace("_", "-")
+    return f"--{flag}: {fault['msg']}, not {value!r}"
 
 
 def refuse_open_address(host: str, *, tokens: Tokens | None, encrypted: bool, insecure: bool) -> None:

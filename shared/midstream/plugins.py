@@ -66,6 +66,8 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise PluginError(f"{part!r} in {text!r} is not an option; write it as option=value")
+        if key.strip() in options:
+            raise PluginError(f"{text!r} sets {key.strip()} twice; set it once")
         options[key.strip()] = value.strip()
     return name.strip(), options
 
@@ -277,9 +279,12 @@ def _convert(value: str, kind: Any, what: str) -> Any:
         return value
     if kind in (int, float):
         try:
-            return kind(value)
+            number = kind(value)
         except ValueError as error:
             raise PluginError(f"{what} is {value!r}, not a {'whole ' * (kind is int)}number") from error
+        if number != number:
+            raise PluginError(f"{what} is {value!r}, which is not a number")
+        return number
     if kind in (str, Path, Any):
         return Path(value) if kind is Path else value
     raise PluginError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from midstream.level_k import check_steps, steps_by_rule
+from midstream.level_k import check_steps, constant_of_rule, steps_by_rule
 from midstream.loss import Loss, cross_entropy
 from midstream.players import View
 from midstream.utility import utility
@@ -84,25 +84,28 @@ class StepRule:
         steps: PGD steps; 0 takes them from the paper's rule, `n_k = max(k, ⌈c/Δ_k⌉)` (B.3.2).
         smoothness: M of the rule; 0 estimates it at the first batch, on a white image. The paper's are
             0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
-        c: c of the rule; 2 (MNIST), 0.5 (CIFAR-10), 0.01 (256×256 photos).
+        c: c of the rule; by default the paper's for images of this size, 2 (up to 28×28, MNIST), 0.5
+            (CIFAR-10) or 0.01 (from 128×128 on, its photos).
         max_steps: steps that the rule may ask for; the most in the paper is 16.
     """
 
     steps: int = 0
     smoothness: float = 0.0
-    c: float = 2.0
+    c: float | None = None
     max_steps: int = 16
 
     def __post_init__(self) -> None:
-        if self.smoothness < 0:
-            raise ValueError(f"smoothness must be above 0, or 0 to estimate it, not {self.smoothness}")
-        if self.c <= 0:
-            raise ValueError(f"c must be above 0, not {self.c}")
+        if not 0 <= self.smoothness < math.inf:
+            raise ValueError(
+                f"smoothness must be above 0 and finite, or 0 to estimate it, not {self.smoothness}"
+            )
+        if self.c is not None and not 0 < self.c < math.inf:
+            raise ValueError(f"c must be above 0 and finite, not {self.c}")
         check_steps(self.steps or 1)
         check_steps(self.max_steps)
 
     def count(self, k: int, view: View) -> int:
-        """Return n_k for this run, and put it and M into the metrics."""
+        """Return n_k for this run, and put it, M and c into the metrics."""
         if self.steps:
             return self.steps
         if not self.smoothness:
@@ -115,9 +118,11 @@ class StepRule:
                 loss=view.loss,
             ).value
         # A model that a white image teaches nothing needs no more than k steps.
-        rule = steps_by_rule(k, smoothness=self.smoothness, epsilon=view.budget.epsilon, c=self.c)
+        c = constant_of_rule(view.validation_inputs.shape[1:]) if self.c is None else self.c
+        rule = steps_by_rule(k, smoothness=self.smoothness, epsilon=view.budget.epsilon, c=c)
         steps = min(rule, max(k, self.max_steps))
         view.report("smoothness", self.smoothness)
+        view.report("rule_c", c)
         view.report("pgd_steps", steps)
         return steps
 

@@ -99,10 +99,12 @@ class Specification(BaseModel):
     epochs: int = Field(ge=1, description="How often every training example is sent.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, if earlier.")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="Taken on the sum of the batch's losses.")
-    learning_rate: float = Field(0.0008, gt=0, lt=1e6, description="η.")
+    learning_rate: float = Field(0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="η.")
     seed: int = Field(0, ge=0, lt=2**63, description="Every random draw derives from it.")
     defender: str = Field("none", min_length=1, description="A defender and its options: level-1, none, …")
-    epsilon: float = Field(ge=0, lt=1e6, description="The defender's budget ε, in pixel units.")
+    epsilon: float = Field(
+        ge=0, lt=1e6, allow_inf_nan=False, description="The defender's budget ε, in pixel units."
+    )
     norm: Norm = Field("l2", description="The ball's norm.")
     on_error: OnError = Field(
         "stop",
@@ -130,6 +132,9 @@ class Specification(BaseModel):
     def _fill_defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        for name, value in values.items():
+            if isinstance(value, bool):  # which pydantic takes for 0 or 1
+                raise ValueError(f"{name} is {str(value).lower()}; no setting is true or false")
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
         return {

@@ -11,6 +11,7 @@ from midstream.course import load_optimizer_state, optimizer_state
 from midstream.datasets import Split
 from midstream.gradients import Gradient, validation_gradient
 from midstream.known_orders import remember
+from midstream.live_step import training_step
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.modes import layers_in_training_mode, switched
@@ -19,7 +20,7 @@ from midstream.pixels import pixels
 from midstream.players import Batch
 from midstream.seeds import seeded
 from midstream.specification import Specification
-from midstream.training_step import TrainingStep, training_step
+from midstream.training_step import TrainingStep
 
 
 class DivergedError(ArithmeticError):

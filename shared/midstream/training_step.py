@@ -2,15 +2,15 @@
 
 The paper's step is plain SGD (eq. 3), its experiments train with Adam (A.1). Each optimizer is here a value:
 its settings and, for Adam, its moments. `stepped` returns the parameters after a step together with the
-optimizer after it, in operations that autograd can pass through.
+optimizer after it, in operations that autograd can pass through. `midstream.live_step` reads one from a live
+optimizer.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from midstream.gradients import Gradient
 
@@ -39,6 +39,7 @@ class Sgd:
     Attributes:
         learning_rate: η, against the **sum** of the batch's losses.
 
+    >>> import torch
     >>> Sgd(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})[0]["w"].item()
     0.800000011920929
     """
@@ -79,7 +80,10 @@ class Adam:
         count: steps taken so far.
         first: m, a tensor for each parameter; an absent one is 0.
         second: s, likewise.
+        counts: steps of each parameter that has taken another number of them than `count`, since torch
+            passes over a parameter that a batch gives no gradient.
 
+    >>> import torch
     >>> after, adam = Adam(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
     >>> round(after["w"].item(), 6), adam.count, round(adam.first["w"].item(), 6)
     (0.9, 1, 0.2)
@@ -92,6 +96,7 @@ class Adam:
     count: int = 0
     first: Gradient = field(default_factory=dict)
     second: Gradient = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def moments(self) -> Moments:
@@ -104,62 +109,63 @@ class Adam:
 
     def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
         """Return `θ'`, and the optimizer with one step more."""
-        count = self.count + 1
         first = _averaged(self.first, gradient, self.beta1)
         second = _averaged(self.second, {name: g.square() for name, g in gradient.items()}, self.beta2)
-        size = self.learning_rate / (1 - self.beta1**count)
-        unbiased = (1 - self.beta2**count) ** 0.5
-        after = {
-            name: value - size * first[name] / (_root(second[name]) / unbiased + self.epsilon)
-            for name, value in parameters.items()
-        }
-        return after, replace(self, count=count, first=first, second=second)
+        after = {}
+        for name, value in parameters.items():
+            count = self.counts.get(name, self.count) + 1
+            size = self.learning_rate / (1 - self.beta1**count)
+            unbiased = (1 - self.beta2**count) ** 0.5
+            after[name] = value - size * first[name] / (_root(second[name]) / unbiased + self.epsilon)
+        counts = {name: count + 1 for name, count in self.counts.items()}
+        return after, replace(self, count=self.count + 1, first=first, second=second, counts=counts)
 
 
-def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> TrainingStep:
-    """Return the step that a live optimizer would take next, its moments by the model's parameter names.
+@dataclass(frozen=True)
+class Grouped:
+    """An optimizer that steps groups of parameters by settings of their own, and leaves the rest alone.
 
-    The moments are the optimizer's own tensors, not copies of them.
+    Attributes:
+        groups: each group's parameters, by name, and their step.
 
-    Args:
-        optimizer: a plain `torch.optim.SGD`, or a `torch.optim.Adam`, with one group of parameters.
-        model: the model it trains.
-
-    Raises:
-        ValueError: the optimizer is another one, or has an option that is not modelled here.
-
-    >>> model = nn.Linear(2, 2)
-    >>> training_step(torch.optim.SGD(model.parameters(), lr=0.1), model)
-    Sgd(learning_rate=0.1)
+    >>> import torch
+    >>> one, two = torch.tensor(1.0), torch.tensor(2.0)
+    >>> after, _ = Grouped(((("w",), Sgd(0.5)),)).stepped({"w": one, "b": one}, {"w": two, "b": two})
+    >>> after["w"].item(), after["b"].item()
+    (0.0, 1.0)
     """
-    kind = type(optimizer).__name__
-    if len(optimizer.param_groups) != 1:
-        raise ValueError(
-            f"this {kind} has {len(optimizer.param_groups)} groups of parameters; give it a single one"
+
+    groups: tuple[tuple[tuple[str, ...], Sgd | Adam], ...]
+
+    @property
+    def moments(self) -> Moments:
+        """Return those of all groups."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for _, step in self.groups:
+            for moment, values in step.moments.items():
+                found.setdefault(moment, {}).update(values)
+        return found
+
+    def with_moments(self, moments: Moments) -> Self:
+        """Return this optimizer with each group's memories replaced."""
+
+        def of(names: tuple[str, ...]) -> Moments:
+            return {key: {n: values[n] for n in names if n in values} for key, values in moments.items()}
+
+        return replace(
+            self, groups=tuple((names, step.with_moments(of(names))) for names, step in self.groups)
         )
-    group = optimizer.param_groups[0]
-    if refused := [name for name in _NOT_MODELLED if group.get(name)]:
-        settings = ", ".join(f"{name}={group[name]}" for name in refused)
-        raise ValueError(f"a {kind} step with {settings} is not modelled; leave these options off")
-    learning_rate = float(group["lr"])
-    if type(optimizer) is torch.optim.SGD:
-        return Sgd(learning_rate)
-    if type(optimizer) is not torch.optim.Adam:
-        raise ValueError(f"a step of {kind} is not modelled; train with SGD or Adam")
-    states = {name: optimizer.state[p] for name, p in model.named_parameters() if optimizer.state.get(p)}
-    beta1, beta2 = group["betas"]
-    return Adam(
-        learning_rate,
-        float(beta1),
-        float(beta2),
-        group["eps"],
-        count=max((int(state["step"]) for state in states.values()), default=0),
-        first={name: state["exp_avg"] for name, state in states.items()},
-        second={name: state["exp_avg_sq"] for name, state in states.items()},
-    )
 
-
-_NOT_MODELLED = ("momentum", "nesterov", "weight_decay", "amsgrad", "maximize")
+    def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
+        """Return the parameters, those of each group stepped, and the optimizer after it."""
+        after, groups = dict(parameters), []
+        for names, step in self.groups:
+            moved, next_step = step.stepped(
+                {name: parameters[name] for name in names}, {name: gradient[name] for name in names}
+            )
+            after.update(moved)
+            groups.append((names, next_step))
+        return after, replace(self, groups=tuple(groups))
 
 
 def _averaged(old: Gradient, new: Gradient, beta: float) -> Gradient:

@@ -20,7 +20,7 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/v1/role"): {200},
     ("get", "/v1/events"): {200},
     ("get", "/v1/runs"): {200},
-    ("post", "/v1/runs"): {201, 409, 422},
+    ("post", "/v1/runs"): {201, 400, 409, 422},
     ("get", "/v1/runs/{run}"): {200, 404},
     ("post", "/v1/runs/{run}/pause"): {200, 404, 409},
     ("post", "/v1/runs/{run}/resume"): {200, 404, 409},

@@ -1,72 +1,128 @@
 """Accumulative poisoning: prepare the model unseen, then strike with one batch."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from midstream.attacks.gradient_matching import combined, dot
-from midstream.gradients import Gradient, validation_gradient
+from midstream.attacks.gradient_matching import combined
+from midstream.gradients import Gradient, mixed_derivative, validation_gradient
 from midstream.hessian import hessian_vector_product
+from midstream.level_k import check_steps
 from midstream.players import Batch, View
-from midstream.strategies import level_1_attack
+
+
+def layer_cosines(one: Gradient, other: Gradient) -> float:
+    """Return `Σ_l cos(a_l, b_l)`, l over the parameter tensors; a zero one has a cosine of 0.
+
+    >>> import torch
+    >>> a = {"w": torch.tensor([3.0, 0.0]), "b": torch.tensor([1.0])}
+    >>> b = {"w": torch.ones(2), "b": -torch.ones(1)}
+    >>> round(layer_cosines(a, b), 4)
+    -0.2929
+    """
+    units, others = unit_layers(one), unit_layers(other)
+    return float(sum((unit * others[name]).sum() for name, unit in units.items()))
+
+
+def unit_layers(vector: Gradient) -> Gradient:
+    """Return `a_l / ‖a_l‖` of each parameter tensor, 0 where it is 0."""
+    lengths = {name: value.norm() for name, value in vector.items()}
+    return {name: value / lengths[name].where(lengths[name] > 0, 1.0) for name, value in vector.items()}
+
+
+def cosines_derivative(at: Gradient, along: Gradient) -> Gradient:
+    """Return the derivative of `Σ_l ⟨â_l, b_l⟩` by a: `(b_l - ⟨â_l, b_l⟩ â_l) / ‖a_l‖`, 0 where a_l is 0.
+
+    `â_l = a_l / ‖a_l‖`, for each parameter tensor l by itself; b is a constant.
+    """
+    derivative = {}
+    for name, unit in unit_layers(at).items():
+        length = at[name].norm()
+        turned = along[name] - (unit * along[name]).sum() * unit
+        derivative[name] = (turned / length.where(length > 0, 1.0)).where(length > 0, 0.0)
+    return derivative
 
 
 @dataclass(kw_only=True)
 class Accumulative:
-    """Prepare unseen, then strike (accumulative poisoning, Pang et al. 2021; not in Table 1: level 2).
+    """Prepare unseen, then strike (accumulative poisoning, Pang et al. 2021; not in Table 1: level k).
 
-    A strike at θ changes the validation loss by `-η ⟨v, g⟩`, g the gradient of the struck batch: level 1 at
-    the batch. In between, each batch is moved so that the coming steps lower the validation loss, which
-    whoever watches sees, and lower `⟨v, g⟩`, which makes the strike worse:
-    `ε e(-B_x u)`, `u = -v/‖v‖ - weight·w/‖w‖`, `w = ∇θ ⟨v, g⟩ = H g + H_batch v`. The batch of the strike to
-    come is unknown in a stream; the one in hand stands for it, its gradient taken after level 1.
+    Follows the authors' code for online learning (ShawnXYang/AccumulativeAttack, `online_accu_train.py`). Of
+    a vector a in parameter space let `â_l = a_l / ‖a_l‖`, for each parameter tensor l by itself; v is the
+    validation gradient and g(X) that of a batch X. The **strike** lowers the alignment with it,
+
+        A(θ) = Σ_l ⟨ĝ_l(X'), v̂_l⟩,
+
+    by projected descent over X'. Each batch before it is moved by projected ascent of
+
+        Σ_l ⟨ĝ_l(X'), weight ĝ_l(X) + ŝ_l⟩,  s = ∇θ A(θ),
+
+    so that its step lowers the alignment of the strike to come, and is still one that the clean batch X could
+    have caused. By the chain rule `s = H_batch a + H b`, with `a_l = (v̂_l - ⟨ĝ_l, v̂_l⟩ ĝ_l) / ‖g_l‖` at the
+    struck batch, b the same with g and v exchanged, and the moves go along `B_x u`, u the derivative of the
+    sum by g(X').
+
+    Otherwise than there: v is over the whole validation set, not one batch of it. The batch of the strike to
+    come is unknown in a stream, so the one in hand stands for it, struck anew at each θ; there it is fixed,
+    or struck anew with `--use_online_advtrigger`. It strikes every `period` batches, not once, as soon as
+    the error passes a threshold. A step is `e(u)`, the sign in the L∞ game that the authors play, in the L2
+    game the unit vector. Losses are sums and the model is in evaluation mode (there batch norm may count).
 
     Args:
         period: every how many batches it strikes.
-        weight: of preparing, against staying unseen.
+        weight: of the clean batch's gradient, which keeps it unseen; the authors' `gamma`.
+        steps: of projected ascent, of the strike and of the preparation.
+        step_size: of each, as a share of ε; 2 / steps by default, as theirs.
     """
 
     period: int = 50
     weight: float = 1.0
+    steps: int = 2
+    step_size: float | None = None
 
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(
                 f"period is the batches from one strike to the next, at least 1, not {self.period}"
             )
-        if self.weight < 0:
-            raise ValueError(f"weight must be at least 0, not {self.weight}")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight must be finite and at least 0, not {self.weight}")
+        check_steps(self.steps, 1.0 if self.step_size is None else self.step_size)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the strike at every period's last batch, and the preparation at the others."""
-        v = view.validation_gradient()
-        strike = _along(batch, view, v)
+        against = unit_layers({name: -value for name, value in view.validation_gradient().items()})
+        strike = self._ascend(batch, view, against)
         if (batch.seq + 1) % self.period == 0:
             return strike
-        struck = view.budget.perturb(batch.inputs, strike)
-        g = validation_gradient(view.model, struck, batch.labels, loss=view.loss)
-        w = combined(
-            1.0,
-            hessian_vector_product(
-                view.model, view.validation_inputs, view.validation_labels, g, loss=view.loss
-            ),
-            1.0,
-            hessian_vector_product(view.model, struck, batch.labels, v, loss=view.loss),
-        )
-        return _along(batch, view, combined(-_over_length(v, 1.0), v, -_over_length(w, self.weight), w))
+        clean = unit_layers(validation_gradient(view.model, batch.inputs, batch.labels, loss=view.loss))
+        sharper = unit_layers(alignment_gradient(batch, view, batch.inputs + strike))
+        return self._ascend(batch, view, combined(self.weight, clean, 1.0, sharper))
+
+    def _ascend(self, batch: Batch, view: View, along: Gradient) -> Tensor:
+        """Return perturbations that raise `Σ_l ⟨ĝ_l(X'), b_l⟩`, b a constant."""
+        size = 2 / self.steps if self.step_size is None else self.step_size
+        reached, budget = batch.inputs, view.budget
+        for _ in range(self.steps):
+            own = validation_gradient(view.model, reached, batch.labels, loss=view.loss)
+            turn = cosines_derivative(own, along)
+            uphill = mixed_derivative(view.model, reached, batch.labels, turn, loss=view.loss)
+            step = size * budget.epsilon * budget.direction(uphill)
+            reached = budget.perturb(batch.inputs, reached - batch.inputs + step)
+        return reached - batch.inputs
 
 
-def _over_length(vector: Gradient, factor: float) -> float:
-    length = dot(vector, vector) ** 0.5
-    return factor / length if length else 0.0
-
-
-def _along(batch: Batch, view: View, vector: Gradient) -> Tensor:
-    return level_1_attack(
-        view.model,
-        batch.inputs,
-        batch.labels,
-        validation_gradient=vector,
-        budget=view.budget,
-        loss=view.loss,
+def alignment_gradient(batch: Batch, view: View, struck: Tensor) -> Gradient:
+    """Return `∇θ Σ_l ⟨ĝ_l, v̂_l⟩`, g the gradient of the struck batch, v that of the validation set."""
+    v = view.validation_gradient()
+    g = validation_gradient(view.model, struck, batch.labels, loss=view.loss)
+    by_g, by_v = cosines_derivative(g, unit_layers(v)), cosines_derivative(v, unit_layers(g))
+    return combined(
+        1.0,
+        hessian_vector_product(view.model, struck, batch.labels, by_g, loss=view.loss),
+        1.0,
+        hessian_vector_product(
+            view.model, view.validation_inputs, view.validation_labels, by_v, loss=view.loss
+        ),
     )

@@ -1,5 +1,6 @@
 """An adversarial transformation network: it has learned to disturb a trained model, in one pass."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -35,9 +36,9 @@ class Atn:
     _generator: Generator | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if min(self.surrogate_epochs, self.epochs) < 1 or not self.learning_rate > 0:
+        if min(self.surrogate_epochs, self.epochs) < 1 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
-                f"surrogate_epochs and epochs must be at least 1 and learning_rate above 0, not "
+                f"surrogate_epochs and epochs must be at least 1 and learning_rate above 0 and finite, not "
                 f"{self.surrogate_epochs}, {self.epochs} and {self.learning_rate}"
             )
 

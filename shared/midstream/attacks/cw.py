@@ -1,5 +1,6 @@
 """The attack of Carlini and Wagner: the smallest L2 change that the model takes for another class."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -165,6 +166,8 @@ class CarliniWagner:
 
     def __post_init__(self) -> None:
         check_steps(min(self.iterations, self.searches), self.learning_rate, self.initial)
+        if not 0 <= self.confidence < math.inf:
+            raise ValueError(f"confidence must be finite and at least 0, not {self.confidence}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the changes."""

@@ -1,6 +1,7 @@
 """Deep Confuse: a generator of perturbations, learned over whole trainings of a surrogate."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -48,15 +49,26 @@ def confusion(
 class DeepConfuse:
     """`p_ξ(x)`, an auto-encoder learned on surrogates' trainings (DC, Feng et al. 2019; Table 1: level 1).
 
-    Learned on the training data, which the attacker has to have. Each trial trains a new surrogate, by Adam,
-    on inputs moved by `p_ξ`; each of its steps moves a second copy ξ' up the clean loss of the same batch
-    after that step, to first order (see `confusion`), and after the trial ξ becomes ξ'. So no trajectory is
-    kept, and the generator that the surrogate trains under stands still for a trial: the original's
-    memory-saving scheme. The original differentiates a virtual step of SGD of finite size. In the game, one
-    forward pass a batch, whatever θ.
+    Learned on the training data, which the attacker has to have. Each trial trains a new surrogate on inputs
+    moved by `p_ξ`; each of its steps moves a second copy ξ' up the clean loss of the same batch after that
+    step, and after the trial ξ becomes ξ'. So no trajectory is kept, and the generator that the surrogate
+    trains under stands still for a trial: the authors' memory-saving scheme. In the game, one forward pass a
+    batch, whatever θ.
+
+    Otherwise than in the authors' code (kingfengji/DeepConfuse, `MNIST/train.py`):
+
+    - The step is differentiated to first order (see `confusion`); theirs is a virtual step of SGD, η = 0.01
+      on the mean loss, differentiated at its finite size.
+    - The surrogate is the run's own network, trained by Adam at the run's learning rate on the sum of the
+      losses, in evaluation mode; theirs has batch norm over batch statistics and trains by SGD, η = 0.01.
+    - 30 trials of 20 epochs, the generator by Adam at 0.003; the paper takes 500 trials, the code up to
+      1,000 of one epoch each, at 0.0001.
+    - The last generator is played; the code keeps the one whose victim has the lowest *test* accuracy.
+    - `g_ξ` has the shapes of R2T2's VAE (A.1.2), without batch norm; the L2 game holds it to
+      the L2 ball. Theirs is a convolutional auto-encoder of its own, `0.3 tanh`, in the L∞ game.
 
     Args:
-        trials: surrogates that are trained; the paper trains 500.
+        trials: surrogates that are trained; the authors train 500.
         epochs: of each surrogate's training.
         learning_rate: of the generator, by Adam.
     """
@@ -67,10 +79,10 @@ class DeepConfuse:
     _generator: Generator | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if min(self.trials, self.epochs) < 1 or not self.learning_rate > 0:
+        if min(self.trials, self.epochs) < 1 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
-                f"trials and epochs must be at least 1 and learning_rate above 0, not {self.trials}, "
-                f"{self.epochs} and {self.learning_rate}"
+                f"trials and epochs must be at least 1 and learning_rate above 0 and finite, not "
+                f"{self.trials}, {self.epochs} and {self.learning_rate}"
             )
 
     def course(self, ground: Ground) -> Course:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from midstream.attacks.first_layer import costate_of, ends_in_activation, first_layer
 from midstream.attacks.input_gradient import gradient_at
 from midstream.budget import Budget
 from midstream.gradients import CHUNK, chunks, refuse_coupled_examples
@@ -17,8 +17,9 @@ from midstream.players import Batch, View
 STEP_SIZE = 1 / 4
 """As a share of ε: 2/255 of 8/255, as is usual for YOPO-5-3 on CIFAR-10.
 
-With `2.5 / 15` it would be FGSM-PGD once more. Where the first layer is linear, a convolution say, the
-Hamiltonian's gradient is the same for all inner steps, and three of them are one that is three times as long.
+With `2.5 / 15` it would be FGSM-PGD once more. Where the first layer is linear, a convolution with batch norm
+behind it say, the Hamiltonian's gradient is the same for all inner steps, and three of them are one that is
+three times as long.
 """
 
 
@@ -44,7 +45,7 @@ def yopo(
 
     Args:
         model: the model at θ; `f₀` is everything up to its first module that has parameters of its own, in
-            the order of the call.
+            the order of the call, and the activation behind it; see `ends_in_activation`.
         inputs: `(batch, *input)`, within the budget's pixel range.
         labels: their targets, `(batch,)`.
         budget: the ball and the pixel range.
@@ -67,86 +68,35 @@ def yopo(
     """
     check_steps(min(outer, inner), step_size)
     refuse_coupled_examples(model)
-    moved = []
+    moved, activated = [], ends_in_activation(model, inputs[:1], labels[:1], loss)
     for x, y in chunks(inputs.detach(), labels, chunk_size):
         at = x
         for _ in range(outer):
-            costate = _costate(model, at, y, loss)
+            costate = costate_of(model, at, y, activated=activated, loss=loss)
             for _ in range(inner):
-                uphill = gradient_at(partial(_hamiltonian, model, costate), at)
+                uphill = gradient_at(partial(_hamiltonian, model, costate, activated), at)
                 at = budget.perturb(x, at - x + step_size * budget.epsilon * budget.direction(uphill))
         moved.append(at - x)
     return torch.cat(moved)
 
 
-def _hamiltonian(model: nn.Module, costate: Tensor, inputs: Tensor) -> Tensor:
-    return (costate * first_layer(model, inputs)).sum()
-
-
-class _ReachedError(Exception):
-    def __init__(self, output: Tensor) -> None:
-        self.output = output
-
-
-def first_layer(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Return what the model's first module with parameters of its own makes of `inputs`; the rest is not run.
-
-    Raises:
-        ValueError: no such module was called.
-    """
-
-    def stop(_: nn.Module, __: Any, output: Tensor) -> None:
-        raise _ReachedError(output)
-
-    hooks = [layer.register_forward_hook(stop) for layer in _layers(model)]
-    try:
-        model(inputs)
-    except _ReachedError as reached:
-        return reached.output
-    finally:
-        for hook in hooks:
-            hook.remove()
-    raise ValueError(
-        f"{type(model).__name__} calls no layer with parameters of its own, so YOPO has no first one"
-    )
-
-
-def _costate(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """Return `∇_{f₀} L`, shaped like what the first layer returns."""
-    outputs: list[Tensor] = []
-
-    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-        if outputs:
-            return output
-        outputs.append(output.detach().requires_grad_())
-        return outputs[0]
-
-    hooks = [layer.register_forward_hook(keep) for layer in _layers(model)]
-    try:
-        with torch.enable_grad():
-            value = loss(model(inputs), labels)
-            if not outputs:
-                raise ValueError(f"{type(model).__name__} calls no layer with parameters of its own")
-            costate: Tensor = torch.autograd.grad(value, outputs[0], materialize_grads=True)[0]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return costate
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+def _hamiltonian(model: nn.Module, costate: Tensor, activated: bool, inputs: Tensor) -> Tensor:
+    return (costate * first_layer(model, inputs, activated=activated)).sum()
 
 
 @dataclass(kw_only=True)
 class Yopo:
     """YOPO-5-3: steps up the Hamiltonian of the first layer (Zhang et al. 2019; not in Table 1).
 
+    The first layer is the first module with parameters and the activation behind it, as in the authors' code
+    for MNIST (a1600012888/YOPO-You-Only-Propagate-Once). Otherwise than there it starts at the input, not
+    anywhere in the ball, and a step goes along the unit vector in the L2 game; theirs is the L∞ game.
+
     Args:
         outer: m, passes through the whole network.
         inner: n, steps through the first layer for each of them.
         step_size: of each step, as a share of ε; a quarter is usual with YOPO-5-3. Where the first layer is
-            linear, a small step makes YOPO one with PGD: the inner steps add up to a long one.
+            linear, as it is without an activation, the inner steps add up to a long one of PGD.
     """
 
     outer: int = 5

@@ -10,7 +10,8 @@ from midstream import options
 from midstream.batches import load_split
 from midstream.datasets import Source
 from midstream.environment import configure
-from midstream.level_k import step_size_by_rule, steps_by_rule
+from midstream.finite import POSITIVE
+from midstream.level_k import constant_of_rule, step_size_by_rule, steps_by_rule
 from midstream.smoothness import estimate_smoothness
 from midstream_server.training import TrainingRun
 
@@ -20,14 +21,14 @@ _LEVELS = (2, 3, 4)
 @click.command("estimate")
 @options.specification_options
 @options.data_options
-@click.option("--c", default=2.0, show_default=True, help="c of the rule: 2, 0.5 or 0.01 in the paper.")
+@click.option("--c", type=POSITIVE, help="c of the rule; by default 2, 0.5 or 0.01 by the images' size.")
 @options.process_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.show_config
 def command(
     data_root: Path | None,
     download: bool,
-    c: float,
+    c: float | None,
     device: str,
     threads: int | None,
     as_json: bool,
@@ -50,6 +51,7 @@ def command(
         split.validation.labels.to(where),
         learning_rate=specification.learning_rate,
     )
+    c = constant_of_rule(run.input_shape) if c is None else c
     rule = {"smoothness": estimate.value, "epsilon": specification.epsilon}
     steps = {k: steps_by_rule(k, c=c, **rule) for k in _LEVELS}
     if as_json:

@@ -1,6 +1,5 @@
 """One game as `play` and `demo` see it: what is played, where its files go, and how it ended."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import yaml
 
 from midstream import plugins
 from midstream.budget import Budget
+from midstream.run_files import read_object
 from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
 from midstream_server.provenance import SPECIFICATION, read_standing
@@ -79,7 +79,7 @@ class GamePlan:
             return False
         kept = self.folder / SPECIFICATION
         try:
-            was = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else self._as_begun()
+            was = read_object(kept) if kept.exists() else self._as_begun()
         except ValueError:
             return True  # the server says what is wrong with it
         found = [

@@ -7,10 +7,11 @@ import click
 
 from midstream.batches import BatchSource, load_split
 from midstream.checks import check_batch
-from midstream.command.game import Follow, GamePlan
+from midstream.command.game import Follow, GameError, GamePlan
 from midstream.datasets import Source
 from midstream.environment import configure
 from midstream.runfolder import RunFolder
+from midstream.training import DivergedError
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.black_box import attacked_run
 from midstream_proxy.local_game import LocalGame
@@ -19,7 +20,11 @@ from midstream_server.training import TrainingRun
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
-    """Play a game in this process; return the run's result."""
+    """Play a game in this process; return the run's result.
+
+    Raises:
+        GameError: the training diverged.
+    """
     device = configure(threads=plan.threads, device=plan.device)
     specification = plan.specification
     source = Source(plan.data_root, plan.download)
@@ -52,19 +57,19 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             batch = batches.batch(seq)
             if attacked is not None:
                 batch = attacked.attack(batch)
-            recorded.train(
-                check_batch(
-                    batch,
-                    seq=seq,
-                    length=specification.batch_length(seq, run.train_size),
-                    input_shape=run.input_shape,
-                    classes=len(run.classes),
-                    pixel_range=specification.pixel_range,
-                ),
-                batch.report,
+            checked = check_batch(
+                batch,
+                seq=seq,
+                length=specification.batch_length(seq, run.train_size),
+                input_shape=run.input_shape,
+                classes=len(run.classes),
+                pixel_range=specification.pixel_range,
             )
+            recorded.train(checked, batch.report)
             recorded.settle()
             follow(seq + 1, run.total_steps, describe(recorded.records[-1], recorded))
+    except DivergedError as error:
+        raise GameError(f"run {plan.name!r} failed: {error}") from error
     finally:
         folder.close()
     assert recorded.result is not None

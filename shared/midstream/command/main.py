@@ -120,7 +120,7 @@ def main(words: Sequence[str] | None = None) -> None:
         _fail(f"{problem.title}: {problem.detail}")
     except (OSError, ValueError) as error:
         _fail(str(error))
-    except RuntimeError as error:
+    except (RuntimeError, ArithmeticError) as error:
         if not type(error).__module__.startswith("midstream"):
             raise
         _fail(str(error))

@@ -15,6 +15,7 @@ from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.command.summary import resumed_words
 from midstream.progress import Progress
+from midstream.scenario import read_scenario
 from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
 
@@ -43,7 +44,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     required=False,
     is_eager=True,
     expose_value=False,
-    callback=options.read_scenario,
+    callback=read_scenario,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @options.specification_options
@@ -137,7 +138,8 @@ def command(
         settings["target"] = _attacked_class(attacker)
     dataset = settings["dataset"] or "digits"
     words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
-    specification = options.specification(settings, defender=defender, name=name or free_name(out, *words))
+    name = free_name(out, *words) if name is None else name
+    specification = options.specification(settings, defender=defender, name=name)
     if specification.access == "white-box" and (surrogate or surrogate_epochs or surrogate_train_size):
         raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
     plan = GamePlan(

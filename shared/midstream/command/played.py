@@ -1,6 +1,5 @@
 """A run that was played, or is being played, as its folder or its server tells it."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from midstream import options
 from midstream.client import Client
 from midstream.command.unaltered import refuse_altered
-from midstream.runfolder import read_metrics
+from midstream.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
+from midstream.scenario import read_values
 from midstream.tls import trusting
 
 _ADDRESS = re.compile(r"(https?://.+)/v1/runs/([^/]+)/?")
@@ -72,10 +71,11 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
     Raises:
         click.UsageError: there is no run.
+        midstream.run_files.DamagedRunError: a file of it cannot be read.
         ValueError: it is finished, and what its folder holds is no longer what it finished with.
         midstream.client.ServerGoneError: the server does not answer.
     """
-    if address := _ADDRESS.fullmatch(place):
+    if (address := _ADDRESS.fullmatch(place)) and options.is_whole_url(address[1]):
         return _from_server(place, *address.groups(), token=token, ca=ca)
     if place.startswith(("http://", "https://")):
         raise click.UsageError(
@@ -85,18 +85,19 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
     folder = Path(place)
     if not (folder / "specification.json").is_file():
         raise click.UsageError(_no_run(folder))
-    result = _json(folder / "result.json")
-    refuse_altered(folder, result)
-    scenario = folder / "scenario.yaml"
-    return PlayedRun(
+    result = read_object(folder / "result.json", RESULT) if (folder / "result.json").exists() else None
+    environment = folder / "environment.json"
+    played = PlayedRun(
         place=place,
         state="unfinished" if result is None else "finished",
-        specification=_json(folder / "specification.json") or {},
-        records=read_metrics(folder),
+        specification=read_object(folder / "specification.json", SPECIFICATION),
+        records=read_records(folder / "metrics.jsonl"),
         result=result,
-        environment=_json(folder / "environment.json"),
-        scenario=yaml.safe_load(scenario.read_text(encoding="utf-8")) if scenario.exists() else None,
+        environment=read_object(environment) if environment.exists() else None,
+        scenario=_scenario(folder / "scenario.yaml"),
     )
+    refuse_altered(folder, result)
+    return played
 
 
 def read_runs(places: Sequence[str], *, token: str | None, ca: Path | None) -> dict[str, PlayedRun]:
@@ -116,11 +117,15 @@ def _from_server(place: str, server: str, name: str, *, token: str | None, ca: P
     return PlayedRun(place, status["state"], specification, records, status["result"], None, None)
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _scenario(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    values = read_values(path)
+    kinds = {"attacker": (str,), "attack-epsilon": (int, float), "attack-norm": (str,)}
+    for name, kind in kinds.items():
+        if not isinstance(values.get(name), kind):
+            raise DamagedRunError(f"{path} is damaged: {name!r} is {values.get(name)!r:.80}")
+    return values
 
 
 def _no_run(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import torch
+from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +20,7 @@ from midstream.batches import load_split
 from midstream.command.played import PlayedRun, read_run
 from midstream.datasets import Source, Split
 from midstream.environment import configure
+from midstream.finite import FINITE
 from midstream.models import build_model
 from midstream.progress import Progress
 from midstream.robustness import Robustness, robustness, suspicions
@@ -34,7 +36,7 @@ _GREY, _COLOUR = 0.3, 8 / 255  # the paper's L∞ radii, for MNIST and for CIFAR
 @click.argument("run")
 @click.option(
     "--epsilon",
-    type=float,
+    type=FINITE,
     callback=options.radius,
     help="L∞ radius of YOPO and FGSM-PGD; the paper's by default, 0.3 on grey images and 8/255 on others.",
 )
@@ -83,7 +85,7 @@ def command(
     started = time.perf_counter()
     where = configure(threads=threads, device=device)
     played = _finished(run)
-    specification = Specification.model_validate(played.specification)
+    specification = _specification(played)
     digest = (played.environment or {}).get("dataset_sha256")
     split = load_split(specification, Source(data_root, download), dataset_sha256=digest)
     model = _model(played, specification, split).to(where)
@@ -126,6 +128,17 @@ def _finished(place: str) -> PlayedRun:
             f"run end first"
         )
     return played
+
+
+def _specification(played: PlayedRun) -> Specification:
+    try:
+        return Specification.model_validate(played.specification)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {fault['input']!r:.80}"
+            for fault in error.errors()
+        )
+        raise click.ClickException(f"{played.place}/specification.json does not fit: {faults}") from error
 
 
 def _model(played: PlayedRun, specification: Specification, split: Split) -> nn.Module:

@@ -1,5 +1,6 @@
 """Clipping: each pixel within the range that its class has."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,8 +54,8 @@ class Clip:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.width >= 0:
-            raise ValueError(f"width is in standard deviations, at least 0, not {self.width}")
+        if not 0 <= self.width < math.inf:
+            raise ValueError(f"width is in standard deviations, finite and at least 0, not {self.width}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return what leads into the ranges."""

@@ -42,11 +42,12 @@ class CropEnsemble:
     paper's section 6.1 has it for all methods it compares with.
 
     Args:
-        side: of a crop, as a share of the image's.
+        side: of a crop, as a share of the image's; 90 / 224 by default. A crop has `int(side · pixels)`
+            pixels a side, and at least 1.
         crops: how many are averaged.
     """
 
-    side: float = 0.4
+    side: float = 90 / 224
     crops: int = 1
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class CropEnsemble:
         """Return what leads to the mean of the crops drawn for this batch."""
         check_images("crop-ensemble", batch.inputs)
         random, (height, width) = view.generator(batch.seq), batch.inputs.shape[-2:]
-        size = max(1, round(self.side * height)), max(1, round(self.side * width))
+        size = max(1, int(self.side * height)), max(1, int(self.side * width))
 
         def drawn(room: int) -> Tensor:
             return torch.randint(1 + room, (len(batch.inputs),), generator=random).to(batch.labels.device)

@@ -1,0 +1,78 @@
+"""Reading the files of a run folder: what is not what its writer wrote is refused by the file's name."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Kinds = Mapping[str, tuple[type, ...]]
+"""The names that an object must hold, and of which types each value may be."""
+
+_NUMBER = (int, float)
+_MAYBE = (int, float, type(None))
+
+RECORD: Kinds = {
+    **dict.fromkeys(("step", "epoch"), (int,)),
+    **dict.fromkeys(("loss", "correction", "seconds"), _NUMBER),
+    **dict.fromkeys(("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"), _MAYBE),
+    **dict.fromkeys(("conversion_rate", "evasion_rate"), _MAYBE),
+    **dict.fromkeys(("attacker", "defender"), (dict, type(None))),
+}
+SPECIFICATION: Kinds = {
+    **dict.fromkeys(("name", "dataset", "defender", "norm"), (str,)),
+    "epsilon": _NUMBER,
+}
+RESULT: Kinds = {"parameters_sha256": (str,), "test_accuracy": _NUMBER}
+
+
+class DamagedRunError(ValueError):
+    """A file of a run folder that cannot be read; the message names it and says what is wrong."""
+
+
+def read_object(path: Path, kinds: Kinds | None = None) -> dict[str, Any]:
+    """Return what a JSON file of a run folder holds.
+
+    Args:
+        path: the file.
+        kinds: what it must hold, at least.
+
+    Raises:
+        DamagedRunError: it is no JSON object, or lacks something.
+    """
+    return _object(_text(path), kinds or {}, str(path))
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a `metrics.jsonl`, one a line, as `read_object`."""
+    lines = _text(path).splitlines()
+    return [_object(line, RECORD, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DamagedRunError(f"{path} is not there; is the rest of its run elsewhere?") from error
+    except UnicodeDecodeError as error:
+        raise _damaged(str(path), f"it is no UTF-8 text at byte {error.start}") from error
+
+
+def _object(text: str, kinds: Kinds, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is empty" if not text.strip() else f"it is no JSON: {error}"
+        raise _damaged(where, reason) from error
+    if not isinstance(found, dict):
+        raise _damaged(where, f"it holds a {type(found).__name__}, not an object")
+    for name, kind in kinds.items():
+        if name not in found:
+            raise _damaged(where, f"it lacks {name!r}")
+        value = found[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise _damaged(where, f"{name!r} is {value!r:.80}")
+    return found
+
+
+def _damaged(where: str, reason: str) -> DamagedRunError:
+    return DamagedRunError(f"{where} is damaged: {reason}; take the run folder from a copy, or play it again")
