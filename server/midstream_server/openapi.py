@@ -29,9 +29,10 @@ def mend(document: dict[str, Any]) -> None:
                     del responses[status]
                 elif int(status) >= 400:
                     response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
+            _add(responses, 400, 403, 421)
             if path not in OPEN:
                 operation["security"] = [{"token": []}]
-                _add(responses, 401, 503, *([] if method == "get" else [403, 408, 413]))
+                _add(responses, 401, 503, *([] if method == "get" else [408, 413]))
     document["components"]["securitySchemes"] = {"token": _SCHEME}
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
