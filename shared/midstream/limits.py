@@ -96,7 +96,7 @@ async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
     """Read a body that must be small; return what gives it to the application.
 
     Raises:
-        Problem: 413, it is larger, or says so, or says nothing that is a number.
+        Problem: 413, it is larger, or says so, or says nothing that is a number; 400, it broke off.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > most:
@@ -106,7 +106,7 @@ async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
     while message.get("more_body"):
         message = dict(await receive())
         if message["type"] == "http.disconnect":
-            break
+            raise Problem(400, "The body broke off", "the client hung up before its end; nothing was done")
         body += message.get("body", b"")
         if len(body) > most:
             raise _too_large(most)
@@ -114,8 +114,8 @@ async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
 
     async def again() -> Message:
         nonlocal given
-        if given or message["type"] == "http.disconnect":
-            return message if message["type"] == "http.disconnect" else await receive()
+        if given:
+            return await receive()
         given = True
         return {"type": "http.request", "body": bytes(body), "more_body": False}
 

@@ -101,7 +101,7 @@ def test_a_page_of_another_site_gets_nothing(site: Site, origin: str) -> None:
 def test_no_batch_of_another_site_is_attacked(registry: Registry) -> None:
     with (
         served(make_server(registry)) as upstream,
-        httpx.Client(base_url=upstream, trust_env=False) as client,
+        httpx.Client(base_url=upstream, trust_env=False, timeout=60) as client,
     ):
         run = TinyRun(client)
         proxy = Proxy(upstream, AttackSettings("level-1"))

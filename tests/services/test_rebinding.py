@@ -37,10 +37,9 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def evil_page(browser: Browser, url: str) -> Iterator[Page]:
-    """Open a page of evil.example, whose name then points at a service of this machine."""
+    """Open a page of evil.example, whose name points at a service of this machine."""
     page = browser.new_page()
-    # What evil.example served before its name was pointed elsewhere.
-    page.route("**/bait", lambda route: route.fulfill(body="<h1>bait</h1>", content_type="text/html"))
+    # Any answer makes a page of that name; what its scripts do is what `evaluate` does below.
     page.goto(f"http://evil.example:{url.rpartition(':')[2]}/bait")
     yield page
     page.close()
@@ -50,7 +49,10 @@ def evil_page(browser: Browser, url: str) -> Iterator[Page]:
 def test_a_page_that_was_pointed_here_neither_reads_nor_steers(
     browser: Browser, registry: Registry, where: str
 ) -> None:
-    with served(make_server(registry)) as server, httpx.Client(base_url=server, trust_env=False) as client:
+    with (
+        served(make_server(registry)) as server,
+        httpx.Client(base_url=server, trust_env=False, timeout=60) as client,
+    ):
         run = TinyRun(client)
         proxy = make_app(Proxy(server, AttackSettings("level-1")))
         with served(proxy, transparent=True) as between:
