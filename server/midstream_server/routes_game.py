@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.types import Receive, Scope, Send
@@ -19,7 +20,8 @@ from midstream_server.waking import Pace
 router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
 
 _PIECE = 256 * 1024
-_POLLS = Pace(100, at_once=8)
+_OTHER_POLLS = Pace(25, at_once=4)
+_told: WeakKeyDictionary[HostedRun, int] = WeakKeyDictionary()  # of which version somebody was told
 
 Seq = Annotated[int, Path(ge=0, lt=2**63)]
 
@@ -98,7 +100,7 @@ async def parameters(
         if await found.wait_for_version(floor, wait) <= floor:
             return Response(status_code=304, headers=_tag(run, found.version))
         if kind_of(request.scope) == "wait":
-            await _POLLS.turn()
+            await _take_turn(found)
         version = found.version
     if holds(if_none_match, _tag(run, version)["ETag"]):
         return Response(status_code=304, headers=_tag(run, version))
@@ -149,6 +151,14 @@ async def optimizer(run: str, version: Seq, request: Request) -> Response:
     found = _white_box(request, run)
     body = await found.published.optimizer(version)
     return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+
+
+async def _take_turn(run: HostedRun) -> None:
+    """Let the first who waited for a version have it at once, who may attack by it; all others are paced."""
+    first = _told.get(run) != run.version
+    _told[run] = run.version
+    if not first:
+        await _OTHER_POLLS.turn()
 
 
 def holds(if_none_match: str | None, tag: str) -> bool:

@@ -17,8 +17,10 @@ REQUESTS = 64
 WATCHERS = 64
 """Event streams and long polls at once; and as many other reads. One client has half of each at most."""
 
-REFUSED_AFTER = 0.5
+REFUSED_AFTER = 1.0
 """Seconds before a watcher is told that there is no place: whoever asks again at once takes no time up."""
+
+_COME_AGAIN: dict[Kind, int] = {"batch": 1, "game": 1, "read": 1, "wait": 5}  # seconds, as Retry-After says
 
 _ATTACKERS = ("parameters", "validation-gradient", "optimizer", "model", "validation")
 
@@ -89,7 +91,12 @@ class Places:
         if (refusal := self._refusal(client)) is not None:
             if client.kind in ("read", "wait"):
                 await asyncio.sleep(REFUSED_AFTER)
-            raise Problem(503, "Too many requests at once", f"{refusal}; try again", retry_after=1)
+            raise Problem(
+                503,
+                "Too many requests at once",
+                f"{refusal}; try again",
+                retry_after=_COME_AGAIN[client.kind],
+            )
         self._taken[client.kind] += 1
         self._shares[client] += 1
         return client
