@@ -51,13 +51,9 @@ def rows() -> Iterator[Row]:
         return
     from playwright.sync_api import sync_playwright
 
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        settings = Settings(out=Path(folder), device=torch.device("cpu"), source=Source())
-        registry = Registry(settings, lambda _: None)
-        specification = Specification.model_validate({"dataset": "digits", "name": "long"})
-        records = registry.create(specification).recorded.records
-        records += [_record(step) for step in range(1, HISTORY + 1)]
-        with _served(registry) as url:
+    with sync_playwright() as playwright, long_history() as registry:
+        records = registry.find("long").recorded.records
+        with served(registry) as url:
             window = playwright.chromium.launch(executable_path=browser, args=_FLAGS)
             page = window.new_page()
             began = time.perf_counter()
@@ -80,6 +76,17 @@ def rows() -> Iterator[Row]:
     yield Row("(g) the longest of them", f"{max(live):.0f} ms")
 
 
+@contextmanager
+def long_history() -> Iterator[Registry]:
+    """Give a server's runs: one, `long`, of many steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(out=Path(folder), device=torch.device("cpu"), source=Source())
+        registry = Registry(settings, lambda _: None)
+        specification = Specification.model_validate({"dataset": "digits", "name": "long"})
+        registry.create(specification).recorded.records += [_record(step) for step in range(1, HISTORY + 1)]
+        yield registry
+
+
 def _record(step: int) -> dict[str, Any]:
     evaluated = step % 1000 == 0
     names = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss")
@@ -90,7 +97,8 @@ def _record(step: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _served(registry: Registry) -> Iterator[str]:
+def served(registry: Registry) -> Iterator[str]:
+    """Serve a server's runs by a thread of this process; give the base URL."""
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(configuration(make_app(registry)))
         thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

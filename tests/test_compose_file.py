@@ -62,10 +62,13 @@ def test_a_profile_is_three_services_that_start_when_the_one_behind_them_is_heal
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_it_plays_the_scenario_of_its_name(profile: str) -> None:
-    environment = SERVICES[f"server-{profile}"]["environment"]
+    environment = dict(SERVICES[f"server-{profile}"]["environment"])
     assert environment["MIDSTREAM_RUN"] == profile
     proxy = dict(SERVICES[f"proxy-{profile}"]["environment"])
     del proxy["MIDSTREAM_SERVER"]
+    # Each is reached under its service's name.
+    assert environment.pop("MIDSTREAM_ALLOW_HOST") == f"server-{profile}"
+    assert proxy.pop("MIDSTREAM_ALLOW_HOST") == f"proxy-{profile}"
     assert proxy == environment
     settings = {
         name.removeprefix("MIDSTREAM_").lower(): value

@@ -77,6 +77,8 @@ def command(
     certificate: Path | None,
     key: Path | None,
     max_requests: int,
+    max_watchers: int,
+    allow_host: tuple[str, ...],
     insecure: bool,
     fd: int | None,
     server: str,
@@ -110,7 +112,14 @@ def command(
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
     """
-    guard = Guard(options.tokens_of(tokens), max_requests, certificate, key)
+    guard = Guard(
+        options.tokens_of(tokens),
+        max_requests,
+        certificate,
+        key,
+        max_watchers,
+        options.hosts_of(host, allow_host),
+    )
     options.refuse_open_address(
         host,
         tokens=guard.tokens,

@@ -60,6 +60,8 @@ def command(
     certificate: Path | None,
     key: Path | None,
     max_requests: int,
+    max_watchers: int,
+    allow_host: tuple[str, ...],
     insecure: bool,
     fd: int | None,
     data_root: Path | None,
@@ -83,7 +85,14 @@ def command(
     \b
     Example: midstream serve --dataset digits --defender level-1
     """
-    guard = Guard(options.tokens_of(tokens), max_requests, certificate, key)
+    guard = Guard(
+        options.tokens_of(tokens),
+        max_requests,
+        certificate,
+        key,
+        max_watchers,
+        options.hosts_of(host, allow_host),
+    )
     options.refuse_open_address(
         host,
         tokens=guard.tokens,

@@ -25,6 +25,7 @@ State = Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
 T = TypeVar("T")
 
 _STORE_AGAIN = 1.0  # seconds
+_FAR_AHEAD = 0.1  # seconds
 
 
 class HostedRun:
@@ -211,7 +212,10 @@ class HostedRun:
         """Return the newest version, once it is above `after`, the run is over, or `wait` seconds passed."""
         deadline = time.monotonic() + wait
         while self.version <= after and not self.over and (left := deadline - time.monotonic()) > 0:
-            await self.changed.wait(left)
+            if self.version < after:  # the next step is not what is waited for
+                await asyncio.sleep(min(left, _FAR_AHEAD))
+            else:
+                await self.changed.wait(left)
         return self.version
 
     async def pause(self) -> None:

@@ -29,11 +29,12 @@ def mend(document: dict[str, Any]) -> None:
                     del responses[status]
                 elif int(status) >= 400:
                     response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
+            _add(responses, 400, 403, 421)
             if path not in OPEN:
                 operation["security"] = [{"token": []}]
                 if path.startswith("/v1/runs/{run}/"):
                     _add(responses, 409)  # it was set aside
-                _add(responses, 401, 503, *([] if method == "get" else [403, 408, 413]))
+                _add(responses, 401, 503, *([] if method == "get" else [408, 413]))
     document["components"]["securitySchemes"] = {"token": _SCHEME}
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):

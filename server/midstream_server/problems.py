@@ -14,15 +14,17 @@ from midstream.problem import PROBLEM_TYPE, Problem
 from midstream_server.messages import ProblemBody
 
 _MEANING = {
-    400: "The body is not what this resource takes",
+    400: "The body is not what this resource takes, or a header came twice or not at all",
     401: "The request shows no token, or none of this server's",
-    403: "The token's role does not include this, the run is black-box, or the batch's signature is wrong",
+    403: "A page of another site asks, the token's role does not include this, the run is black-box, or the "
+    "batch's signature is wrong",
     404: "There is no such run or version",
     408: "The body came too slowly",
     409: "The run's state does not allow it",
     410: "That version is no longer kept",
     413: "The body is too large",
     415: "The body's content type is not the one this resource takes",
+    421: "The Host header names another host than this service",
     422: "A value does not fit",
     500: "The defender failed, or the server has a fault",
     503: "Too many requests at once, the run is paused, or the server is closing; try again",

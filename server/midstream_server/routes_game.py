@@ -2,9 +2,12 @@
 
 import asyncio
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.types import Receive, Scope, Send
 
+from midstream.places import kind_of
 from midstream.problem import Problem
 from midstream.signature import check_signature
 from midstream.wire import BATCH_TYPE, TENSORS_TYPE, WireBatch, WireError, decode_batch
@@ -12,8 +15,13 @@ from midstream_server.hosted import HostedRun
 from midstream_server.messages import Acknowledgement, ModelDescription
 from midstream_server.problems import documented
 from midstream_server.routes_runs import registry_of, run_of
+from midstream_server.waking import Pace
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
+
+_PIECE = 256 * 1024
+_OTHER_POLLS = Pace(25, at_once=4)
+_told: WeakKeyDictionary[HostedRun, int] = WeakKeyDictionary()  # of which version somebody was told
 
 Seq = Annotated[int, Path(ge=0, lt=2**63)]
 
@@ -23,7 +31,7 @@ _TENSORS: dict[int | str, dict[str, Any]] = {
         "content": {TENSORS_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing newer"}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing newer"}}
 _BATCH_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -71,7 +79,7 @@ async def model(run: str, request: Request) -> Any:
     "/parameters",
     summary="The live parameters",
     response_class=Response,
-    responses=_TENSORS | _NOT_MODIFIED | documented(403, 404, 410, 422),
+    responses=_TENSORS | NOT_MODIFIED | documented(403, 404, 410, 422),
 )
 async def parameters(
     run: str,
@@ -91,12 +99,13 @@ async def parameters(
         floor = -1 if after is None else after
         if await found.wait_for_version(floor, wait) <= floor:
             return Response(status_code=304, headers=_tag(run, found.version))
+        if kind_of(request.scope) == "wait":
+            await _take_turn(found)
         version = found.version
-    if if_none_match is not None and if_none_match == _tag(run, version)["ETag"]:
+    if holds(if_none_match, _tag(run, version)["ETag"]):
         return Response(status_code=304, headers=_tag(run, version))
-    return Response(
-        await found.published.parameters(version), media_type=TENSORS_TYPE, headers=_tag(run, version)
-    )
+    body = await found.published.parameters(version)
+    return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
 
 
 @router.get(
@@ -107,7 +116,7 @@ async def parameters(
 )
 async def validation(run: str, request: Request) -> Response:
     """Return Dval as safetensors: `inputs` as stored (uint8 or float32) and `labels`."""
-    return Response(await run_of(request, run).published.validation(), media_type=TENSORS_TYPE)
+    return InPieces(await run_of(request, run).published.validation(), media_type=TENSORS_TYPE)
 
 
 @router.get(
@@ -123,7 +132,7 @@ async def validation_gradient(run: str, version: Seq, request: Request) -> Respo
     """
     found = _white_box(request, run)
     body = await found.published.validation_gradient(version)
-    return Response(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+    return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
 
 
 @router.get(
@@ -142,7 +151,33 @@ async def optimizer(run: str, version: Seq, request: Request) -> Response:
     """
     found = _white_box(request, run)
     body = await found.published.optimizer(version)
-    return Response(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+    return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+
+
+async def _take_turn(run: HostedRun) -> None:
+    """Let the first who waited for a version have it at once, who may attack by it; all others are paced."""
+    first = _told.get(run) != run.version
+    _told[run] = run.version
+    if not first:
+        await _OTHER_POLLS.turn()
+
+
+def holds(if_none_match: str | None, tag: str) -> bool:
+    """Return whether an `If-None-Match` header names an ETag (RFC 9110, 13.1.2)."""
+    named = [name.strip().removeprefix("W/") for name in (if_none_match or "").split(",")]
+    return tag in named or named == ["*"]
+
+
+class InPieces(Response):
+    """A body that is given to its reader in pieces: who reads slowly does not have a copy of it made."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for first in range(0, len(self.body), _PIECE):
+            piece = bytes(self.body[first : first + _PIECE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _white_box(request: Request, run: str) -> HostedRun:

@@ -1,26 +1,28 @@
 """What happened so far: metrics, live events, pictures, and counters for Prometheus."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from midstream.problem import Problem
-from midstream.runfolder import as_csv
 from midstream_server.downsampling import FEWEST, thinned
 from midstream_server.events import events, events_of_all
+from midstream_server.history import aside, csv_pieces, json_pieces
 from midstream_server.messages import COLUMNS, Metrics, Predictions
 from midstream_server.problems import documented
-from midstream_server.routes_game import Seq
+from midstream_server.routes_game import NOT_MODIFIED, Seq, holds
 from midstream_server.routes_runs import registry_of, run_of
 from midstream_server.status import describe
 
 router = APIRouter(tags=["history"])
 
+_PROCESS = uuid4().hex[:8]  # what a server replays has other times
 _POINTS = "At most so many records beside the evaluated ones; peaks and troughs of loss and correction stay."
 _Format = Annotated[str | None, Query(pattern="^(json|csv)$", description="json or csv, over Accept.")]
 
@@ -68,25 +70,43 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     "/v1/runs/{run}/metrics",
     summary="The run's history",
     response_model=Metrics,
-    responses=_CSV | documented(404, 422),
+    responses=_CSV | NOT_MODIFIED | documented(404, 422),
 )
 async def metrics(
     run: str,
     request: Request,
     after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
+    limit: Annotated[int | None, Query(ge=1, description="At most so many; `Link` names the next.")] = None,
     points: Annotated[int | None, Query(ge=FEWEST, description=_POINTS)] = None,
     format: _Format = None,  # noqa: A002
     accept: Annotated[
         str | None, Header(description="text/csv for CSV, where `format` does not say.")
     ] = None,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 where it still holds.")] = None,
 ) -> Any:
-    """Return one record a step, or fewer where `points` asks for a history that can be drawn."""
-    records: Sequence[Mapping[str, Any]] = run_of(request, run).recorded.records[after:]
+    """Return one record a step, or fewer where `points` asks for a history that can be drawn.
+
+    With `limit` it comes in pages: `Link` names the next one as long as there is one. The ETag is another
+    once there are more records.
+    """
+    if limit is not None and points is not None:
+        raise Problem(422, "The request does not fit", "limit and points exclude each other; ask for one")
+    recorded = run_of(request, run).recorded
+    records: Sequence[Mapping[str, Any]] = recorded.records
+    end = len(records) if limit is None else min(len(records), after + limit)
+    as_csv = format == "csv" or (format is None and (accept or "").startswith("text/csv"))
+    tag = f'"{_PROCESS}-{recorded.identity}-{after}-{end}-{points}-{"csv" if as_csv else "json"}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept"}
+    if end < len(records):
+        following = request.url.include_query_params(after=end)
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    if holds(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    records = records[after:end]
     if points is not None:
-        records = await asyncio.to_thread(thinned, records, points)
-    if format == "csv" or (format is None and (accept or "").startswith("text/csv")):
-        return Response(as_csv(records, COLUMNS), media_type="text/csv")
-    return {"run": run, "records": records}
+        records = await aside(partial(thinned, records, points))
+    pieces = csv_pieces(records) if as_csv else json_pieces(run, records)
+    return StreamingResponse(pieces, headers=headers, media_type="text/csv" if as_csv else "application/json")
 
 
 @router.get(

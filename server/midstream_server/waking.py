@@ -25,3 +25,24 @@ class Signal:
         except TimeoutError:
             return False
         return True
+
+
+class Pace:
+    """Lets through so many a second, and a few more where nobody came for a while.
+
+    Args:
+        a_second: how many, in the long run.
+        at_once: how many without a pause between them.
+    """
+
+    def __init__(self, a_second: float, *, at_once: int) -> None:
+        self._every = 1 / a_second
+        self._ahead = at_once * self._every
+        self._due = 0.0
+
+    async def turn(self) -> None:
+        """Return when it is the caller's turn: first come, first served."""
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now - self._ahead) + self._every
+        if self._due > now:
+            await asyncio.sleep(self._due - now)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from torch import Tensor
@@ -101,20 +102,20 @@ class Client:
 
     def run(self, run: str) -> dict[str, Any]:
         """Return one run's status."""
-        return self._json("GET", f"/v1/runs/{run}")
+        return self._json("GET", _path(run))
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """Return a record of each step so far."""
-        records: list[dict[str, Any]] = self._json("GET", f"/v1/runs/{run}/metrics")["records"]
+        records: list[dict[str, Any]] = self._json("GET", f"{_path(run)}/metrics")["records"]
         return records
 
     def model(self, run: str) -> dict[str, Any]:
         """Return the architecture and the loss."""
-        return self._json("GET", f"/v1/runs/{run}/model")
+        return self._json("GET", f"{_path(run)}/model")
 
     def validation(self, run: str) -> dict[str, Tensor]:
         """Return the public Dval: `inputs` and `labels`."""
-        return decode_tensors(self._get(f"/v1/runs/{run}/validation").content)
+        return decode_tensors(self._get(f"{_path(run)}/validation").content)
 
     def parameters(self, run: str, version: int) -> dict[str, Tensor]:
         """Return θ at a version.
@@ -122,11 +123,11 @@ class Client:
         Raises:
             Problem: 404 where the run has not got there, 410 where that version is no longer kept.
         """
-        return decode_tensors(self._get(f"/v1/runs/{run}/parameters", params={"version": version}).content)
+        return decode_tensors(self._get(f"{_path(run)}/parameters", params={"version": version}).content)
 
     def validation_gradient(self, run: str, version: int) -> dict[str, Tensor]:
         """Return v at a parameters version."""
-        return decode_tensors(self._get(f"/v1/runs/{run}/validation-gradient/{version}").content)
+        return decode_tensors(self._get(f"{_path(run)}/validation-gradient/{version}").content)
 
     def optimizer(self, run: str, version: int) -> TrainingStep:
         """Return the optimizer before the step from a parameters version.
@@ -134,7 +135,7 @@ class Client:
         Raises:
             Problem: 404 where the run has not got there, 410 where it is past.
         """
-        return decode_step(self._get(f"/v1/runs/{run}/optimizer/{version}").content)
+        return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
 
     def put_batch(self, run: str, seq: int, body: list[Buffer]) -> dict[str, Any]:
         """Send one minibatch; return the acknowledgement.
@@ -144,9 +145,7 @@ class Client:
             ServerGoneError: the server did not answer for `give_up_after` seconds.
         """
         headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
-        return self._json(
-            "PUT", f"/v1/runs/{run}/batches/{seq}", content=lambda: slices(body), headers=headers
-        )
+        return self._json("PUT", f"{_path(run)}/batches/{seq}", content=lambda: slices(body), headers=headers)
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._request(method, path, **options)
@@ -202,6 +201,10 @@ class Client:
                 self._told = reason
             time.sleep(random.uniform(0, pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _path(run: str) -> str:
+    return f"/v1/runs/{quote(run, safe='')}"  # a name as it came: '?' would begin a query
 
 
 def _problem(response: httpx.Response) -> Problem:

@@ -13,8 +13,10 @@ import uvicorn
 from midstream.asgi import App
 from midstream.authorization import Authorization
 from midstream.connections import HEAD_BYTES, Connection
-from midstream.limits import REQUESTS, Limits
+from midstream.hosts import Hosts
+from midstream.limits import Limits
 from midstream.liveness import KEPT_ALIVE
+from midstream.places import REQUESTS, WATCHERS, Places
 from midstream.tls import check_certificate
 from midstream.tokens import Tokens
 
@@ -29,9 +31,13 @@ class Guard:
 
     Attributes:
         tokens: a token a role; None lets everyone do everything.
-        requests: how many requests are in hand at once; more are asked to come again.
+        requests: how many batches are in hand at once, and how many reads of what an attacker needs; more
+            are asked to come again.
         certificate: PEM file of what the service shows; None speaks no TLS.
         key: PEM file of its private key; None looks for it beside the certificate, in the same file.
+        watchers: how many event streams and long polls are open at once, and how many other reads.
+        hosts: names and addresses that the service is reached by, beside those of loopback and the address
+            itself; from `midstream.hosts.names_of`.
 
     Raises:
         ValueError: they are no certificate with its key.
@@ -42,6 +48,8 @@ class Guard:
     requests: int = REQUESTS
     certificate: Path | None = None
     key: Path | None = None
+    watchers: int = WATCHERS
+    hosts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.certificate is not None:
@@ -51,8 +59,8 @@ class Guard:
 
     def around(self, app: App) -> App:
         """Return the application with this guard before it."""
-        limited = Limits(app, requests=self.requests)
-        return limited if self.tokens is None else Authorization(limited, self.tokens)
+        limited = Limits(app, Places(self.requests, self.watchers))
+        return Hosts(limited if self.tokens is None else Authorization(limited, self.tokens), self.hosts)
 
 
 OPEN = Guard()
@@ -117,6 +125,7 @@ def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -
         ssl_keyfile=guard.key,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # anyone can send X-Forwarded-For; a client is who is connected
         lifespan="on",
         server_header=not transparent,
         date_header=not transparent,

@@ -5,10 +5,8 @@ from typing import Any
 
 from midstream.asgi import App, Message, Receive, Scope, Send, send_problem
 from midstream.authorization import OPEN
+from midstream.places import Places
 from midstream.problem import Problem
-
-REQUESTS = 64
-"""Requests in hand at once, long polls and event streams among them."""
 
 FIRST_SECONDS = 10.0
 """How long a sender may be silent at first, in all."""
@@ -25,28 +23,27 @@ class Limits:
 
     Args:
         app: the application behind it.
-        requests: how many may be in hand at once.
+        places: how many may be in hand at once.
     """
 
-    def __init__(self, app: App, *, requests: int = REQUESTS) -> None:
+    def __init__(self, app: App, places: Places) -> None:
         self._app = app
-        self._requests = requests
-        self._in_hand = 0
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer that there are too many."""
         if scope["type"] == "lifespan" or (scope["method"] == "GET" and scope["path"] in OPEN):
             await self._app(scope, receive, send)
             return
-        if self._in_hand >= self._requests:
-            what = f"{self._requests} requests are in hand, as many as are taken at once; try again"
-            await send_problem(send, Problem(503, "Too many requests at once", what, retry_after=1))
+        try:
+            client = await self._places.take(scope)
+        except Problem as refusal:
+            await send_problem(send, refusal)
             return
-        self._in_hand += 1
         try:
             await _Exchange(receive, send).through(self._app, scope)
         finally:
-            self._in_hand -= 1
+            self._places.give_back(client)
 
 
 class _Exchange:
@@ -99,7 +96,7 @@ async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
     """Read a body that must be small; return what gives it to the application.
 
     Raises:
-        Problem: 413, it is larger, or says so, or says nothing that is a number.
+        Problem: 413, it is larger, or says so, or says nothing that is a number; 400, it broke off.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > most:
@@ -109,7 +106,7 @@ async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
     while message.get("more_body"):
         message = dict(await receive())
         if message["type"] == "http.disconnect":
-            break
+            raise Problem(400, "The body broke off", "the client hung up before its end; nothing was done")
         body += message.get("body", b"")
         if len(body) > most:
             raise _too_large(most)
@@ -117,8 +114,8 @@ async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
 
     async def again() -> Message:
         nonlocal given
-        if given or message["type"] == "http.disconnect":
-            return message if message["type"] == "http.disconnect" else await receive()
+        if given:
+            return await receive()
         given = True
         return {"type": "http.request", "body": bytes(body), "more_body": False}
 

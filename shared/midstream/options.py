@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from midstream import plugins
 from midstream.finite import FINITE
-from midstream.limits import REQUESTS
+from midstream.hosts import names_of
+from midstream.places import REQUESTS, WATCHERS
 from midstream.players import OnError
 from midstream.specification import Specification, defaults
 from midstream.tokens import Tokens, read_token, read_tokens
@@ -288,7 +289,19 @@ def listen_options(port: int) -> Callable[[Command], Command]:
             type=click.IntRange(1),
             default=REQUESTS,
             show_default=True,
-            help="Requests in hand at once; more are asked to come again.",
+            help="Batches in hand at once, and attackers' reads; more are asked to come again.",
+        ),
+        option(
+            "--max-watchers",
+            type=click.IntRange(1),
+            default=WATCHERS,
+            show_default=True,
+            help="Event streams and long polls open at once, and other reads; one client has half of them.",
+        ),
+        option(
+            "--allow-host",
+            multiple=True,
+            help="A name or address that this service is reached by, beside localhost and its own address.",
         ),
         option(
             "--insecure", is_flag=True, help="Listen beyond this machine, open to anyone who can reach it."
@@ -342,6 +355,18 @@ def refuse_open_address(host: str, *, tokens: Tokens | None, encrypted: bool, in
         )
     if not loopback and tokens is not None and not encrypted:
         click.echo("without --certificate, tokens reach this service in the clear", err=True)
+
+
+def hosts_of(host: str, allowed: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of a service, of `--host` and `--allow-host`.
+
+    Raises:
+        click.UsageError: one is not a host.
+    """
+    try:
+        return names_of(host, allowed)
+    except ValueError as error:
+        raise click.UsageError(f"--allow-host: {error}") from error
 
 
 def tokens_of(path: Path | None) -> Tokens | None:

@@ -25,12 +25,12 @@ _FLAGS = [
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start the system's Chromium; skip where there is none."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Start the system's Chromium, with further flags; skip where there is none."""
     if CHROMIUM is None:
         pytest.skip("the pages are tested where there is a Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*_FLAGS, *flags])
         yield browser
         browser.close()
 

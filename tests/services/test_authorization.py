@@ -81,15 +81,28 @@ def test_a_stranger_gets_nothing_but_signs_of_life(guarded: str, stranger: str, 
 def test_the_pages_files_are_no_way_round_the_door(guarded: str, path: bytes, above: bytes) -> None:
     host, port = guarded.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(b"GET %s%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (path, above))
+        head = b"Host: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(b"GET %s%s HTTP/1.1\r\n%s" % (path, above, head))
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.split()[1] == b"404"
     assert b'"runs"' not in answer
 
 
-def test_two_tokens_in_one_request_are_none(guarded: str) -> None:
+def test_two_tokens_in_one_request_are_refused_at_both_doors(guarded: str, registry: Registry) -> None:
     headers = [("Authorization", f"Bearer {TOKENS[role]}") for role in ROLES]
-    problem(httpx.get(f"{guarded}/v1/runs", headers=headers, trust_env=False), 401)
+    with client(guarded, shown("operator")) as operator:
+        run = TinyRun(operator)
+    proxy = Proxy(guarded, AttackSettings("level-1"))
+    with served(make_app(proxy), transparent=True) as url:
+        for door in (guarded, url):
+            refused = httpx.get(f"{door}/v1/runs", headers=headers, trust_env=False)
+            assert "two Authorization headers" in problem(refused, 400)["detail"]
+            batch = httpx.put(
+                f"{door}{run.path}/batches/0", content=tiny.body(0), headers=headers, trust_env=False
+            )
+            problem(batch, 400)
+        assert proxy.activity.status().runs == []  # nothing was attacked for it
+    assert registry.find("tiny").version == 0
 
 
 def test_each_role_does_what_it_may_and_no_more(guarded: str) -> None:

@@ -38,7 +38,7 @@ def asked(
     connection = HTTPConnection(urlsplit(url).netloc, timeout=LONGEST)
     try:
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", "server.example")
+        connection.putheader("Host", "localhost")
         for name, value in headers:
             connection.putheader(name, value)
         connection.endheaders(body)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from midstream import connections, limits
-from midstream.asgi import App, Receive, Scope, Send
+from midstream.asgi import Receive, Scope, Send
 from midstream.hosting import Guard
 from midstream.wire import WireBatch, encode_batch
 from midstream_proxy.app import Proxy, make_app
@@ -54,8 +54,8 @@ def is_closed(connection: socket.socket) -> bool:
 
 def head(method: str, path: str, length: int) -> bytes:
     kind = "application/msgpack" if method == "PUT" else "application/json"
-    lines = [f"{method} {path} HTTP/1.1", "Host: h", f"Content-Type: {kind}", f"Content-Length: {length}"]
-    return "\r\n".join([*lines, "", ""]).encode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}"]
+    return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode()
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_slow_server_behind_a_proxy_is_not_a_slow_sender(run: TinyRun) -> None
     run.play(0, 1)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /health/live HTTP/1.1\r\nHost: h\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"])
 def test_a_head_that_does_not_end_is_not_waited_for(
     server: httpx.Client, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(
         connection.sendall(sent)
         assert is_closed(connection)
     with connected(str(server.base_url)) as connection:  # nor is a second one, on the same connection
-        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\n")
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         response = HTTPResponse(connection)
         response.begin()
         response.read()
@@ -143,7 +143,7 @@ def test_a_client_that_pauses_between_requests_keeps_its_connection(
     monkeypatch.setattr(connections, "REST_SECONDS", SHORT)
     with connected(str(server.base_url)) as connection:
         for _ in range(3):
-            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\n")
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             response = HTTPResponse(connection)
             response.begin()
             assert response.status == 200
@@ -159,20 +159,27 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(run: TinyRun, monkeypatch:
         assert is_closed(connection)
 
 
-def test_more_connections_than_there_may_be(server: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_connection_more_takes_the_place_of_the_longest_idle(
+    server: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = str(server.base_url)
-    assert server.get("/health/live").status_code == 200  # on a connection that stays open
     monkeypatch.setattr(connections, "CONNECTIONS", 2)
-    with connected(url) as second:
+    with connected(url) as first, connected(url) as second:
+        for connection in (first, second):
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            response = HTTPResponse(connection)
+            response.begin()
+            response.read()
         with connected(url) as third:
-            assert is_closed(third)
-        second.sendall(b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert second.recv(12) == b"HTTP/1.1 200"
+            assert is_closed(first)
+            for connection in (second, third):
+                connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_head_that_is_too_large(server: httpx.Client) -> None:
     with connected(str(server.base_url)) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * connections.HEAD_BYTES)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * connections.HEAD_BYTES)
         status, found = answer(connection)
     assert status == 400
     assert str(connections.HEAD_BYTES) in str(found["detail"])
@@ -196,30 +203,25 @@ def test_a_chunk_that_is_none_after_the_answer_began(run: TinyRun) -> None:
         assert is_closed(connection)
 
 
-@contextmanager
-def with_two_places(app: App) -> Iterator[httpx.Client]:
-    with (
-        served(app, guard=Guard(requests=2)) as url,
-        httpx.Client(base_url=url, trust_env=False, timeout=LONGEST) as client,
-    ):
-        yield client
-
-
-def test_more_requests_at_once_than_are_taken() -> None:
+def test_more_batches_at_once_than_are_taken() -> None:
     held, quick = Gradual(b"done"), Fixed(body=b"done")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (quick if scope.get("path") == "/other" else held)(scope, receive, send)
 
-    with with_two_places(app) as client, ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(client.get, "/events") for _ in range(2)]
-        until(lambda: client.get("/other").status_code == 503, "both places to be taken")
-        refused = client.get("/other")
+    with (
+        served(app, guard=Guard(requests=2)) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=LONGEST) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waiting = [pool.submit(client.put, "/batch") for _ in range(2)]
+        until(lambda: client.put("/other").status_code == 503, "both places to be taken")
+        refused = client.put("/other")
         assert "2 requests" in problem(refused, 503)["detail"]
         assert refused.headers["Retry-After"] == "1"
         held.go[0].set()
         assert [asked.result().text for asked in waiting] == ["done", "done"]
-        assert client.get("/other").text == "done"
+        assert client.put("/other").text == "done"
 
 
 def test_the_signs_of_life_need_no_place() -> None:
@@ -276,6 +278,6 @@ def test_what_the_server_would_refuse_is_not_attacked(run: TinyRun, through: str
 
 
 def test_the_limits_of_a_server_are_those_of_its_command(registry: Registry) -> None:
-    assert Guard().requests == limits.REQUESTS == 64
+    assert Guard().requests == Guard().watchers == 64
     with served(make_server(registry)) as url:
         assert httpx.get(f"{url}/v1/runs", trust_env=False).status_code == 200

@@ -32,7 +32,7 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/v1/runs/{run}/validation"): {200, 404},
     ("get", "/v1/runs/{run}/validation-gradient/{version}"): {200, 403, 404, 410, 422},
     ("get", "/v1/runs/{run}/optimizer/{version}"): {200, 403, 404, 410, 422},
-    ("get", "/v1/runs/{run}/metrics"): {200, 404, 422},
+    ("get", "/v1/runs/{run}/metrics"): {200, 304, 404, 422},
     ("get", "/v1/runs/{run}/events"): {200, 404, 422},
     ("get", "/v1/runs/{run}/samples/{seq}"): {200, 404, 422},
     ("get", "/v1/runs/{run}/samples/{seq}/predictions"): {200, 404, 422},
@@ -48,8 +48,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def of_every_stranger(method: str, path: str) -> set[int]:
     if path.startswith("/health/"):
-        return set()
-    return {401, 503} if method == "get" else {401, 403, 408, 413, 503}
+        return {400, 403, 421}
+    return {400, 401, 403, 421, 503} | (set() if method == "get" else {408, 413})
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -163,6 +163,15 @@ def test_an_unknown_run_is_the_servers_404(between: Between) -> None:
         assert "tiny" in problem(response, 404)["detail"]
 
 
+@pytest.mark.parametrize(
+    "name", ["tiny%3Fb", "tiny%23b", "tiny%3F", "%3F", "tiny%25", "tiny%20", "t%C3%AFny"]
+)
+def test_a_run_that_is_named_with_any_character_is_the_servers_404(between: Between, name: str) -> None:
+    with between("level-1") as middle:
+        answer = middle.run.client.put(f"/v1/runs/{name}/batches/0", content=tiny.body(0))
+        assert "no run" in problem(answer, 404)["detail"]
+
+
 def test_a_paused_run_asks_the_provider_for_patience(between: Between) -> None:
     with between("level-1") as middle:
         middle.run.play(0, 1)
