@@ -16,6 +16,7 @@ from starlette.routing import Route
 from midstream import faults
 from midstream.checks import BatchRules
 from midstream.client import Client, ServerGoneError
+from midstream.functional import DerivativeError
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
@@ -229,7 +230,7 @@ class Proxy:
             raise unreachable(self.upstream, error) from error
         except StorageError as error:
             raise Problem(503, "The attacked batch cannot be stored", str(error), retry_after=1) from error
-        except (PlayerError, PluginError, SurrogateError) as error:
+        except (DerivativeError, PlayerError, PluginError, SurrogateError) as error:
             logging.getLogger("midstream.proxy").error("%s", error)
             raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
 

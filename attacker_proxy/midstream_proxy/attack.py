@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from midstream import plugins
 from midstream.batches import BatchSource, load_split
 from midstream.budget import Budget, Norm, pixel_bounds
+from midstream.check_derivatives import FEW
 from midstream.course import Ground
 from midstream.datasets import Source
-from midstream.gradients import Gradient, along, trainable, validation_gradient
+from midstream.functional import trainable
+from midstream.gradients import Gradient, along, validation_gradient
 from midstream.kept import Say, Tell
+from midstream.known_orders import agreed_order, remember
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.pixels import pixels
@@ -105,6 +108,7 @@ class AttackedRun:
     Raises:
         midstream.prepared.LearningError: the attacker could not learn what it must.
         midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
+        midstream.DerivativeError: the run's derivatives, taken as its server does, are not right here.
     """
 
     def __init__(
@@ -126,9 +130,12 @@ class AttackedRun:
         self.budget = budget_of(specification, settings)
         self.input_shape = tuple(described["input_shape"])
         self.classes = len(described["classes"])
-        self._model = self._new_model()
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
+        self._model = self._built()
+        few = self._few(), self._validation[1][:FEW]
+        self._order = agreed_order(self._model, *few, described.get("derivatives"))
+        remember(self._model, self._few(), self._order)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
@@ -212,7 +219,7 @@ class AttackedRun:
             train_source=self._train,
         )
 
-    def _new_model(self) -> nn.Module:
+    def _built(self) -> nn.Module:
         model = build_model(
             self._described["model"],
             self.input_shape,
@@ -221,6 +228,14 @@ class AttackedRun:
             allowed=self.settings.allowed,
         )
         return model.to(self.settings.device).eval()
+
+    def _few(self) -> Tensor:
+        return pixels(self._validation[0][:FEW])
+
+    def _new_model(self) -> nn.Module:
+        model = self._built()
+        remember(model, self._few(), self._order)
+        return model
 
     def _train(self) -> tuple[Tensor, Tensor]:
         train, device = self._possessed().train, self.settings.device

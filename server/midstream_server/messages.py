@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from midstream.orders import Order
 from midstream.specification import Specification
 from midstream.tokens import Role
 
@@ -172,6 +173,7 @@ class ModelDescription(Message):
                     "reduction": "sum",
                     "optimizer": "adam",
                     "learning_rate": 0.0008,
+                    "derivatives": "reverse-over-forward",
                 }
             ]
         }
@@ -184,6 +186,9 @@ class ModelDescription(Message):
     reduction: Literal["sum"] = Field(description="How it is taken over a batch.")
     optimizer: str = Field(description="The training optimizer.")
     learning_rate: float = Field(description="η.")
+    derivatives: Order = Field(
+        description="The order in which second derivatives are taken, which their low bits go by."
+    )
 
 
 class Record(Message):

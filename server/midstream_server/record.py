@@ -41,7 +41,8 @@ class RecordedRun:
         self._started: float | None = None
         self._unsettled: tuple[Step, Mapping[str, float]] | None = None
         if identity is None:
-            folder.write_json("environment.json", {"run": self.identity, **describe(run.device)})
+            environment = {"run": self.identity, **describe(run.device), "derivatives": run.order}
+            folder.write_json("environment.json", environment)
             folder.write_json("specification.json", run.specification.model_dump())
 
     def restore(self, checkpoint: Checkpoint | None) -> None:

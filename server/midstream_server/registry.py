@@ -18,7 +18,13 @@ from midstream_server.durable import DurableRun
 from midstream_server.hosted import HostedRun
 from midstream_server.journal import Journal
 from midstream_server.record import RecordedRun
-from midstream_server.resuming import JOURNAL, check_environment, resume, specification_of
+from midstream_server.resuming import (
+    JOURNAL,
+    check_environment,
+    check_order,
+    resume,
+    specification_of,
+)
 from midstream_server.training import TrainingRun
 
 
@@ -114,6 +120,8 @@ class Registry:
         try:
             split = load_split(specification, settings.source, allowed=settings.allowed)
             run = TrainingRun(specification, split, device=settings.device, allowed=settings.allowed)
+            if identity is not None:
+                check_order(settings.out / name, run.order, anyway=settings.resume_anyway)
             folder = RunFolder(settings.out / name, resumed=identity is not None)
             with ExitStack() as undo:
                 undo.callback(folder.close)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from midstream.environment import describe, differences
+from midstream.orders import Order
 from midstream.runfolder import RunFolder, write_whole
 from midstream.specification import Specification
 from midstream.storage import DamagedDatabaseError, set_aside
@@ -61,6 +62,31 @@ def check_environment(folder: Path, device: torch.device, *, anyway: bool) -> st
         write_whole(path, (json.dumps(recorded, indent=2, ensure_ascii=False) + "\n").encode())
     identity: str = recorded["run"]
     return identity
+
+
+def check_order(folder: Path, order: Order, *, anyway: bool) -> None:
+    """Refuse a run whose derivatives would be taken in another order than it was begun with.
+
+    Args:
+        folder: the run's.
+        order: the one found here.
+        anyway: whether the run goes on in this one; that is recorded with it.
+
+    Raises:
+        ResumeError: they differ.
+    """
+    path = folder / "environment.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    if recorded.get("derivatives", order) == order:
+        return
+    found = f"derivatives {recorded['derivatives']}, here {order}"
+    if not anyway:
+        raise ResumeError(
+            f"run {folder.name!r} was begun with {found}: its parameters would come out otherwise than those "
+            f"of an undisturbed run. Go on as it was begun, or add --resume-anyway, recorded in {path}"
+        )
+    recorded.setdefault("resumed_with", []).append([found])
+    write_whole(path, (json.dumps(recorded, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def resume(

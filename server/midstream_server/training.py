@@ -60,6 +60,7 @@ class TrainingRun(Training):
     Raises:
         ValueError: the specification does not fit the data.
         midstream.plugins.PluginError: there is no such model or defender.
+        midstream.DerivativeError: the model's derivatives are right in no order.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class TrainingRun(Training):
             batch_size=specification.batch_size,
             seed=specification.seed,
             role="defender",
-            model_source=lambda: self.new_model().eval(),
+            model_source=self.another_model,
         )
         prepare(
             specification.defender, self.defender, ground, run=specification, cache=cache, tell=tell, say=say

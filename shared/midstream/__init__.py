@@ -4,7 +4,9 @@ Everything a plug-in or a training loop needs is importable from here.
 """
 
 from midstream.budget import Budget
+from midstream.check_derivatives import check_derivatives
 from midstream.course import Course, Ground
+from midstream.functional import DerivativeError, RandomLayersWarning
 from midstream.gradients import (
     Gradient,
     mixed_derivative,
@@ -16,6 +18,7 @@ from midstream.level_k import level_k_attack, level_k_defense, steps_by_rule
 from midstream.loop import Defender
 from midstream.loss import Loss, cross_entropy
 from midstream.momentum import MomentumHistory
+from midstream.orders import Order
 from midstream.pixels import pixels
 from midstream.players import Batch, Player, View
 from midstream.rates import conversion_rate, evasion_rate
@@ -31,14 +34,18 @@ __all__ = [
     "Budget",
     "Course",
     "Defender",
+    "DerivativeError",
     "Gradient",
     "Ground",
     "Loss",
     "MomentumHistory",
+    "Order",
     "Player",
+    "RandomLayersWarning",
     "Sgd",
     "TrainingStep",
     "View",
+    "check_derivatives",
     "conjugate_gradients",
     "conversion_rate",
     "cross_entropy",

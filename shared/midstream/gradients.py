@@ -5,16 +5,21 @@ Both are functions of the parameters as they are: neither changes the model, its
 thread at a time.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
-from functools import cache
 
 import torch
-from torch import Tensor, func, nn
-from torch.func import grad, jvp
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
+from midstream.by_formula import differentiable
+from midstream.functional import DerivativeError as DerivativeError
+from midstream.functional import functional_call as functional_call
+from midstream.functional import load_forward_mode as load_forward_mode
+from midstream.functional import refuse_coupled_examples as refuse_coupled_examples
+from midstream.functional import trainable as trainable
+from midstream.functional import warn_of_random_layers
+from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
+from midstream.orders import Order, Vector, mixed
 from midstream.pixels import pixels
 
 Gradient = Mapping[str, Tensor]
@@ -65,12 +70,13 @@ def loss_and_gradient(
 ) -> tuple[Tensor, Gradient]:
     """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
     refuse_coupled_examples(model)
+    warn_of_random_layers(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
     total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
     gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
     for part_inputs, part_labels in chunks(inputs, labels, chunk_size):
-        with torch.enable_grad():
+        with torch.enable_grad(), differentiable(model):
             value = loss(functional_call(model, parameters, (part_inputs,)), part_labels)
             part = torch.autograd.grad(value, leaves, allow_unused=True)
         total += value.detach()
@@ -88,6 +94,7 @@ def mixed_derivative(
     *,
     loss: Loss = cross_entropy,
     chunk_size: int = CHUNK,
+    order: Order | None = None,
 ) -> Tensor:
     """Return `B_x v = ∇x ⟨∇θ L_θ(x), v⟩`, one per example (paper eq. 7 and B.4).
 
@@ -116,22 +123,19 @@ def mixed_derivative(
     torch.Size([2, 2])
     """
     refuse_coupled_examples(model)
-    load_forward_mode()
+    warn_of_random_layers(model)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
 
     def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
-        def along_v(z: Tensor) -> Tensor:
-            def chunk_loss(at: dict[str, Tensor]) -> Tensor:
-                return loss(functional_call(model, at, (z,)), y)
+        def chunk_loss(at: Vector, z: Tensor) -> Tensor:
+            return loss(functional_call(model, at, (z,)), y)
 
-            product: Tensor = jvp(chunk_loss, (parameters,), (tangents,))[1]
-            return product
+        chosen = order_of(model, x, y, loss=loss) if order is None else order
+        return mixed(chosen, chunk_loss, parameters, tangents, x)
 
-        derivative: Tensor = grad(along_v)(x)
-        return derivative
-
-    return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+    with differentiable(model):
+        return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
 
 
 def mixed_derivative_by_double_backward(
@@ -147,51 +151,14 @@ def mixed_derivative_by_double_backward(
     Slower and with the memory of both graphs; kept as the reference that the other is tested
     against, and for layers without a forward-mode derivative.
     """
-    refuse_coupled_examples(model)
-    parameters = trainable(model)
-    x = inputs.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        value = loss(functional_call(model, parameters, (x,)), labels)
-        leaves = list(parameters.values())
-        gradient = torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)
-        products = [(g * vector[n].detach()).sum() for n, g in zip(parameters, gradient, strict=True)]
-        return torch.autograd.grad(torch.stack(products).sum(), x)[0]
+    return mixed_derivative(
+        model, inputs, labels, vector, loss=loss, chunk_size=len(inputs), order="double-backward"
+    )
 
 
 def along(vector: Gradient, parameters: Gradient) -> dict[str, Tensor]:
     """Return a vector as constants laid out like the parameters, so that equal numbers meet equal kernels."""
     return {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
-
-
-def trainable(model: nn.Module) -> dict[str, Tensor]:
-    """Return fresh leaves that share memory with the model's trainable parameters, by name.
-
-    Raises:
-        ValueError: the model has no parameter that requires a gradient.
-    """
-    found = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
-    if not found:
-        raise ValueError(f"{type(model).__name__} has no trainable parameter: there is nothing to attack")
-    return found
-
-
-def functional_call(
-    model: nn.Module, parameters: Mapping[str, Tensor], arguments: tuple[Tensor, ...]
-) -> Tensor:
-    """Return the model's outputs at `parameters`, by the names of `trainable`.
-
-    Each place that holds a parameter is named once, however many names its layer or its weight has:
-    `torch.func.functional_call` leaves its own tensor behind in a layer that it is told of twice.
-    """
-    names = {id(p): name for name, p in model.named_parameters()}
-    at = {
-        f"{prefix}.{key}".removeprefix("."): parameters[names[id(p)]]
-        for prefix, module in model.named_modules()
-        for key, p in module._parameters.items()
-        if p is not None and names[id(p)] in parameters
-    }
-    outputs: Tensor = func.functional_call(model, at, arguments, tie_weights=False)
-    return outputs
 
 
 def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -200,23 +167,3 @@ def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, 
         raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
     parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
     return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)
-
-
-def refuse_coupled_examples(model: nn.Module) -> None:
-    """Raise ValueError where one example's loss depends on the others in its batch."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                f"layer {name!r} is batch norm over the statistics of its batch: it couples the examples, so "
-                f"an input has no derivative of its own. Call .eval() on a layer that tracks running "
-                f"statistics, or use group norm."
-            )
-
-
-@cache
-def load_forward_mode() -> None:
-    """Let torch load its forward-mode rules, which it compiles by a call that it deprecates itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
-        jvp(torch.neg, (torch.zeros(1),), (torch.zeros(1),))

@@ -5,19 +5,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, jvp
 
-from midstream.gradients import (
-    CHUNK,
-    Gradient,
-    along,
-    chunks,
+from midstream.by_formula import differentiable
+from midstream.functional import (
     functional_call,
-    load_forward_mode,
     refuse_coupled_examples,
     trainable,
+    warn_of_random_layers,
 )
+from midstream.gradients import CHUNK, Gradient, along, chunks
+from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
+from midstream.orders import Order, Vector, curved
 
 
 def hessian_vector_product(
@@ -28,6 +27,7 @@ def hessian_vector_product(
     *,
     loss: Loss = cross_entropy,
     chunk_size: int = CHUNK,
+    order: Order | None = None,
 ) -> Gradient:
     """Return `H u = ∇θ ⟨∇θ L_θ, u⟩` with `H = Σ_{z∈Dval} ∇²θ L_θ(z)` (paper 4.3), exactly.
 
@@ -53,21 +53,19 @@ def hessian_vector_product(
     torch.Size([2, 2])
     """
     refuse_coupled_examples(model)
-    load_forward_mode()
+    warn_of_random_layers(model)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for x, y in chunks(inputs.detach(), labels, chunk_size):
+    with differentiable(model):
+        for x, y in chunks(inputs.detach(), labels, chunk_size):
 
-        def along_u(theta: dict[str, Tensor], x: Tensor = x, y: Tensor = y) -> Tensor:
-            def chunk_loss(at: dict[str, Tensor]) -> Tensor:
-                return loss(functional_call(model, at, (x,)), y)
+            def chunk_loss(at: Vector, z: Tensor, y: Tensor = y) -> Tensor:
+                return loss(functional_call(model, at, (z,)), y)
 
-            slope: Tensor = jvp(chunk_loss, (theta,), (tangents,))[1]
-            return slope
-
-        for name, product in grad(along_u)(parameters).items():
-            total[name] += product
+            chosen = order_of(model, x, y, loss=loss) if order is None else order
+            for name, product in curved(chosen, chunk_loss, parameters, tangents, x).items():
+                total[name] += product
     return total
 
 

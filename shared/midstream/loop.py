@@ -3,9 +3,12 @@
 from torch import Tensor, nn
 
 from midstream.budget import Budget, Norm
-from midstream.gradients import CHUNK, refuse_coupled_examples, validation_gradient
+from midstream.functional import refuse_coupled_examples, unwrapped
+from midstream.gradients import CHUNK, validation_gradient
+from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
 from midstream.modes import layers_in_training_mode, switched
+from midstream.pixels import pixels
 from midstream.strategies import level_1_defense
 
 
@@ -18,7 +21,8 @@ class Defender:
     leaves the model, its mode and its gradients as they were.
 
     Args:
-        model: the model being trained.
+        model: the model being trained; of `DataParallel`, `DistributedDataParallel` and `torch.compile` what
+            they wrap.
         validation_inputs: clean inputs that you trust, `(examples, *input)`, on the model's device.
         validation_labels: their labels, `(examples,)`.
         epsilon: how far an example may be moved, in pixel units; about the attacker's budget.
@@ -46,7 +50,7 @@ class Defender:
         loss: Loss = cross_entropy,
         chunk_size: int = CHUNK,
     ) -> None:
-        self.model = model
+        self.model = unwrapped(model)
         self.validation_inputs = validation_inputs
         self.validation_labels = validation_labels
         self.budget = Budget(epsilon, norm, *pixel_range)
@@ -57,10 +61,12 @@ class Defender:
         """Return the corrected inputs, to train on in place of `inputs`.
 
         Raises:
-            ValueError: the model has batch norm over batch statistics, which couples the examples.
+            midstream.DerivativeError: the model's derivatives cannot be right, see
+                `midstream.check_derivatives`, which is asked at the first call.
         """
         refuse_coupled_examples(self.model)
         with switched(layers_in_training_mode(self.model), training=False):
+            order_of(self.model, pixels(inputs), labels, loss=self.loss)  # before anything is computed
             v = validation_gradient(
                 self.model,
                 self.validation_inputs,

@@ -44,7 +44,8 @@ def seeded(device: torch.device, seed: int, *purpose: int | str) -> Iterator[Non
     True
     """
     with _GLOBAL, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive(seed, *purpose))
+        one = torch.default_generator if device.type == "cpu" else torch  # whose own call is a slow one
+        one.manual_seed(derive(seed, *purpose))
         yield
 
 

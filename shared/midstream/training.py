@@ -6,12 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from midstream.check_derivatives import FEW, check_derivatives
 from midstream.course import load_optimizer_state, optimizer_state
 from midstream.datasets import Split
 from midstream.gradients import Gradient, validation_gradient
+from midstream.known_orders import remember
 from midstream.loss import cross_entropy
 from midstream.models import build_model
 from midstream.modes import layers_in_training_mode, switched
+from midstream.orders import Order
+from midstream.pixels import pixels
 from midstream.players import Batch
 from midstream.seeds import seeded
 from midstream.specification import Specification
@@ -36,6 +40,7 @@ class Training:
 
     Raises:
         midstream.plugins.PluginError: there is no such model.
+        midstream.DerivativeError: its derivatives are right in no order.
     """
 
     def __init__(
@@ -57,12 +62,14 @@ class Training:
             self.model = self.new_model()
         self._trained = layers_in_training_mode(self.model)
         self.model.eval()
+        self.validation = split.validation
+        self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
+        self.order: Order = self._check()
+        """The order in which the model's second derivatives are taken, in the whole run and on both sides."""
         optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
         self.optimizer = optimizers[specification.optimizer](
             self.model.parameters(), lr=specification.learning_rate
         )
-        self.validation = split.validation
-        self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
 
@@ -77,6 +84,21 @@ class Training:
             allowed=self._allowed,
         )
         return model.to(self.device)
+
+    def another_model(self) -> nn.Module:
+        """Return what `new_model` does, in evaluation mode, its derivatives to be taken as the run's are."""
+        model = self.new_model().eval()
+        remember(model, self._example(), self.order)
+        return model
+
+    def _check(self) -> Order:
+        inputs = self._example()
+        order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
+        remember(self.model, inputs, order)
+        return order
+
+    def _example(self) -> Tensor:
+        return pixels(self.validation_here[0][:FEW])
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the live parameters and buffers, by name, detached."""
@@ -111,6 +133,7 @@ class Training:
             "reduction": "sum",
             "optimizer": self.specification.optimizer,
             "learning_rate": self.specification.learning_rate,
+            "derivatives": self.order,
         }
 
     def validation_gradient(self) -> Gradient:

@@ -15,6 +15,7 @@ from torch.func import vjp
 
 from midstream.gradients import CHUNK, Gradient, mixed_derivative, trainable, validation_gradient
 from midstream.hessian import hessian_vector_product
+from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
 from midstream.training_step import Moments, TrainingStep
 
@@ -72,6 +73,7 @@ def unrolled_utility_gradient(
     torch.Size([5, 4])
     """
     scratch = deepcopy(model)
+    order = order_of(model, inputs.detach(), labels, loss=loss)
     batches = [(inputs.detach(), labels), *upcoming]
     parameters: Gradient = {name: value.clone() for name, value in _values(scratch).items()}
     taken: list[tuple[TrainingStep, Gradient, Gradient]] = []
@@ -90,13 +92,13 @@ def unrolled_utility_gradient(
     for (x, y), (step, parameters, gradient) in zip(batches[:0:-1], taken[:0:-1], strict=True):
         pulled, remembered = _pull_back(step, parameters, gradient, adjoint, remembered)
         _place(scratch, parameters)
-        curved = hessian_vector_product(scratch, x, y, pulled, loss=loss, chunk_size=chunk_size)
+        curved = hessian_vector_product(scratch, x, y, pulled, loss=loss, chunk_size=chunk_size, order=order)
         adjoint = {name: value + curved[name] for name, value in adjoint.items()}
 
     (x, y), (step, parameters, gradient) = batches[0], taken[0]
     pulled, _ = _pull_back(step, parameters, gradient, adjoint, remembered)
     _place(scratch, parameters)
-    return mixed_derivative(scratch, x, y, pulled, loss=loss, chunk_size=chunk_size)
+    return mixed_derivative(scratch, x, y, pulled, loss=loss, chunk_size=chunk_size, order=order)
 
 
 def _pull_back(

@@ -55,6 +55,7 @@ def test_the_model_is_described_well_enough_to_rebuild_it(run: TinyRun) -> None:
         "classes": [str(digit) for digit in range(10)],
         "loss": "cross-entropy",
         "reduction": "sum",
+        "derivatives": "reverse-over-forward",
         "optimizer": "adam",
         "learning_rate": 0.0008,
     }

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
-from torch.func import grad, jvp, vjp
+from torch.func import jvp, vjp
 
 from midstream.budget import Budget
-from midstream.gradients import load_forward_mode, refuse_coupled_examples
+from midstream.by_formula import differentiable
+from midstream.functional import functional_call, load_forward_mode, refuse_coupled_examples
+from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
+from midstream.orders import Order, Vector, curved
 
 Product = Callable[[Tensor], Tensor]
 """`d ↦ H d`, each example's own symmetric H, `(batch, *input)` to the same."""
@@ -15,19 +19,26 @@ Product = Callable[[Tensor], Tensor]
 SPHERE = Budget(1.0, "l2")
 
 
-def loss_hessian(model: nn.Module, inputs: Tensor, labels: Tensor, *, loss: Loss = cross_entropy) -> Product:
-    """Return `d ↦ ∇²x L_θ(x) d` at `inputs`, exactly: forward mode over the input gradient."""
-    refuse_coupled_examples(model)
-    load_forward_mode()
-    x = inputs.detach()
+_ORDERS: tuple[Order, ...] = ("forward-over-reverse", "double-backward", "reverse-over-forward")
 
-    def gradient(at: Tensor) -> Tensor:
-        found: Tensor = grad(lambda z: loss(model(z), labels))(at)
-        return found
+
+def loss_hessian(model: nn.Module, inputs: Tensor, labels: Tensor, *, loss: Loss = cross_entropy) -> Product:
+    """Return `d ↦ ∇²x L_θ(x) d` at `inputs`, exactly: by forward over reverse, if that is right.
+
+    Raises:
+        midstream.DerivativeError: no order is; see `midstream.check_derivatives`.
+    """
+    refuse_coupled_examples(model)
+    x = inputs.detach()
+    order = order_of(model, x, labels, loss=loss, orders=_ORDERS)
+    at = {name: value.detach() for name, value in model.named_parameters()}
+
+    def of_inputs(place: Vector, _: Tensor) -> Tensor:
+        return loss(functional_call(model, at, (place["x"],)), labels)
 
     def product(direction: Tensor) -> Tensor:
-        found: Tensor = jvp(gradient, (x,), (direction,))[1]
-        return found.detach()
+        with differentiable(model):
+            return curved(order, of_inputs, {"x": x}, {"x": direction}, x)["x"]
 
     return product
 
@@ -36,20 +47,48 @@ def divergence_hessian(model: nn.Module, inputs: Tensor) -> Product:
     """Return `d ↦ JᵀFJ d`, the Hessian of `r ↦ KL(p(x) ‖ p(x + r))` at `r = 0`, exactly.
 
     J is the Jacobian of the logits by the input and `F = diag(p) - ppᵀ`. The divergence and its gradient are
-    0 at `r = 0`, so no other term is left. It needs no labels.
+    0 at `r = 0`, so no other term is left. It needs no labels. `Jd` is taken in forward mode, or for a model
+    that has none as the derivative of `Jᵀw` by w.
+
+    Raises:
+        midstream.DerivativeError: the model's derivatives are not right; see `midstream.check_derivatives`.
     """
     refuse_coupled_examples(model)
     load_forward_mode()
     x = inputs.detach()
+    at = {name: value.detach() for name, value in model.named_parameters()}
+
+    def logits(place: Tensor) -> Tensor:
+        return functional_call(model, at, (place,))
+
+    with torch.no_grad():
+        predicted = logits(x).argmax(dim=1)
+    forward = order_of(model, x, predicted) != "double-backward"
 
     def product(direction: Tensor) -> Tensor:
-        logits, moved = jvp(model, (x,), (direction,))[:2]
-        shares = logits.softmax(dim=1)
-        weighted = shares * (moved - (shares * moved).sum(dim=1, keepdim=True))
-        found: Tensor = vjp(model, x)[1](weighted)[0]
-        return found.detach()
+        with differentiable(model):
+            if not forward:
+                return _backward_twice(logits, x, direction)
+            found, moved = jvp(logits, (x,), (direction,))[:2]
+            pulled: Tensor = vjp(logits, x)[1](_weighted(found, moved))[0]
+            return pulled.detach()
 
     return product
+
+
+def _backward_twice(logits: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:
+    with torch.enable_grad():
+        here = x.clone().requires_grad_()
+        found = logits(here)
+        weights = torch.zeros_like(found).requires_grad_()
+        pulled = torch.autograd.grad(found, here, weights, create_graph=True)[0]
+        moved = torch.autograd.grad(pulled, weights, direction, retain_graph=True)[0]
+        return torch.autograd.grad(found, here, _weighted(found.detach(), moved))[0]
+
+
+def _weighted(logits: Tensor, moved: Tensor) -> Tensor:
+    shares = logits.softmax(dim=1)
+    return shares * (moved - (shares * moved).sum(dim=1, keepdim=True))
 
 
 def largest_eigenvector(product: Product, start: Tensor, iterations: int) -> Tensor:

@@ -20,7 +20,7 @@ from midstream.command.summary import summary
 _WIDE = 200  # columns, where no terminal sets them
 
 _ATTACK = ("attacker", "attack-epsilon", "attack-norm")
-_ENVIRONMENT = ("midstream", "torch", "device", "device_name", "cpu_capability", "threads")
+_ENVIRONMENT = ("midstream", "torch", "device", "device_name", "cpu_capability", "threads", "derivatives")
 
 
 @click.command("compare")

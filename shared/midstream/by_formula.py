@@ -1,0 +1,74 @@
+"""What torch computes in one kernel that it cannot differentiate twice, computed by its formula."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+class _ByFormula(TorchFunctionMode):
+    """Computes by formula what torch computes in one kernel without right second derivatives.
+
+    - Attention: the fused kernels and the fast path of `nn.TransformerEncoderLayer` have none.
+    - Weight norm: its double backward takes the norm for a constant, without a word.
+
+    A mode belongs to its thread; torch's own switch for attention is the whole process's.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        return _BY_FORMULA.get(function, function)(*args, **(kwargs or {}))
+
+
+def _attention(*args: Any, **kwargs: Any) -> Tensor:
+    output: Tensor = torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+    return output
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+# Torch's function, which a mode does not look into, with attention by its formula.
+_multi_head_attention = FunctionType(
+    F.multi_head_attention_forward.__code__,
+    vars(F) | {"scaled_dot_product_attention": _attention, "has_torch_function": lambda _: False},
+    argdefs=F.multi_head_attention_forward.__defaults__,
+)
+
+_BY_FORMULA: dict[Any, Callable[..., Any]] = {
+    F.scaled_dot_product_attention: _attention,
+    F.multi_head_attention_forward: _multi_head_attention,
+    torch._weight_norm: _weight_norm,
+}
+
+
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Have torch compute by what it can differentiate twice, for as long as the context lasts."""
+    with ExitStack() as stack:
+        for device in {parameter.device.type for parameter in model.parameters()}:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if not all(map(_is_plain, model.modules())):
+            stack.enter_context(_ByFormula())
+        yield
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return whether a layer is one of torch's own in which none of these is computed, to save time."""
+    kind = type(module)
+    return (
+        kind.__module__.startswith("torch.nn.modules.")
+        and not kind.__module__.endswith(".transformer")
+        and kind is not nn.MultiheadAttention
+        and not module._forward_pre_hooks
+        and not module._forward_hooks
+    )

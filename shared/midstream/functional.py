@@ -1,0 +1,185 @@
+"""A model as a function of its parameters and inputs, which leaves the model as it was.
+
+While such a function runs the model holds other tensors, so a model belongs to one thread at a time.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch import Tensor, func, nn
+from torch.func import jvp
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+
+class DerivativeError(ValueError):
+    """The derivatives of a model cannot be right; the message names the layer and says what to do."""
+
+
+class RandomLayersWarning(UserWarning):
+    """A derivative is taken while layers draw random numbers: each call differentiates another function."""
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    """Return fresh leaves that share memory with the model's trainable parameters, by name.
+
+    Raises:
+        ValueError: the model has no parameter that requires a gradient.
+        DerivativeError: it wraps the model that is meant, or its parameters have no shape yet.
+    """
+    if (wrapped := unwrapped(model)) is not model:
+        raise DerivativeError(
+            f"{type(model).__name__} is a wrapper round {type(wrapped).__name__}, which has the derivatives; "
+            f"give the model that it was made of"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise DerivativeError(
+            f"{type(model).__name__} is scripted or traced, and its parameters cannot be replaced in a "
+            f"derivative; give the torch.nn.Module that it was made of"
+        )
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise DerivativeError(
+                f"parameter {name!r} has no shape before the model is first called; call it once on an input"
+            )
+    found = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no trainable parameter: there is nothing to attack")
+    return found
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside `DataParallel`, `DistributedDataParallel` and `torch.compile`.
+
+    >>> unwrapped(nn.DataParallel(nn.Linear(2, 2)))
+    Linear(in_features=2, out_features=2, bias=True)
+    """
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner  # of torch.compile
+        else:
+            return model
+
+
+def functional_call(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    arguments: tuple[Tensor, ...],
+    *,
+    buffers: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Return the model's outputs at `parameters`, by the names of `trainable`.
+
+    What a layer writes into its buffers, its frozen parameters or its tensors is gone afterwards.
+
+    Args:
+        model: it is as it was when this returns.
+        parameters: values of parameters by name; the others keep their own.
+        arguments: the inputs.
+        buffers: values of buffers by name; the others keep their own.
+
+    Raises:
+        DerivativeError: the outputs are no tensor.
+    """
+    # Each place that holds a parameter is named once, however many names its layer or its weight has:
+    # `torch.func.functional_call` leaves its own tensor behind in a layer that it is told of twice.
+    names = {id(p): name for name, p in model.named_parameters()}
+    at = {
+        where: parameters[names[id(p)]] if names[id(p)] in parameters else p.detach().clone()
+        for where, p in _places(model, "_parameters")
+    }
+    copies: dict[int, Tensor] = {}
+    if buffers:
+        copies |= {id(b): buffers[n].clone() for n, b in model.named_buffers() if n in buffers}
+    for where, buffer in _places(model, "_buffers"):
+        at[where] = copies.setdefault(id(buffer), buffer.clone())
+    with _attributes_kept(model):
+        try:
+            outputs = func.functional_call(model, at, arguments, tie_weights=False)
+        except RuntimeError as error:
+            own = {p.dtype for p in at.values() if p.is_floating_point()}
+            for given in arguments:
+                if given.is_floating_point() and given.dtype not in own:
+                    raise DerivativeError(
+                        f"the inputs are {given.dtype}, {type(model).__name__} is not; convert them: {error}"
+                    ) from error
+            raise
+    if not isinstance(outputs, Tensor):
+        raise DerivativeError(
+            f"{type(model).__name__} returns a {type(outputs).__name__}, not a tensor of outputs, one row an "
+            f"example; wrap it in a module whose forward returns its logits"
+        )
+    return outputs
+
+
+def _places(model: nn.Module, kind: str) -> Iterator[tuple[str, Tensor]]:
+    for prefix, module in model.named_modules():
+        held: dict[str, Tensor | None] = getattr(module, kind)
+        for key, value in held.items():
+            if value is not None:
+                yield f"{prefix}.{key}".removeprefix("."), value
+
+
+@contextmanager
+def _attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Put back the tensors that layers hold as attributes, such as the weight that an old hook computes."""
+    before = [
+        (module, {key: value for key, value in vars(module).items() if isinstance(value, Tensor)})
+        for module in model.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, held in before:
+            now = vars(module)
+            for key in [key for key, value in now.items() if isinstance(value, Tensor)]:
+                if key not in held:
+                    del now[key]
+            now.update(held)
+
+
+def refuse_coupled_examples(model: nn.Module) -> None:
+    """Raise `DerivativeError` where one example's loss depends on the others in its batch."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise DerivativeError(
+                f"layer {name!r} is batch norm over the statistics of its batch: it couples the examples, so "
+                f"an input has no derivative of its own. Call .eval() on a layer that tracks running "
+                f"statistics, or use group norm."
+            )
+
+
+def warn_of_random_layers(model: nn.Module) -> None:
+    """Warn where a layer that drops or draws at random is in training mode."""
+    for name, module in model.named_modules():
+        if module.training and _is_random(module):
+            warnings.warn(
+                f"layer {name!r} ({type(module).__name__}) draws random numbers in training mode: each call "
+                f"differentiates another function. Call .eval() first, as midstream's players do",
+                RandomLayersWarning,
+                stacklevel=4,
+            )
+            return
+
+
+def _is_random(module: nn.Module) -> bool:
+    if isinstance(module, (nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)):
+        return True
+    shares = [getattr(module, name, 0) for name in ("dropout", "drop_prob", "drop_path", "dropout_p")]
+    if "drop" in type(module).__name__.lower() or "StochasticDepth" in type(module).__name__:
+        shares.append(getattr(module, "p", 0))
+    return any(isinstance(share, (int, float)) and share > 0 for share in shares)
+
+
+@cache
+def load_forward_mode() -> None:
+    """Let torch load its forward-mode rules, which it compiles by a call that it deprecates itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        jvp(torch.neg, (torch.zeros(1),), (torch.zeros(1),))
