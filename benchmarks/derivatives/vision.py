@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 from torchvision.models.regnet import BlockParams
-from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from benchmarks.derivatives.case import CLASSES, Case
 from benchmarks.derivatives.norms import BATCH
@@ -21,9 +21,9 @@ def resnet18(**options: Any) -> nn.Module:
     return model
 
 
-def resnet(**options: Any) -> nn.Module:
-    """Return a ResNet of four bottlenecks."""
-    model: nn.Module = models.ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, **options)
+def resnet(block: type[nn.Module] = BasicBlock, **options: Any) -> nn.Module:
+    """Return a ResNet of four blocks."""
+    model: nn.Module = models.ResNet(block, [1, 1, 1, 1], num_classes=CLASSES, **options)
     return model
 
 
@@ -108,7 +108,7 @@ def maxvit() -> nn.Module:
 
 
 def frozen_backbone() -> nn.Module:
-    model = resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d)
+    model = resnet(norm_layer=torchvision.ops.FrozenBatchNorm2d)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("layer4", "fc")))
     return model
@@ -116,18 +116,18 @@ def frozen_backbone() -> nn.Module:
 
 def segmentation() -> nn.Module:
     """Return a segmentation network, whose output is a dictionary of maps."""
-    backbone = models.segmentation.fcn.IntermediateLayerGetter(resnet18(), {"layer1": "out"})
+    backbone = models.segmentation.fcn.IntermediateLayerGetter(resnet(), {"layer1": "out"})
     model: nn.Module = models.segmentation.FCN(backbone, models.segmentation.fcn.FCNHead(64, CLASSES))
     return model
 
 
 _IMAGES: dict[str, tuple[Callable[[], nn.Module], int]] = {
-    "ResNet-18, group norm": (partial(resnet18, norm_layer=partial(nn.GroupNorm, 8)), 64),
+    "ResNet-18, group norm": (partial(resnet18, norm_layer=partial(nn.GroupNorm, 8)), 32),
     "ResNet-18, frozen batch norm": (partial(resnet18, norm_layer=torchvision.ops.FrozenBatchNorm2d), 32),
-    "ResNet-18, batch norm, evaluation": (resnet18, 32),
-    "ResNet-18, layers frozen but the last": (frozen_backbone, 32),
-    "ResNeXt": (partial(resnet, groups=4, width_per_group=8), 32),
-    "Wide ResNet": (partial(resnet, width_per_group=80), 32),
+    "ResNet, batch norm, evaluation": (resnet, 32),
+    "ResNet, all layers frozen but the last": (frozen_backbone, 32),
+    "ResNeXt": (partial(resnet, Bottleneck, groups=4, width_per_group=8), 32),
+    "Wide ResNet": (partial(resnet, Bottleneck, width_per_group=80), 32),
     "DenseNet": (densenet, 32),
     "MobileNetV2": (lambda: models.mobilenet_v2(num_classes=CLASSES, width_mult=0.25), 32),
     "MobileNetV3": (mobilenet_v3, 32),

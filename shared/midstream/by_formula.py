@@ -16,6 +16,7 @@ class _ByFormula(TorchFunctionMode):
 
     - Attention: the fused kernels and the fast path of `nn.TransformerEncoderLayer` have none.
     - Weight norm: its double backward takes the norm for a constant, without a word.
+    - Hard sigmoid, of MobileNetV3: its backward pass has no derivative.
 
     A mode belongs to its thread; torch's own switch for attention is the whole process's.
     """
@@ -36,6 +37,10 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
+def _hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    return F.relu6(x + 3, inplace) / 6
+
+
 # Torch's function, which a mode does not look into, with attention by its formula.
 _multi_head_attention = FunctionType(
     F.multi_head_attention_forward.__code__,
@@ -47,6 +52,7 @@ _BY_FORMULA: dict[Any, Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,
     F.multi_head_attention_forward: _multi_head_attention,
     torch._weight_norm: _weight_norm,
+    F.hardsigmoid: _hard_sigmoid,
 }
 
 
@@ -68,7 +74,7 @@ def _is_plain(module: nn.Module) -> bool:
     return (
         kind.__module__.startswith("torch.nn.modules.")
         and not kind.__module__.endswith(".transformer")
-        and kind is not nn.MultiheadAttention
+        and kind not in (nn.MultiheadAttention, nn.Hardsigmoid)
         and not module._forward_pre_hooks
         and not module._forward_hooks
     )
