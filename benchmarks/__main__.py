@@ -13,10 +13,21 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import dashboard, durability, levels, memory, players, step, strangers, transport
+from benchmarks.derivatives import sweep
 from benchmarks.measure import Row
 from midstream.environment import configure, describe
 
-_PARTS = ["step", "transport", "memory", "levels", "durability", "strangers", "dashboard", "players"]
+_PARTS = [
+    "step",
+    "transport",
+    "memory",
+    "levels",
+    "durability",
+    "strangers",
+    "dashboard",
+    "derivatives",
+    "players",
+]
 
 
 @click.command()
@@ -39,6 +50,7 @@ def main(device: str, threads: int | None, turns: int, only: tuple[str, ...], as
         "strangers": lambda: strangers.rows(),
         "durability": lambda: durability.rows(chosen, turns),
         "dashboard": lambda: dashboard.rows(),
+        "derivatives": lambda: sweep.rows(),
     }
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
     for heading in ("figure", "measured", "meant to be", ""):

@@ -9,8 +9,8 @@ import torch
 from benchmarks.derivatives.architectures import architectures, skipped
 from benchmarks.derivatives.case import Case
 from benchmarks.derivatives.operations import OPERATIONS
-from benchmarks.derivatives.report import line, summary, write_pages
-from benchmarks.derivatives.sweep import Outcome, judge
+from benchmarks.derivatives.report import line, write_pages
+from benchmarks.derivatives.sweep import Outcome, judge, summary
 
 
 @click.command()

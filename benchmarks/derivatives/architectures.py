@@ -22,7 +22,6 @@ _IMAGES: dict[str, Network] = {
     "squeeze and excitation": hand_written.SqueezeAndExcite,
     "spectrally normalised discriminator": hand_written.discriminator,
     "network without norms, standardised weights": hand_written.without_norms,
-    "DataParallel": lambda: nn.DataParallel(hand_written.without_norms()),
 }
 
 _SEQUENCES: dict[str, Network] = {
@@ -75,6 +74,7 @@ def _perceptron() -> nn.Module:
 
 
 WRAPPED = [
+    Case("DataParallel", lambda: nn.DataParallel(_perceptron()), (6,), refused="give the model"),
     Case("scripted module", scripted, (6,), refused="script"),
     Case("traced module", traced, (6,), refused="script"),
     Case("compiled module", compiled, (6,)),

@@ -39,6 +39,7 @@ class Case:
         refused: what the sentence must speak of, for a model that has no derivatives to be right about.
         training: whether the model stays in training mode.
         batch: inputs in the batch.
+        costly: whether the sweep tries it, but the tests do not.
         inputs: draws the batch, for models of something other than pixels in [0, 1].
         reference: the same model, written so that it can be computed in double precision.
         double: the relative error allowed in double precision.
@@ -53,6 +54,7 @@ class Case:
     refused: str = ""
     training: bool = False
     batch: int = 3
+    costly: bool = False
     inputs: Callable[[int], Tensor] | None = None
     reference: Callable[[], nn.Module] | None = None
     double: float = 1e-5

@@ -27,3 +27,8 @@ OPERATIONS: dict[str, list[Case]] = {
     "Elementwise functions": ELEMENTWISE,
     "Losses": LOSSES,
 }
+
+
+def operations() -> list[Case]:
+    """Return all of them."""
+    return [case for cases in OPERATIONS.values() for case in cases]

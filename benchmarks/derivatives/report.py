@@ -1,13 +1,12 @@
 """What the sweep found: a line for each case on the terminal, and the tables of two pages."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 import torchvision
 
 from benchmarks.derivatives.architectures import skipped
-from benchmarks.derivatives.sweep import Outcome
+from benchmarks.derivatives.sweep import Outcome, summary
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 HEADING = "## Models and layers tried"
@@ -24,20 +23,6 @@ def line(outcome: Outcome) -> str:
         found = f"{outcome.verdict:<8} {outcome.text}"
     surprise = "" if outcome.expected or outcome.verdict == "failed" else "  NOT AS THE TABLE SAYS"
     return name + found + surprise
-
-
-def summary(outcomes: Iterable[Outcome]) -> str:
-    """Return how many of each there are, with the largest errors."""
-    outcomes = list(outcomes)
-    count = {word: sum(o.verdict == word for o in outcomes) for word in ("right", "refused", "failed")}
-    text = ", ".join(f"{number} {word}" for word, number in count.items())
-    right = [o for o in outcomes if o.verdict == "right"]
-    if right:
-        double = max(max(o.errors) for o in right)
-        single = max((o.single for o in right if o.single is not None), default=None)
-        text += f"; errors up to {double:.0e} in double precision"
-        text += "" if single is None else f", {single:.0e} in single"
-    return text
 
 
 def write_pages(operations: dict[str, list[Outcome]], architectures: list[Outcome]) -> None:

@@ -3,7 +3,7 @@
 import inspect
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +11,11 @@ from typing import Literal
 import torch
 
 import midstream
+from benchmarks.derivatives.architectures import architectures
 from benchmarks.derivatives.case import Case, Problem
+from benchmarks.derivatives.operations import operations
 from benchmarks.derivatives.witness import Derivatives, UnsoundWitness, finite_differences
+from benchmarks.measure import Row
 from midstream import hessian_vector_product, mixed_derivative, validation_gradient
 from midstream.known_orders import order_of
 from midstream.loss import Loss
@@ -47,6 +50,35 @@ class Outcome:
     @property
     def expected(self) -> bool:
         return self.verdict == ("refused" if self.case.refused else "right")
+
+
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """Return how many of each there are, with the largest errors."""
+    outcomes = list(outcomes)
+    count = {word: sum(o.verdict == word for o in outcomes) for word in ("right", "refused", "failed")}
+    text = ", ".join(f"{number} {word}" for word, number in count.items())
+    right = [o for o in outcomes if o.verdict == "right"]
+    if right:
+        text += f"; errors up to {max(max(o.errors) for o in right):.0e} in double precision"
+    if single := [o.single for o in right if o.single is not None]:
+        text += f", {max(single):.0e} in single"
+    return text
+
+
+def rows() -> list[Row]:
+    """Return the whole sweep, for the figures of `python -m benchmarks`."""
+    return [_row("architectures", architectures()), _row("operations", operations())]
+
+
+def _row(name: str, cases: list[Case]) -> Row:
+    found = [judge(case) for case in cases]
+    unexpected = [o.case.name for o in found if not o.expected]
+    return Row(
+        f"(h) derivatives of {len(cases)} {name}",
+        summary(found),
+        ", ".join(unexpected) or "right or refused, as the table says",
+        not unexpected,
+    )
 
 
 class Refused(Exception):

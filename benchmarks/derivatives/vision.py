@@ -147,8 +147,13 @@ _IMAGES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "MaxViT": (maxvit, 32),
 }
 
+_COSTLY = {"AlexNet", "GoogLeNet, evaluation", "MNASNet", "MobileNetV2", "ResNeXt", "Wide ResNet"}
+
 VISION = [
-    *(Case(name, network, (3, side, side), batch=2) for name, (network, side) in _IMAGES.items()),
+    *(
+        Case(name, network, (3, side, side), batch=2, costly=name in _COSTLY)
+        for name, (network, side) in _IMAGES.items()
+    ),
     Case("ResNet-18, batch norm, training", resnet18, (3, 32, 32), training=True, refused=BATCH),
     Case(
         "GoogLeNet, training",
@@ -157,5 +162,5 @@ VISION = [
         training=True,
         refused=BATCH,
     ),
-    Case("FCN, a dictionary of maps", segmentation, (3, 32, 32), refused="dictionary"),
+    Case("FCN, a dictionary of maps", segmentation, (3, 32, 32), refused="OrderedDict"),
 ]
