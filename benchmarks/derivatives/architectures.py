@@ -77,7 +77,7 @@ WRAPPED = [
     Case("DataParallel", lambda: nn.DataParallel(_perceptron()), (6,), refused="give the model"),
     Case("scripted module", scripted, (6,), refused="script"),
     Case("traced module", traced, (6,), refused="script"),
-    Case("compiled module", compiled, (6,)),
+    Case("compiled module", compiled, (6,), refused="give the model"),
     Case("dictionary output", sequences.Dictionary, (6,), refused="dict"),
     Case("tuple output", sequences.Auxiliary, (6,), refused="tuple"),
     Case("numbers of words as inputs", attention.Sentences, (6,), inputs=attention.words, refused="int64"),

@@ -119,15 +119,22 @@ def branching(z: Tensor) -> Tensor:
 
 
 MECHANICS = [
+    # Its backward pass computes the layer again, with the model's own parameters.
     *layers(
         "vector",
         {
             "checkpoint, reentrant": lambda: Checkpointed(reentrant=True),
             "checkpoint, not reentrant": lambda: Checkpointed(reentrant=False),
+        },
+        group="layer",
+        refused="layer 'operation'",
+    ),
+    *layers(
+        "vector",
+        {
             "autograd.Function": lambda: Cube.apply,
             "autograd.Function with setup_context": lambda: CubeInTwo.apply,
             "autograd.Function with jvp": lambda: CubeForward.apply,
-            "autograd.Function with a wrong jvp": lambda: WrongForward.apply,
             "tied weights": Tied,
             "a frozen weight": Frozen,
         },
@@ -135,16 +142,23 @@ MECHANICS = [
     ),
     layer(
         "vector",
+        "autograd.Function with a wrong jvp",
+        lambda: WrongForward.apply,
+        refused="second derivatives",
+        group="layer",
+    ),
+    layer(
+        "vector",
         "autograd.Function, once differentiable",
         lambda: CubeOnce.apply,
-        refused="operation",
+        refused="second derivatives",
         group="layer",
     ),
     layer(
         "vector",
         "autograd.Function that detaches",
         lambda: CubeDetached.apply,
-        refused="operation",
+        refused="second derivatives",
         group="layer",
     ),
     layer("vector", "straight-through estimator", lambda: Rounded.apply, refused="slope", group="layer"),

@@ -28,8 +28,13 @@ class _ByFormula(TorchFunctionMode):
         return _BY_FORMULA.get(function, function)(*args, **(kwargs or {}))
 
 
-def _attention(*args: Any, **kwargs: Any) -> Tensor:
-    output: Tensor = torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # the formula adds its mask
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, float("-inf"))
+    formula = torch.ops.aten._scaled_dot_product_attention_math
+    output: Tensor = formula(query, key, value, attn_mask, *args, **kwargs)[0]
     return output
 
 
