@@ -4,15 +4,18 @@ While such a function runs the model holds other tensors, so a model belongs to 
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, func, nn
 from torch.func import jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
+
+T = TypeVar("T")
 
 
 class DerivativeError(ValueError):
@@ -67,24 +70,30 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def functional_call(
+    model: nn.Module, parameters: Mapping[str, Tensor], arguments: tuple[Tensor, ...]
+) -> Tensor:
+    """Return the model's outputs at `parameters`, by the names of `trainable`; see `holding`."""
+    return holding(model, parameters, lambda: called(model, *arguments))
+
+
+def holding(
     model: nn.Module,
     parameters: Mapping[str, Tensor],
-    arguments: tuple[Tensor, ...],
+    work: Callable[[], T],
     *,
     buffers: Mapping[str, Tensor] | None = None,
-) -> Tensor:
-    """Return the model's outputs at `parameters`, by the names of `trainable`.
+) -> T:
+    """Return what `work` returns while the model holds other values.
 
-    What a layer writes into its buffers, its frozen parameters or its tensors is gone afterwards.
+    What a layer writes meanwhile into its buffers, its frozen parameters or its tensors is gone afterwards. A
+    backward pass belongs into the work where its graph is to be differentiated: a layer that is checkpointed
+    computes once more within it.
 
     Args:
         model: it is as it was when this returns.
         parameters: values of parameters by name; the others keep their own.
-        arguments: the inputs.
+        work: what to do.
         buffers: values of buffers by name; the others keep their own.
-
-    Raises:
-        DerivativeError: the outputs are no tensor.
     """
     # Each place that holds a parameter is named once, however many names its layer or its weight has:
     # `torch.func.functional_call` leaves its own tensor behind in a layer that it is told of twice.
@@ -93,22 +102,44 @@ def functional_call(
         where: parameters[names[id(p)]] if names[id(p)] in parameters else p.detach().clone()
         for where, p in _places(model, "_parameters")
     }
+    given = {id(b): buffers[name] for name, b in model.named_buffers() if name in buffers} if buffers else {}
     copies: dict[int, Tensor] = {}
-    if buffers:
-        copies |= {id(b): buffers[n].clone() for n, b in model.named_buffers() if n in buffers}
     for where, buffer in _places(model, "_buffers"):
-        at[where] = copies.setdefault(id(buffer), buffer.clone())
+        if id(buffer) not in copies:
+            copies[id(buffer)] = given.get(id(buffer), buffer).clone()
+        at[where] = copies[id(buffer)]
     with _attributes_kept(model):
-        try:
-            outputs = func.functional_call(model, at, arguments, tie_weights=False)
-        except RuntimeError as error:
-            own = {p.dtype for p in at.values() if p.is_floating_point()}
-            for given in arguments:
-                if given.is_floating_point() and given.dtype not in own:
-                    raise DerivativeError(
-                        f"the inputs are {given.dtype}, {type(model).__name__} is not; convert them: {error}"
-                    ) from error
-            raise
+        done: T = func.functional_call(_Stage(model), at, (work,), tie_weights=False)
+    return done
+
+
+class _Stage(nn.Module):
+    """What a model is put into, for something else to be called than the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[[], T]) -> T:
+        return work()
+
+
+def called(model: nn.Module, *arguments: Tensor) -> Tensor:
+    """Return the model's outputs, having checked that they are a tensor.
+
+    Raises:
+        DerivativeError: they are not, or the inputs are of another type than the model.
+    """
+    try:
+        outputs = model(*arguments)
+    except RuntimeError as error:
+        own = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        for given in arguments:
+            if given.is_floating_point() and given.dtype not in own:
+                raise DerivativeError(
+                    f"the inputs are {given.dtype}, {type(model).__name__} is not; convert them: {error}"
+                ) from error
+        raise
     if not isinstance(outputs, Tensor):
         raise DerivativeError(
             f"{type(model).__name__} returns a {type(outputs).__name__}, not a tensor of outputs, one row an "
@@ -122,7 +153,7 @@ def _places(model: nn.Module, kind: str) -> Iterator[tuple[str, Tensor]]:
         held: dict[str, Tensor | None] = getattr(module, kind)
         for key, value in held.items():
             if value is not None:
-                yield f"{prefix}.{key}".removeprefix("."), value
+                yield ".".join(part for part in ("model", prefix, key) if part), value
 
 
 @contextmanager

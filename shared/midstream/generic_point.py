@@ -4,7 +4,7 @@ A new network is no place to try derivatives at: weights that are 0 make many of
 leave others on a kink. The point lies a little off, the same way each time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from midstream.functional import functional_call
+from midstream.functional import T, called, holding
 from midstream.loss import Loss
 from midstream.orders import Order, Vector, curved, mixed
 from midstream.seeds import generator, seeded
@@ -75,9 +75,11 @@ class GenericPoint:
     def value(self, theta: Vector, x: Tensor, *, seed: int = 0) -> Tensor:
         """Return L at θ and x, with the same random numbers for the same seed."""
         with seeded(x.device, seed, "check"):
-            inputs = (x + theta[OFFSET],)
-            outputs = functional_call(self.model, {**self.held, **theta}, inputs, buffers=self.held)
-            return self.loss(outputs, self.labels)
+            return self.within(theta, lambda: self.loss(called(self.model, x + theta[OFFSET]), self.labels))
+
+    def within(self, parameters: Vector, work: Callable[[], T]) -> T:
+        """Return what `work` returns while the model is at θ."""
+        return holding(self.model, {**self.held, **parameters}, work, buffers=self.held)
 
     def loss_there(self, *, step: float = 0.0, direction: int = 0, seed: int = 0) -> Tensor:
         """Return L, here or a step away along a direction."""
@@ -89,19 +91,23 @@ class GenericPoint:
         theta, x = self._there(step, direction)
         theta = {name: value.detach().clone().requires_grad_() for name, value in theta.items()}
         x = x.detach().clone().requires_grad_()
-        with torch.enable_grad():
+
+        def taken() -> tuple[Tensor, tuple[Tensor, ...]]:
             loss = self.value(theta, x)
-            *g, by_inputs = torch.autograd.grad(loss, [*theta.values(), x], materialize_grads=True)
+            return loss, torch.autograd.grad(loss, [*theta.values(), x], materialize_grads=True)
+
+        with torch.enable_grad():
+            loss, (*g, by_inputs) = self.within(theta, taken)
         return First(loss.detach(), dict(zip(theta, g, strict=True)), by_inputs)
 
     def second(self, order: Order) -> Second:
         """Return both second derivatives in one order."""
-        product = curved(order, self.value, self.parameters, self.along, self.inputs)
+        product = curved(order, self.value, self.parameters, self.along, self.inputs, within=self.within)
         return Second(self.by_inputs(order), product)
 
     def by_inputs(self, order: Order) -> Tensor:
         """Return `B_x u` in one order."""
-        return mixed(order, self.value, self.parameters, self.along, self.inputs).detach()
+        return mixed(order, self.value, self.parameters, self.along, self.inputs, within=self.within).detach()
 
     def direction(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
         """Return how far θ and x go along a direction of this number."""

@@ -6,17 +6,18 @@ thread at a time.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from midstream.by_formula import differentiable
 from midstream.functional import DerivativeError as DerivativeError
+from midstream.functional import called, holding, warn_of_random_layers
 from midstream.functional import functional_call as functional_call
 from midstream.functional import load_forward_mode as load_forward_mode
 from midstream.functional import refuse_coupled_examples as refuse_coupled_examples
 from midstream.functional import trainable as trainable
-from midstream.functional import warn_of_random_layers
 from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
 from midstream.orders import Order, Vector, mixed
@@ -76,9 +77,15 @@ def loss_and_gradient(
     total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
     gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
     for part_inputs, part_labels in chunks(inputs, labels, chunk_size):
+
+        def taken(
+            x: Tensor = part_inputs, y: Tensor = part_labels
+        ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            value = loss(called(model, x), y)
+            return value, torch.autograd.grad(value, leaves, allow_unused=True)
+
         with torch.enable_grad(), differentiable(model):
-            value = loss(functional_call(model, parameters, (part_inputs,)), part_labels)
-            part = torch.autograd.grad(value, leaves, allow_unused=True)
+            value, part = holding(model, parameters, taken)
         total += value.detach()
         for accumulated, term in zip(gradient.values(), part, strict=True):
             if term is not None:
@@ -132,7 +139,7 @@ def mixed_derivative(
             return loss(functional_call(model, at, (z,)), y)
 
         chosen = order_of(model, x, y, loss=loss) if order is None else order
-        return mixed(chosen, chunk_loss, parameters, tangents, x)
+        return mixed(chosen, chunk_loss, parameters, tangents, x, within=partial(holding, model))
 
     with differentiable(model):
         return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from midstream.by_formula import differentiable
 from midstream.functional import (
     functional_call,
+    holding,
     refuse_coupled_examples,
     trainable,
     warn_of_random_layers,
@@ -64,7 +66,8 @@ def hessian_vector_product(
                 return loss(functional_call(model, at, (z,)), y)
 
             chosen = order_of(model, x, y, loss=loss) if order is None else order
-            for name, product in curved(chosen, chunk_loss, parameters, tangents, x).items():
+            within = partial(holding, model)
+            for name, product in curved(chosen, chunk_loss, parameters, tangents, x, within=within).items():
                 total[name] += product
     return total
 

@@ -12,7 +12,7 @@ With `L(θ, x)` a scalar and u a constant vector in parameter space, each order 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,8 +32,30 @@ Vector = Mapping[str, Tensor]
 Function = Callable[[Vector, Tensor], Tensor]
 """`(θ, x) -> L`, a scalar."""
 
+T = TypeVar("T")
 
-def mixed(order: Order, function: Function, at: Vector, along: Vector, inputs: Tensor) -> Tensor:
+
+class Within(Protocol):
+    """Does some work while a model holds θ; see `midstream.functional.holding`."""
+
+    def __call__(self, parameters: Vector, work: Callable[[], T]) -> T:
+        """Return what the work returns."""
+
+
+def anywhere(parameters: Vector, work: Callable[[], T]) -> T:  # noqa: ARG001
+    """Do some work that no model takes part in."""
+    return work()
+
+
+def mixed(
+    order: Order,
+    function: Function,
+    at: Vector,
+    along: Vector,
+    inputs: Tensor,
+    *,
+    within: Within = anywhere,
+) -> Tensor:
     """Return `∇x ⟨∇θ L, u⟩`, shaped like the inputs.
 
     Args:
@@ -42,6 +64,7 @@ def mixed(order: Order, function: Function, at: Vector, along: Vector, inputs: T
         at: θ.
         along: u, a tensor for each of θ.
         inputs: x.
+        within: where backward passes through backward passes run.
 
     >>> x, at = torch.tensor([1.0, 2.0]), {"w": torch.tensor([3.0, 5.0])}
     >>> u = {"w": torch.tensor([1.0, 1.0])}
@@ -50,7 +73,8 @@ def mixed(order: Order, function: Function, at: Vector, along: Vector, inputs: T
     """
     if order == "double-backward":
         x = inputs.detach().clone().requires_grad_()
-        return _backward_twice(function, at, along, x, [x])[0]
+        theta = _leaves(at)
+        return within(theta, lambda: _backward_twice(function, theta, along, x, [x]))[0]
     load_forward_mode()
     at, along = dict(at), dict(along)
     if order == "reverse-over-forward":
@@ -70,7 +94,15 @@ def mixed(order: Order, function: Function, at: Vector, along: Vector, inputs: T
     return product.detach()
 
 
-def curved(order: Order, function: Function, at: Vector, along: Vector, inputs: Tensor) -> dict[str, Tensor]:
+def curved(
+    order: Order,
+    function: Function,
+    at: Vector,
+    along: Vector,
+    inputs: Tensor,
+    *,
+    within: Within = anywhere,
+) -> dict[str, Tensor]:
     """Return `H u = ∇θ ⟨∇θ L, u⟩`, a tensor for each of θ; the arguments are those of `mixed`.
 
     >>> x, at = torch.tensor([1.0, 2.0]), {"w": torch.tensor([3.0, 5.0])}
@@ -79,8 +111,9 @@ def curved(order: Order, function: Function, at: Vector, along: Vector, inputs: 
     [[2.0, 8.0], [2.0, 8.0], [2.0, 8.0]]
     """
     if order == "double-backward":
-        theta = {name: value.detach().requires_grad_() for name, value in at.items()}
-        found = _backward_twice(function, theta, along, inputs, list(theta.values()))
+        theta = _leaves(at)
+        wanted = list(theta.values())
+        found = within(theta, lambda: _backward_twice(function, theta, along, inputs, wanted))
         return dict(zip(theta, found, strict=True))
     load_forward_mode()
     at, along = dict(at), dict(along)
@@ -101,13 +134,13 @@ def curved(order: Order, function: Function, at: Vector, along: Vector, inputs: 
     return {name: value.detach() for name, value in product.items()}
 
 
+def _leaves(at: Vector) -> dict[str, Tensor]:
+    return {name: value.detach().requires_grad_() for name, value in at.items()}
+
+
 def _backward_twice(
-    function: Function, at: Vector, along: Vector, inputs: Tensor, wanted: list[Tensor]
+    function: Function, theta: Vector, along: Vector, inputs: Tensor, wanted: list[Tensor]
 ) -> list[Tensor]:
-    theta = {
-        name: value.detach().requires_grad_() if not value.requires_grad else value
-        for name, value in at.items()
-    }
     with torch.enable_grad():
         value = function(theta, inputs)
         leaves = list(theta.values())

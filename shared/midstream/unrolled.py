@@ -6,16 +6,15 @@ chunks, so memory grows neither with the validation set nor with the number of s
 parameters and moments a step.
 """
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
-from midstream.gradients import CHUNK, Gradient, mixed_derivative, trainable, validation_gradient
+from midstream.functional import T, holding, trainable
+from midstream.gradients import CHUNK, Gradient, along, mixed_derivative, validation_gradient
 from midstream.hessian import hessian_vector_product
-from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
 from midstream.training_step import Moments, TrainingStep
 
@@ -72,33 +71,33 @@ def unrolled_utility_gradient(
     >>> unrolled_utility_gradient(model, x, y, x, y, step=Sgd(0.1), upcoming=[(x, y)]).shape
     torch.Size([5, 4])
     """
-    scratch = deepcopy(model)
-    order = order_of(model, inputs.detach(), labels, loss=loss)
+    laid_out = trainable(model)
+
+    def at(values: Gradient, derivative: Callable[..., T], *arguments: Tensor | Gradient) -> T:
+        placed = {name: value.requires_grad_() for name, value in along(values, laid_out).items()}
+        return holding(model, placed, lambda: derivative(model, *arguments, loss=loss, chunk_size=chunk_size))
+
     batches = [(inputs.detach(), labels), *upcoming]
-    parameters: Gradient = {name: value.clone() for name, value in _values(scratch).items()}
+    parameters: Gradient = {name: value.detach().clone() for name, value in laid_out.items()}
     taken: list[tuple[TrainingStep, Gradient, Gradient]] = []
     for x, y in batches:
-        _place(scratch, parameters)
-        gradient = validation_gradient(scratch, x, y, loss=loss, chunk_size=chunk_size)
+        gradient = at(parameters, validation_gradient, x, y)
         taken.append((step, parameters, gradient))
         parameters, step = step.stepped(parameters, gradient)
 
-    _place(scratch, parameters)
-    v = validation_gradient(scratch, validation_inputs, validation_labels, loss=loss, chunk_size=chunk_size)
+    v = at(parameters, validation_gradient, validation_inputs, validation_labels)
     adjoint: Gradient = {name: sign * value for name, value in v.items()}
     remembered: Moments = {
         key: {name: torch.zeros_like(m) for name, m in moment.items()} for key, moment in step.moments.items()
     }
     for (x, y), (step, parameters, gradient) in zip(batches[:0:-1], taken[:0:-1], strict=True):
         pulled, remembered = _pull_back(step, parameters, gradient, adjoint, remembered)
-        _place(scratch, parameters)
-        curved = hessian_vector_product(scratch, x, y, pulled, loss=loss, chunk_size=chunk_size, order=order)
+        curved = at(parameters, hessian_vector_product, x, y, pulled)
         adjoint = {name: value + curved[name] for name, value in adjoint.items()}
 
     (x, y), (step, parameters, gradient) = batches[0], taken[0]
     pulled, _ = _pull_back(step, parameters, gradient, adjoint, remembered)
-    _place(scratch, parameters)
-    return mixed_derivative(scratch, x, y, pulled, loss=loss, chunk_size=chunk_size, order=order)
+    return at(parameters, mixed_derivative, x, y, pulled)
 
 
 def _pull_back(
@@ -116,12 +115,3 @@ def _pull_back(
     pull = vjp(after, dict(gradient), step.moments)[1]
     adjoints: tuple[Gradient, Moments] = pull((adjoint, moments))
     return adjoints
-
-
-def _values(model: nn.Module) -> Gradient:
-    return {name: value.detach() for name, value in trainable(model).items()}
-
-
-def _place(model: nn.Module, parameters: Gradient) -> None:
-    for name, value in _values(model).items():
-        value.copy_(parameters[name])

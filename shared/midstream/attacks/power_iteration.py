@@ -8,7 +8,13 @@ from torch.func import jvp, vjp
 
 from midstream.budget import Budget
 from midstream.by_formula import differentiable
-from midstream.functional import functional_call, load_forward_mode, refuse_coupled_examples
+from midstream.functional import (
+    T,
+    functional_call,
+    holding,
+    load_forward_mode,
+    refuse_coupled_examples,
+)
 from midstream.known_orders import order_of
 from midstream.loss import Loss, cross_entropy
 from midstream.orders import Order, Vector, curved
@@ -36,9 +42,12 @@ def loss_hessian(model: nn.Module, inputs: Tensor, labels: Tensor, *, loss: Loss
     def of_inputs(place: Vector, _: Tensor) -> Tensor:
         return loss(functional_call(model, at, (place["x"],)), labels)
 
+    def within(parameters: Vector, work: Callable[[], T]) -> T:  # noqa: ARG001
+        return holding(model, at, work)
+
     def product(direction: Tensor) -> Tensor:
         with differentiable(model):
-            return curved(order, of_inputs, {"x": x}, {"x": direction}, x)["x"]
+            return curved(order, of_inputs, {"x": x}, {"x": direction}, x, within=within)["x"]
 
     return product
 
@@ -68,7 +77,7 @@ def divergence_hessian(model: nn.Module, inputs: Tensor) -> Product:
     def product(direction: Tensor) -> Tensor:
         with differentiable(model):
             if not forward:
-                return _backward_twice(logits, x, direction)
+                return holding(model, at, lambda: _backward_twice(logits, x, direction))
             found, moved = jvp(logits, (x,), (direction,))[:2]
             pulled: Tensor = vjp(logits, x)[1](_weighted(found, moved))[0]
             return pulled.detach()
