@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import dashboard, durability, levels, memory, players, step, strangers, transport, watchers
+from benchmarks.derivatives import sweep
 from benchmarks.measure import Row
 from midstream.environment import configure, describe
 
@@ -25,6 +26,7 @@ _PARTS = [
     "strangers",
     "dashboard",
     "watchers",
+    "derivatives",
     "players",
 ]
 
@@ -50,6 +52,7 @@ def main(device: str, threads: int | None, turns: int, only: tuple[str, ...], as
         "durability": lambda: durability.rows(chosen, turns),
         "dashboard": lambda: dashboard.rows(),
         "watchers": lambda: watchers.rows(),
+        "derivatives": lambda: sweep.rows(),
     }
     table = Table(title="MNIST network, batch 500, 5,000 validation images", title_justify="left")
     for heading in ("figure", "measured", "meant to be", ""):

@@ -16,6 +16,7 @@ class _ByFormula(TorchFunctionMode):
 
     - Attention: the fused kernels and the fast path of `nn.TransformerEncoderLayer` have none.
     - Weight norm: its double backward takes the norm for a constant, without a word.
+    - Hard sigmoid, of MobileNetV3: its backward pass has no derivative.
 
     A mode belongs to its thread; torch's own switch for attention is the whole process's.
     """
@@ -27,13 +28,22 @@ class _ByFormula(TorchFunctionMode):
         return _BY_FORMULA.get(function, function)(*args, **(kwargs or {}))
 
 
-def _attention(*args: Any, **kwargs: Any) -> Tensor:
-    output: Tensor = torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Tensor:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # the formula adds its mask
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, float("-inf"))
+    formula = torch.ops.aten._scaled_dot_product_attention_math
+    output: Tensor = formula(query, key, value, attn_mask, *args, **kwargs)[0]
     return output
 
 
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    return F.relu6(x + 3, inplace) / 6
 
 
 # Torch's function, which a mode does not look into, with attention by its formula.
@@ -47,6 +57,7 @@ _BY_FORMULA: dict[Any, Callable[..., Any]] = {
     F.scaled_dot_product_attention: _attention,
     F.multi_head_attention_forward: _multi_head_attention,
     torch._weight_norm: _weight_norm,
+    F.hardsigmoid: _hard_sigmoid,
 }
 
 
@@ -68,7 +79,7 @@ def _is_plain(module: nn.Module) -> bool:
     return (
         kind.__module__.startswith("torch.nn.modules.")
         and not kind.__module__.endswith(".transformer")
-        and kind is not nn.MultiheadAttention
+        and kind not in (nn.MultiheadAttention, nn.Hardsigmoid)
         and not module._forward_pre_hooks
         and not module._forward_hooks
     )

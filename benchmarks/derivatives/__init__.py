@@ -1,0 +1,1 @@
+"""`v`, `B_x u` and `H u` on layers and models of every kind: right, or refused in a sentence."""
