@@ -14,7 +14,7 @@ from benchmarks.endurance.tally import Tally
 from benchmarks.endurance.watch import FaultFoundError, Watch
 
 _BELOW = {"server": ("runs/game",), "proxy": ("attacks",), "provider": ()}
-_MOMENT_WITHIN = 4.0  # seconds, after which a named moment is a random one
+_MOMENT_WITHIN = 8.0  # seconds, after which a named moment is a random one
 _KEPT = 6  # snapshots of each service
 _SIGKILLED = -9
 
