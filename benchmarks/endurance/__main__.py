@@ -24,8 +24,19 @@ from benchmarks.endurance.watch import FaultFoundError
     "--patience", default=60.0, show_default=True, help="Seconds without a word: a game that hangs."
 )
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder where the games are left.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Page whose text between two comments, endurance and its end, becomes the tally.",
+)
 def main(
-    kills: int, seed: int, only: tuple[str, ...], first: int, patience: float, keep: Path | None
+    kills: int,
+    seed: int,
+    only: tuple[str, ...],
+    first: int,
+    patience: float,
+    keep: Path | None,
+    into: Path | None,
 ) -> None:
     """Play each game undisturbed, and again and again while its processes are killed and its files damaged.
 
@@ -47,20 +58,30 @@ def main(
             disturbed = Round(GAMES[title], place / f"round-{rounds}", reference, tally, patience=patience)
             try:
                 disturbed.play(drawn, share - tally.kills())
-                tally.games["ended in the undisturbed bits"] += 1
+                tally.game_ended(title, "ended in the undisturbed bits")
             except EndedByRefusalError:
-                tally.games["refused by the name of a file that was damaged earlier"] += 1
+                tally.game_ended(title, "ended by a refusal that names the file")
             except FaultFoundError as error:
                 faults += 1
-                tally.games["FAULTY"] += 1
+                tally.game_ended(title, "FAULTY")
                 click.echo(f"FAULT, seed {seed}, {title}, {place / f'round-{rounds}'}: {error}\n", err=True)
                 if tally.kills() == before:
                     break  # it is at fault undisturbed
         click.echo(f"{title}: {rounds} games, {time.monotonic() - started:.0f} s", err=True)
     click.echo(tally.markdown())
+    if into is not None:
+        _write(into, f"Seed {seed}: {tally.markdown()}")
     if not keep and not faults:
         shutil.rmtree(folder)
     sys.exit(faults > 0)
+
+
+def _write(page: Path, text: str) -> None:
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- endurance -->\n")
+    _, end, after = rest.partition("<!-- end of endurance -->")
+    if not end:
+        raise click.UsageError(f"{page} has no place for the tally, between two comments")
+    page.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

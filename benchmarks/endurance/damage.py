@@ -14,6 +14,7 @@ Snapshot = dict[Path, bytes]
 """Files of one service at one of its deaths, by their place below the game's folder."""
 
 _BESIDE = ("", "-wal", "-shm")
+_FOLDER = "folder deleted"
 _ZEROED = 512  # bytes at most
 
 
@@ -42,7 +43,7 @@ class Wound:
 
     def label(self) -> str:
         """Return what the tally calls the file."""
-        return _label(self.file)
+        return f"{self.file.parent.name}/" if self.kind == _FOLDER else _label(self.file)
 
 
 def files_of(folder: Path, below: Iterable[str]) -> list[Path]:
@@ -83,7 +84,7 @@ def inflict(draw: Draw, folder: Path, now: Snapshot, earlier: Sequence[Snapshot]
     saved = {other: now.get(other) for other in {*changed, *_beside(file)}}
     for other, content in changed.items():
         _write(folder / other, content)
-    if kind == "folder deleted":
+    if kind == _FOLDER:
         shutil.rmtree(folder / file.parent)
     return Wound(folder, file, kind, _names(file), saved)
 
@@ -112,7 +113,7 @@ def _ways(
         if different := [state for state in states if state != {part: now.get(part) for part in parts}]:
             ways["older copy of the database"] = _picked(draw.value, different)
     if file.parts[0] == "attacks":
-        ways["folder deleted"] = {other: None for other in now if other.parent == file.parent}
+        ways[_FOLDER] = {other: None for other in now if other.parent == file.parent}
     return ways
 
 

@@ -17,8 +17,13 @@ class Tally:
         self._kills: Counter[tuple[str, str]] = Counter()
         self._wounds: Counter[tuple[str, str, Outcome]] = Counter()
         self._restarts: Counter[bool] = Counter()
-        self.games: Counter[str] = Counter()
-        """How many ended how, by words."""
+        self._games: dict[str, Counter[str]] = {}
+        self._of_game: dict[str, int] = {}
+
+    def game_ended(self, title: str, how: str) -> None:
+        """A game of that title ended."""
+        self._games.setdefault(title, Counter())[how] += 1
+        self._of_game[title] = self.kills() - sum(n for other, n in self._of_game.items() if other != title)
 
     def killed(self, service: str, moment: str) -> None:
         """A service was killed at a moment."""
@@ -48,11 +53,15 @@ class Tally:
         ]
         sums = [sum(n for (_, _, o), n in self._wounds.items() if o == how) for how in _OUTCOMES]
         wounds.append(["**together**", "", *sums])
-        ended = ", ".join(f"{count} {how}" for how, count in sorted(self.games.items()))
+        hows = sorted({how for ended in self._games.values() for how in ended})
+        games = [
+            [t, self._of_game[t], *(ended[how] or "" for how in hows)] for t, ended in self._games.items()
+        ]
         return "\n".join(
             [
-                f"{self.kills()} SIGKILLs, {restarts} restarts, {damaged} of them with a file damaged; "
-                f"games: {ended}.",
+                f"{self.kills()} SIGKILLs, {restarts} restarts, {damaged} of them with one file damaged.",
+                "",
+                *_table(["game", "SIGKILLs", *hows], games),
                 "",
                 *_table(["killed at", *SERVICES], kills),
                 "",
