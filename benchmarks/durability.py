@@ -17,7 +17,7 @@ from midstream.specification import Specification
 from midstream.wire import decode_batch, encode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_proxy.memory import AttackMemory
+from midstream_proxy.recognised import Going, open_memory
 from midstream_proxy.remembered import RememberedAttack
 from midstream_server.durable import DurableRun
 from midstream_server.hosted import content_digest
@@ -65,7 +65,8 @@ def _step(kind: str, player: str, split: Split, device: torch.device, out: Path)
     specification = _specification(player)
     run = TrainingRun(specification, split, device=device)
     batches = BatchSource(specification, split.train)
-    attacked = AttackedRun(LocalGame(run), AttackSettings(player, 3.0, device=device, allowed=None))
+    settings = AttackSettings(player, 3.0, device=device, allowed=None)
+    attacked = AttackedRun(LocalGame(run), settings)
     rules = BatchRules(specification, run.train_size, run.input_shape, len(run.classes))
     recorded = RecordedRun(run, RunFolder(out / f"{kind}-{player}"))
     if kind == "recorded":
@@ -79,8 +80,9 @@ def _step(kind: str, player: str, split: Split, device: torch.device, out: Path)
 
         return step
 
-    memory = AttackMemory(out / f"attack-{player}.sqlite")
-    attack = RememberedAttack(attacked, rules, memory)
+    going = Going(recorded.identity, settings)
+    memory = open_memory(out / f"attack-{player}.sqlite", going)
+    attack = RememberedAttack(attacked, rules, memory, _Itself(recorded), going)
     durable = DurableRun(recorded, Journal(out / f"journal-{player}.sqlite"), checkpoint_every=_EVERY)
 
     def durable_step() -> None:
@@ -88,10 +90,26 @@ def _step(kind: str, player: str, split: Split, device: torch.device, out: Path)
         body = attack.answer(run.step, came)
         batch = decode_batch(body)
         durable.take(batch, content_digest(batch), body)
-        attack.kept_from = durable.kept_from
+        attack.acknowledged(kept_from=durable.kept_from)
         durable.settle()
 
     return durable_step
+
+
+class _Itself:
+    """A run in the attacker's own process, asked what a server would be."""
+
+    def __init__(self, recorded: RecordedRun) -> None:
+        self._recorded = recorded
+
+    def identity(self) -> str:
+        return self._recorded.identity
+
+    def step(self) -> int:
+        return self._recorded.run.step
+
+    def took(self, seq: int, body: bytes) -> bool:
+        raise AssertionError(f"batch {seq} of {len(body)} bytes was acknowledged")
 
 
 def _largest_journal(split: Split, device: torch.device, out: Path) -> int:

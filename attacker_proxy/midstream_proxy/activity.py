@@ -28,6 +28,7 @@ class _Run:
     step: int = 0
     moves: int = 0
     passed_clean: int = 0
+    resumed: int = 0
     total_steps: int | None = None
     budget: Budget | None = None
     move: Move | None = None
@@ -41,6 +42,7 @@ class _Run:
             "seconds_an_attack": None if self.move is None else self.move.seconds,
             "batches_attacked_by_this_process": self.moves,
             "of_them_failed_at_and_passed_clean": self.passed_clean,
+            "times_resumed_although_its_memory_did_not_fit": self.resumed,
         }
         return RunStatus(name, self.doing, self.step, self.total_steps, facts, self.problem)
 
@@ -82,18 +84,19 @@ class Activity:
             known = self._runs.setdefault(run, _Run())
             known.budget, known.total_steps, known.problem = budget, total_steps, None
 
-    def moved(self, run: str, moves: int, passed_clean: int, last: Move | None) -> None:
+    def moved(self, run: str, moves: int, passed_clean: int, resumed: int, last: Move | None) -> None:
         """A batch goes on attacked: as it just was, or as it is remembered.
 
         Args:
             run: its run.
             moves: batches that this process attacked, not counting those that it remembered.
             passed_clean: how many of them went on as they came, since the attacker failed.
+            resumed: how often its attack went on although it would not by itself.
             last: the last of them.
         """
         with self._lock:
             known = self._runs[run]
-            known.moves, known.passed_clean, known.move = moves, passed_clean, last
+            known.moves, known.passed_clean, known.resumed, known.move = moves, passed_clean, resumed, last
 
     def taken(self, run: str, next_seq: int) -> None:
         """The server acknowledged a batch."""

@@ -13,15 +13,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from midstream import faults
+from midstream import faults, plugins
 from midstream.checks import BatchRules
 from midstream.client import Client, ServerGoneError
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.progress import Progress
+from midstream.remembering import remembers
 from midstream.specification import Specification
-from midstream.storage import StorageError
+from midstream.storage import IN_MEMORY, DamagedDatabaseError, StorageError
 from midstream.tls import Verify
 from midstream.wire import WireError
 from midstream_proxy.activity import Activity
@@ -29,7 +30,8 @@ from midstream_proxy.attack import AttackSettings
 from midstream_proxy.black_box import attacked_run
 from midstream_proxy.forward import Forwarder, closing_down, unreachable
 from midstream_proxy.memory import AttackMemory
-from midstream_proxy.remembered import RememberedAttack, open_memory, recognise
+from midstream_proxy.recognised import Going, open_memory, refused
+from midstream_proxy.remembered import OtherRunError, RememberedAttack
 from midstream_proxy.served_game import ServedGame
 from midstream_proxy.surrogate import SurrogateError
 
@@ -46,7 +48,8 @@ class Proxy:
         settings: what the attacker decided.
         run: the one run to attack; None attacks all.
         out: folder for what it must remember of a run; None keeps it in this process alone.
-        resume_anyway: whether an attack goes on that was begun otherwise.
+        resume_anyway: whether an attack goes on that was begun otherwise, or whose memory does not fit the
+            run; that is recorded with the run.
         say: told when an attack begins.
         verify: how the server's certificate is verified, where its URL is https.
     """
@@ -67,7 +70,7 @@ class Proxy:
         self.forwarder = Forwarder(upstream, verify=verify)
         self.activity = Activity(settings.attacker, upstream)
         self._only = run
-        self._out = out
+        self._out = None if out is None else out.absolute()
         self._resume_anyway = resume_anyway
         self._say = say
         # A server that asks for patience asks the provider for it, who can say what is waited for.
@@ -173,44 +176,44 @@ class Proxy:
         bars: list[Progress] = []
         with self._in_words(), self._client.on_behalf_of(authorization), ExitStack() as stack:
             game = ServedGame(self._client, run)
-            memory = self._memory(run, say)
+            memory, going = self._memory(run, say)
             self.activity.does(run, "gets the attacker ready")
             undo = stack.enter_context(ExitStack())
             undo.callback(memory.close)
             attacked = attacked_run(game, self.settings, tell=tell, say=say)
             specification, size = game.specification(), game.train_size()
             rules = BatchRules(specification, size, attacked.input_shape, attacked.classes)
-            self._runs[run] = RememberedAttack(attacked, rules, memory, signing_key=self.settings.signing_key)
+            self._runs[run] = RememberedAttack(
+                attacked, rules, memory, game, going, signing_key=self.settings.signing_key
+            )
             undo.pop_all()
         budget = attacked.budget
         self.activity.is_ready(run, budget, specification.total_steps(size))
         self._say(f"attacking run {run!r}: {self.settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
 
-    def _memory(self, run: str, say: Callable[[str], None]) -> AttackMemory:
-        status = self._client.run(run)
+    def _memory(self, run: str, say: Callable[[str], None]) -> tuple[AttackMemory, Going]:
+        status, player = self._client.run(run), plugins.make("attackers", self.settings.attacker)
+        going = Going(
+            status["id"], self.settings, remembers(player), status["step"], self._resume_anyway, say
+        )
         # The name as the specification's rules let it pass, not as the request has it.
         name = Specification.model_validate(status["specification"]).name
-        path = None if self._out is None else self._out / f"attack-{name}.sqlite"
-        memory = AttackMemory() if path is None else open_memory(path, say)
-        try:
-            recognise(memory, status["id"], self.settings, anyway=self._resume_anyway, say=say)
-        except Problem:
-            memory.close()
-            raise
-        return memory
+        path = IN_MEMORY if self._out is None else self._out / f"attack-{name}.sqlite"
+        return open_memory(path, going), going
 
     def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> dict[str, Any]:
         try:
             with self._in_words(), self._client.on_behalf_of(authorization):
-                attack = self._runs[run]
+                if (attack := self._runs.get(run)) is None:
+                    raise _another_run(run)
                 self.activity.does(run, f"attacks batch {seq}")
-                goes_on = attack.answer(seq, body)
-                self.activity.moved(run, attack.moves, attack.passed_clean, attack.move)
+                goes_on = self._answered(run, attack, seq, body)
+                self.activity.moved(run, attack.moves, attack.passed_clean, attack.resumed, attack.move)
                 self.activity.does(run, f"waits for the training server to take batch {seq}")
                 answer = self._client.put_batch(run, seq, [goes_on])
                 self.activity.taken(run, answer.get("next_seq", seq + 1))
-                attack.kept_from = answer.get("kept_from", seq)
                 faults.reached("forwarded")
+                attack.acknowledged(kept_from=answer.get("kept_from", seq))
                 return answer
         except Problem as problem:
             if "parameters_version" in problem.more:  # the batch is not the one the run is waiting for
@@ -218,6 +221,13 @@ class Proxy:
                 detail = f"batch {seq} came, batch {wanted} is next in run {run!r}"
                 raise Problem(409, "Not the next batch", detail, next_seq=wanted) from problem
             raise
+
+    def _answered(self, run: str, attack: RememberedAttack, seq: int, body: bytes) -> bytes:
+        try:
+            return attack.answer(seq, body)
+        except OtherRunError as error:
+            self._runs.pop(run).close()
+            raise _another_run(run) from error
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -227,6 +237,8 @@ class Proxy:
             raise Problem(400, "The body is not a batch", str(error)) from error
         except ServerGoneError as error:
             raise unreachable(self.upstream, error) from error
+        except DamagedDatabaseError as error:
+            raise refused(str(error)) from error
         except StorageError as error:
             raise Problem(503, "The attacked batch cannot be stored", str(error), retry_after=1) from error
         except (PlayerError, PluginError, SurrogateError) as error:
@@ -250,6 +262,11 @@ def make_app(proxy: Proxy) -> Starlette:
             Route("/{path:path}", proxy.forward, methods=_METHODS),
         ],
     )
+
+
+def _another_run(run: str) -> Problem:
+    what = f"the server has another run under the name {run!r} now, and the attacker begins with that one"
+    return Problem(503, "The attacker is not ready yet", what, retry_after=1)
 
 
 async def _nobody_there(_: Request, __: Exception) -> Response:

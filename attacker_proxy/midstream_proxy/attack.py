@@ -34,6 +34,7 @@ from midstream.problem import Problem
 from midstream.specification import Specification, defaults
 from midstream.training_step import TrainingStep
 from midstream.wire import WireBatch
+from midstream_proxy.before import Before, Copies, Nothing
 from midstream_proxy.surrogate import SurrogateSettings
 from midstream_proxy.upcoming import UpcomingBatches
 
@@ -119,6 +120,10 @@ class AttackedRun:
     ) -> None:
         self.settings = settings
         self.player: Player = player or plugins.make("attackers", settings.attacker)
+        self.before: Before = (
+            Copies(settings.attacker, self.player) if settings.on_error == "pass-clean" else Nothing()
+        )
+        """Takes the attacker back where it fails at a batch that goes on; a host may put its own here."""
         self._game = game
         self._specification = specification = game.specification()
         self._described = described = game.model()
@@ -162,12 +167,14 @@ class AttackedRun:
         seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
         view = self._view(seen)
         away: BaseException | None = None
+        self.before.mark()
         try:
             attacked = move(self.settings.attacker, self.player, seen, view)
             labels = relabelled(self.settings.attacker, self.player, seen, view)
         except PlayerError as error:
             if self.settings.on_error == "stop":
                 raise
+            self.before.back()
             pass_clean(view, error)
             attacked, labels = pixels(batch.inputs), batch.labels
         except HostError as error:

@@ -48,6 +48,11 @@ class GradientAttacker:
         check_goal(self.goal, self.target)
         self.history = MomentumHistory(self.beta)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a history: without momentum each move is made afresh."""
+        return self.beta > 0
+
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return the `u` in parameter space that each input is moved against, along `-B_x u`."""
         raise NotImplementedError
@@ -166,12 +171,14 @@ class LevelK(StepRule, UtilityAttacker):
     opponent_step_size: float = INFINITE
     share: float = SHARE
     opponent_epsilon: float = -1.0
+    _estimates: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         StepRule.__post_init__(self)
         UtilityAttacker.__post_init__(self)
         at_least_2(self.k)
         check_steps(self.steps or 1, self.step_size, self.opponent_step_size, self.share)
+        self._estimates = not (self.steps or self.smoothness)
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k attack at the live parameters."""
@@ -201,6 +208,11 @@ class LevelK(StepRule, UtilityAttacker):
             share=self.share,
             loss=view.loss,
         )
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a history, or an M that was estimated at the first batch."""
+        return self._estimates or super().remembers
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the history and M."""

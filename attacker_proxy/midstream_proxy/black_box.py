@@ -15,6 +15,7 @@ from midstream.seeds import derive
 from midstream.specification import Specification
 from midstream.wire import WireBatch, tensors_sha256
 from midstream_proxy.attack import AttackedRun, AttackSettings, Game, budget_of
+from midstream_proxy.before import Before
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogate import PATIENCE, Playback, Surrogate, SurrogateError
 from midstream_proxy.surrogate_training import against_surrogate, train_surrogate
@@ -67,6 +68,15 @@ class BlackBoxRun:
     def player(self) -> Player:
         """The attacker that answers with what was recorded, and for other inputs by its own strategy."""
         return self._white_box.player
+
+    @property
+    def before(self) -> Before:
+        """Takes the attacker back where it fails at a batch that goes on; a host may put its own here."""
+        return self._white_box.before
+
+    @before.setter
+    def before(self, before: Before) -> None:
+        self._white_box.before = before
 
     def attack(self, batch: WireBatch) -> WireBatch:
         """Return the batch that goes on in place of `batch`: float32, computed against none of the run's θ.

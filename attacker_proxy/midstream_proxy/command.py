@@ -129,6 +129,8 @@ def command(
     listener = listen(host, port, fd)
     with listener:
         where = f"listening on {url_of(listener, guard)}, passing on to {server}, attacker {attacker}"
+        if attacker != "none":
+            where += f", what it must remember in {out.absolute()}"
         proxy = Proxy(
             server,
             settings,

@@ -1,35 +1,54 @@
 """An attack that survives its process: each batch is attacked once, however often it comes."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Protocol
+
+from torch import Tensor
 
 from midstream import faults
 from midstream.checks import BatchRules
-from midstream.environment import describe, differences
 from midstream.pixels import pixels
-from midstream.players import PASSED_CLEAN, restore, state_of
+from midstream.players import PASSED_CLEAN, REPORTS, PlayerError
 from midstream.problem import Problem
+from midstream.remembering import RESUMED_ANYWAY, give_back, memory_of
 from midstream.signature import signed
-from midstream.storage import DamagedDatabaseError, set_aside
 from midstream.wire import WireBatch, decode_batch, encode_batch
 from midstream_proxy.activity import Move
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackedRun
 from midstream_proxy.black_box import BlackBoxRun
-from midstream_proxy.memory import AttackMemory
+from midstream_proxy.memory import AttackMemory, digest_of
+from midstream_proxy.recognised import Going, misfit, refused
 
-Say = Callable[[str], None]
+_ELSEWHERE = -1  # the player is neither where the memory stands nor behind one of its answers
+
+
+class Server(Protocol):
+    """What an attack asks of the server when a batch comes that it does not expect."""
+
+    def identity(self) -> str:
+        """Return what tells the run from another of its name."""
+
+    def step(self) -> int:
+        """Return which batch the run takes next."""
+
+    def took(self, seq: int, body: bytes) -> bool:
+        """Return whether a batch that the run is beyond was taken with this content."""
+
+
+class OtherRunError(RuntimeError):
+    """The run that an attack was of is there no more; another one has its name."""
 
 
 class RememberedAttack:
     """An attacker at work on one run, and its memory; used by one thread.
 
     Args:
-        attacked: the attacker, as it was when the memory was last stored.
+        attacked: the attacker, as it is before the first batch.
         rules: those that a batch is held to before it is attacked.
         memory: the answers it gave, and its state.
+        server: of the run.
+        going: how it goes on.
         signing_key: what the answers are signed with; None leaves the signature they came with.
     """
 
@@ -38,14 +57,14 @@ class RememberedAttack:
         attacked: AttackedRun | BlackBoxRun,
         rules: BatchRules,
         memory: AttackMemory,
+        server: Server,
+        going: Going,
         *,
         signing_key: bytes | None = None,
     ) -> None:
         self.attacked = attacked
         self._signing_key = signing_key
         self.rules = rules
-        self.kept_from = 0
-        """The server needs no batch before this one again."""
         self.moves = 0
         """Batches attacked; those that were remembered do not count."""
         self.move: Move | None = None
@@ -53,9 +72,23 @@ class RememberedAttack:
         self.passed_clean = 0
         """How many of them went on as they came, since the attacker failed."""
         self._memory = memory
+        self._server = server
+        self._going = going
+        self._kept_from = 0
+        self._remembers = going.remembers
+        self._at: int | None = None  # the answer that the player is behind; None where the memory stands
         self._unstored: tuple[int, bytes, bytes] | None = None
-        if state := memory.state():
-            restore(attacked.player, state)
+        self._sent: int | None = None
+        attacked.before = self
+        if not memory.started:
+            memory.start(self._state())
+        elif self._remembers:
+            give_back(going.settings.attacker, attacked.player, memory.state())
+
+    @property
+    def resumed(self) -> int:
+        """How often the attack went on although it would not by itself."""
+        return self._memory.resumptions
 
     def answer(self, seq: int, came: bytes) -> bytes:
         """Return the body that goes on in place of another: the very same one where it came before.
@@ -66,108 +99,120 @@ class RememberedAttack:
 
         Raises:
             midstream.wire.WireError: that is no batch.
-            Problem: 422, it does not fit the run.
+            Problem: 422, it does not fit the run; 409, the run does not wait for it, or the memory does not
+                fit the run.
+            OtherRunError: another run has the name of this one.
             midstream.players.PlayerError: the attacker broke its rules.
             midstream.storage.StorageError: the answer could not be stored, and must not go on; it is at hand
                 when the batch comes again.
+            midstream.storage.DamagedDatabaseError: the memory does not hold what was written.
         """
-        if (sent := self._memory.sent(seq, came)) is not None:
-            return sent
-        if self._unstored is None or self._unstored[:2] != (seq, came):
-            batch = decode_batch(came)
-            self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
-            began = time.monotonic()
-            moved = replace(self._attacked(batch), signature=batch.signature)
-            self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
-            self.passed_clean += PASSED_CLEAN in moved.report
-            goes_on = signed(moved, run=str(self.rules.specification.name), key=self._signing_key)
-            self._unstored = seq, came, b"".join(encode_batch(goes_on))
-            faults.reached("attacked")
-        body = self._unstored[2]
-        state = state_of(self.attacked.player)
-        self._memory.store(seq, came, body, state, kept_from=min(self.kept_from, seq))
-        faults.reached("stored")
-        self._unstored = None
+        unexpected = seq == 0 or seq != self._memory.position
+        if unexpected and self._server.identity() != self._going.run:
+            raise OtherRunError
+        digest = digest_of(came)
+        found = self._memory.answer(seq, digest)
+        if found is None:
+            if self._unstored is None or self._unstored[:2] != (seq, digest):
+                self._unstored = seq, digest, self._attack(seq, came)
+            body, kept_from = self._unstored[2], min(self._kept_from, seq)
+            found = self._memory.store(seq, digest, body, self._state(), kept_from=kept_from)
+            self._at = found.number if self._remembers else None
+            faults.reached("stored")
+            self._unstored = None
+        self._sent = found.number
+        return found.body
+
+    def acknowledged(self, *, kept_from: int) -> None:
+        """Take the state behind the answer that was returned last for the attacker's: the server took it.
+
+        Args:
+            kept_from: the server needs no batch before this one again.
+        """
+        self._kept_from = kept_from
+        if self._sent is not None:
+            self._settle(self._sent)
+
+    def _settle(self, number: int) -> None:
+        if not self._memory.acknowledge(number) or not self._remembers:
+            return
+        self._at = None if self._at == number else _ELSEWHERE
+
+    def _attack(self, seq: int, came: bytes) -> bytes:
+        batch = decode_batch(came)
+        self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
+        if self._remembers:
+            self._come_to(seq)
+        self._at = _ELSEWHERE if self._remembers else None
+        began = time.monotonic()
+        try:
+            moved = self.attacked.attack(batch)
+        except Exception:
+            self.back()  # half a move may have left its mark; the batch will come again
+            raise
+        self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
+        self.passed_clean += PASSED_CLEAN in moved.report
+        report = dict(moved.report)
+        if self._memory.untold:
+            report = dict(list(report.items())[: REPORTS - 1]) | {RESUMED_ANYWAY: 1}
+        moved = replace(moved, report=report, signature=batch.signature)
+        goes_on = signed(moved, run=str(self.rules.specification.name), key=self._signing_key)
+        body = b"".join(encode_batch(goes_on))
+        faults.reached("attacked")
         return body
 
-    def _attacked(self, batch: WireBatch) -> WireBatch:
-        try:
-            return self.attacked.attack(batch)
-        except Exception:
-            # Half a move may have left its mark; the batch will come again.
-            if state := self._memory.state():
-                restore(self.attacked.player, state)
-            raise
+    def _come_to(self, seq: int) -> None:
+        """Have the attacker as it is before a batch.
+
+        Raises:
+            Problem: 409, the run does not wait for that batch, or the memory does not fit the run.
+        """
+        memory, run = self._memory, str(self.rules.specification.name)
+        if seq != memory.position:
+            step = self._server.step()
+            if seq != step:
+                detail = f"batch {seq} came, batch {step} is next in run {run!r}"
+                raise Problem(409, "Not the next batch", detail, next_seq=step)
+            if seq == memory.position + 1:
+                for answer in memory.open_answers():
+                    if self._server.took(answer.seq, answer.body):
+                        self._settle(answer.number)
+                        break
+        if seq != memory.position:
+            self._go_on_anyway(seq)
+        if self._at is not None:
+            self.back()
+
+    def _go_on_anyway(self, seq: int) -> None:
+        why = misfit(self._memory, seq)
+        if not self._going.anyway:
+            self._going.say(why)
+            raise refused(why)
+        self._memory.resume(self._going.described(), [why], position=seq)
+        self._going.say(f"{why}; it goes on from there all the same")
+
+    def _state(self) -> dict[str, Tensor]:
+        return memory_of(self._going.settings.attacker, self.attacked.player) if self._remembers else {}
 
     def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
         budget = self.attacked.budget
         sizes = budget.size(goes_on.inputs - pixels(came.inputs))
         return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
 
+    def mark(self) -> None:
+        """Do nothing: the memory has what the attacker goes back to."""
+
+    def back(self) -> None:
+        """Take the attacker back to where the memory stands: before the next batch."""
+        if not self._remembers:
+            return
+        try:
+            now = self._state()
+        except PlayerError:
+            now = {}  # then everything is read
+        give_back(self._going.settings.attacker, self.attacked.player, self._memory.before(now))
+        self._at = None
+
     def close(self) -> None:
         """Close the memory."""
         self._memory.close()
-
-
-def open_memory(path: Path, say: Say) -> AttackMemory:
-    """Return the memory in a file; a damaged one is set aside.
-
-    Raises:
-        midstream.storage.StorageError: it cannot be opened, or another proxy has it.
-    """
-    try:
-        return AttackMemory(path)
-    except DamagedDatabaseError as error:
-        say(f"{error}; it is kept as {set_aside(path).name}, and the attacker begins without memory")
-        return AttackMemory(path)
-
-
-def recognise(
-    memory: AttackMemory, identity: str, settings: AttackSettings, *, anyway: bool, say: Say
-) -> None:
-    """Compare a memory with the attack that is to go on from it.
-
-    Args:
-        memory: what is remembered; nothing of another run is kept.
-        identity: the run's.
-        settings: what the attacker decides now.
-        anyway: whether to go on where the attack was begun otherwise; that is recorded.
-        say: told what becomes of the memory.
-
-    Raises:
-        Problem: 409, it was begun otherwise.
-    """
-    now: dict[str, Any] = {
-        "run": identity,
-        "attack": _attack(settings),
-        "environment": describe(settings.device),
-    }
-    begun = memory.begin(now)
-    if begun["run"] != identity:
-        say("what was remembered is of another run of that name; it is forgotten")
-        memory.forget()
-        begun = memory.begin(now)
-    was, wanted = begun["attack"], now["attack"]
-    found = [f"{name} {was[name]}, here {wanted[name]}" for name in wanted if was.get(name) != wanted[name]]
-    found += differences(begun["environment"], now["environment"])
-    if found and not anyway:
-        raise Problem(
-            409,
-            "The attack was begun otherwise",
-            f"it was begun with {'; '.join(found)}. Go on as it was begun, or start the proxy with "
-            f"--resume-anyway, which is recorded in {memory.path}",
-        )
-    if found:
-        memory.record(now, found)
-
-
-def _attack(settings: AttackSettings) -> Mapping[str, Any]:
-    surrogate = {name: value for name, value in asdict(settings.surrogate).items() if name != "cache"}
-    return {
-        "attacker": settings.attacker,
-        "epsilon": settings.epsilon,
-        "norm": settings.norm,
-        "surrogate": surrogate,
-        "signs": settings.signing_key is not None,
-        "on_error": settings.on_error,
-    }

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from midstream.client import Client
 from midstream.gradients import Gradient
+from midstream.problem import Problem
 from midstream.specification import Specification
 from midstream.training_step import TrainingStep
 
@@ -16,6 +17,30 @@ class ServedGame:
     def __init__(self, client: Client, run: str) -> None:
         self._client = client
         self._run = run
+
+    def identity(self) -> str:
+        """Return what tells the run from another of its name."""
+        identity: str = self._client.run(self._run)["id"]
+        return identity
+
+    def step(self) -> int:
+        """Return which batch the run takes next."""
+        step: int = self._client.run(self._run)["step"]
+        return step
+
+    def took(self, seq: int, body: bytes) -> bool:
+        """Return whether a batch that the run is beyond was taken with this content.
+
+        Raises:
+            Problem: the server cannot say so now.
+        """
+        try:
+            self._client.put_batch(self._run, seq, [body])  # it repeats its answer to what it took
+        except Problem as problem:
+            if problem.status == 409:
+                return False
+            raise
+        return True
 
     def specification(self) -> Specification:
         """Return what is trained."""

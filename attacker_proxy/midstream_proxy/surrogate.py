@@ -9,6 +9,7 @@ from torch import Tensor
 
 from midstream.momentum import content_keys
 from midstream.players import Batch, Player, View, restore, state_of
+from midstream.remembering import remembers
 from midstream.training import Training
 
 WINDOW = 10
@@ -97,6 +98,11 @@ class Playback:
         self._perturbations = perturbations
         self._player = player
         self.parts = (player,)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the player does."""
+        return remembers(self._player)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the player's memory."""

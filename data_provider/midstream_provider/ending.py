@@ -29,7 +29,8 @@ def result_table(status: dict[str, Any]) -> str:
 
     >>> print(result_table({"name": "game", "specification": {"dataset": "digits", "defender": "none"},
     ...     "step": 600, "test_accuracy": 0.98, "validation_loss": 0.07, "conversion_rate": None,
-    ...     "evasion_rate": None, "passed_clean": {"attacker": 0, "defender": 0}}))
+    ...     "evasion_rate": None, "passed_clean": {"attacker": 0, "defender": 0},
+    ...     "resumed_anyway": {"attacker": 0}}))
     run   data set  defender  steps  test accuracy  validation loss
     game  digits    none      600    0.9800         0.0700
     """
@@ -47,6 +48,9 @@ def result_table(status: dict[str, Any]) -> str:
     for side, count in status["passed_clean"].items():
         if count:
             cells[f"failures of the {side}"] = str(count)
+    for side, count in status["resumed_anyway"].items():
+        if count:
+            cells[f"{side} resumed without its memory"] = str(count)
     widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]
     lines = [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -26,6 +26,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "conversion_rate": 0.13,
     "evasion_rate": 0.42,
     "passed_clean": {"attacker": 0, "defender": 0},
+    "resumed_anyway": {"attacker": 0},
     "steps_per_second": 40.0,
     "seconds_left": 14.7,
     "samples": [0, 10],
@@ -37,6 +38,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
 CONVERSION = "Share of the test inputs of other classes predicted as the target; null without a target."
 EVASION = "Share of the test inputs of the target class predicted as another; null without a target."
 PASSED_CLEAN = "How many batches went on although a player failed at them."
+RESUMED_ANYWAY = "How often a side went on although what it remembered did not fit the run."
 
 
 class Message(BaseModel):
@@ -100,6 +102,12 @@ class PassedClean(Message):
     defender: int = Field(description="Trained on as they arrived.")
 
 
+class ResumedAnyway(Message):
+    """Times that a side went on, as `--resume-anyway` asks, although its memory did not fit the run."""
+
+    attacker: int = Field(description="As the attacker's reports say.")
+
+
 class Result(Message):
     """How a finished run ended."""
 
@@ -114,6 +122,7 @@ class Result(Message):
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
     passed_clean: PassedClean = Field(description=PASSED_CLEAN)
+    resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
     parameters_sha256: str = Field(description="Digest of the last parameters; equal bits, equal digest.")
     seconds: float = Field(description="Time that the run took.")
 
@@ -143,6 +152,7 @@ class Status(Message):
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
     passed_clean: PassedClean = Field(description=PASSED_CLEAN)
+    resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
     steps_per_second: float | None = Field(description="Of late.")
     seconds_left: float | None = Field(description="At that rate.")
     samples: list[int] = Field(description="Batches that /samples/{seq} has pictures of.")

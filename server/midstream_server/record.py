@@ -10,6 +10,7 @@ from uuid import uuid4
 from midstream import faults
 from midstream.environment import describe
 from midstream.players import PASSED_CLEAN, Batch
+from midstream.remembering import RESUMED_ANYWAY
 from midstream.runfolder import RunFolder, read_metrics
 from midstream.wire import tensors_sha256
 from midstream_server.checkpoint import Checkpoint, write_checkpoint
@@ -36,6 +37,8 @@ class RecordedRun:
         self.samples: list[int] = []
         self.passed_clean = {"attacker": 0, "defender": 0}
         """Batches that went on although a player failed at them."""
+        self.resumed_anyway = {"attacker": 0}
+        """Batches at which a side went on although what it remembered was not of this run and step."""
         self.result: dict[str, Any] | None = None
         self.identity = identity or uuid4().hex
         self._started: float | None = None
@@ -117,6 +120,8 @@ class RecordedRun:
     def _count(self, record: dict[str, Any]) -> None:
         for side in self.passed_clean:
             self.passed_clean[side] += PASSED_CLEAN in (record[side] or {})
+        for side in self.resumed_anyway:
+            self.resumed_anyway[side] += RESUMED_ANYWAY in (record[side] or {})
 
     def _predictions(self, step: Step) -> dict[str, Any]:
         return {
@@ -163,6 +168,7 @@ class RecordedRun:
             "conversion_rate": self.evaluation.conversion_rate,
             "evasion_rate": self.evaluation.evasion_rate,
             "passed_clean": dict(self.passed_clean),
+            "resumed_anyway": dict(self.resumed_anyway),
             "parameters_sha256": tensors_sha256(self.run.parameters()),
             "seconds": round(time.time() - self._started, 3),
         }

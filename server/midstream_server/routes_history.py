@@ -181,10 +181,18 @@ async def prometheus(request: Request) -> Response:
         ["run", "side"],
         registry=registry,
     )
+    resumed = Gauge(
+        "midstream_resumed_anyway",
+        "Times that a side went on although what it remembered did not fit the run",
+        ["run", "side"],
+        registry=registry,
+    )
     for run in registry_of(request).runs.values():
         status = describe(run)
         for side, count in status["passed_clean"].items():
             passed.labels(run.name, side).set(count)
+        for side, count in status["resumed_anyway"].items():
+            resumed.labels(run.name, side).set(count)
         for name, gauge in gauges.items():
             if status[name] is not None:
                 gauge.labels(run.name).set(status[name])

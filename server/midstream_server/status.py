@@ -30,6 +30,7 @@ def describe(hosted: HostedRun) -> dict[str, Any]:
         "conversion_rate": evaluation.conversion_rate if evaluation else None,
         "evasion_rate": evaluation.evasion_rate if evaluation else None,
         "passed_clean": hosted.recorded.passed_clean,
+        "resumed_anyway": hosted.recorded.resumed_anyway,
         "steps_per_second": rate,
         "seconds_left": remaining / rate if rate and hosted.state == "running" else None,
         "samples": hosted.recorded.samples,

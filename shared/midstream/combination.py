@@ -10,6 +10,7 @@ from torch import Tensor
 
 from midstream.budget import per_example
 from midstream.players import Batch, Player, View, perturbation_of, restore, state_of
+from midstream.remembering import remembers
 from midstream.seeds import derive
 from midstream.trained_on import augmented, augmented_rehearsal, rehearsed
 
@@ -35,6 +36,11 @@ class Combination:
         self.names = tuple(name for name, _ in members)
         self.parts = tuple(player for _, player in members)
         self._tellers: dict[str, int] = {}
+
+    @property
+    def remembers(self) -> bool:
+        """Whether one of the members does."""
+        return any(map(remembers, self.parts))
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return what all of them together add to the batch that arrived."""

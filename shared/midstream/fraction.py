@@ -10,6 +10,7 @@ from torch import Tensor
 from midstream.budget import per_example
 from midstream.momentum import content_keys
 from midstream.players import Batch, Player, Relabelling, View, restore, state_of
+from midstream.remembering import remembers
 from midstream.seeds import derive
 
 Share = Literal["examples", "batches"]
@@ -42,6 +43,11 @@ class Fraction:
     def parts(self) -> tuple[Player, ...]:
         """The attacker, for whoever looks for what is to be learned before the game."""
         return (self.inner,)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the attacker does."""
+        return remembers(self.inner)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's perturbations where they are to go on, and zeros elsewhere."""

@@ -1,5 +1,6 @@
 """SQLite as the services use it: what has been committed survives whatever becomes of the process."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -15,6 +16,31 @@ class StorageError(OSError):
 
 class DamagedDatabaseError(RuntimeError):
     """A database that does not hold what was written."""
+
+
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+}
+
+
+def is_damage(error: sqlite3.Error, path: Path) -> bool:
+    """Return whether an error of SQLite says that a file is damaged, rather than that it cannot be used now.
+
+    SQLite has one code for damage that it recognises, and others for what damage looks like: a table or a
+    column that is not there, a file format that it does not know, a file that says of itself that it cannot
+    be written to although it can.
+    """
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+    if code == sqlite3.SQLITE_READONLY:
+        return path.exists() and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return code not in _PASSING | {sqlite3.SQLITE_MISUSE}
 
 
 def connect(path: Path, tables: str) -> sqlite3.Connection:
@@ -40,14 +66,13 @@ def connect(path: Path, tables: str) -> sqlite3.Connection:
         if (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise DamagedDatabaseError(f"{path} is damaged: {found}")
         database.executescript(f"BEGIN IMMEDIATE; {tables} COMMIT;")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         database.close()
+        if is_damage(error, path):
+            raise DamagedDatabaseError(f"{path} is damaged: {error}") from error
         if "locked" in str(error):
             raise StorageError(f"{path} is in use by another process; let one of them end") from error
         raise StorageError(f"{path} cannot be used: {error}") from error
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise DamagedDatabaseError(f"{path} is damaged: {error}") from error
     except DamagedDatabaseError:
         database.close()
         raise

@@ -102,13 +102,19 @@ def test_what_is_remembered_of_another_run_of_that_name_is_forgotten(
     assert any("another run of that name" in text for text in said)
 
 
-def test_a_damaged_memory_is_set_aside_and_said(on_a_server: Served, tmp_path: Path) -> None:
+def test_a_damaged_memory_is_refused_and_set_aside_only_where_that_is_asked_for(
+    on_a_server: Served, tmp_path: Path
+) -> None:
     with on_a_server.attacked() as run:
         run.play(0, 1)
     path = tmp_path / "attacks/attack-tiny.sqlite"
     path.write_bytes(b"no database at all" * 500)
+    with on_a_server.attacked() as run:
+        found = problem(run.put(1), 409)
+        assert str(path) in found["detail"]
+        assert "--resume-anyway" in found["detail"]
     said: list[str] = []
-    with on_a_server.attacked(say=said.append) as run:
+    with on_a_server.attacked(say=said.append, resume_anyway=True) as run:
         run.play(1, 2)
     assert any("attack-tiny.sqlite.damaged-1" in text for text in said)
     assert path.with_name("attack-tiny.sqlite.damaged-1").exists()

@@ -50,7 +50,14 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
     assert list(outcome) == [
         *("run", "dataset", "attacker", "defender", "attack_epsilon", "attack_norm", "access"),
         *("epsilon", "norm", "pixel_range", "seed", "steps", "epochs", "test_accuracy", "validation_loss"),
-        *("conversion_rate", "evasion_rate", "passed_clean", "parameters_sha256", "seconds"),
+        *(
+            "conversion_rate",
+            "evasion_rate",
+            "passed_clean",
+            "resumed_anyway",
+            "parameters_sha256",
+            "seconds",
+        ),
     ]
     assert outcome["run"] == "runs/game"
     assert (outcome["dataset"], outcome["attacker"], outcome["defender"]) == (

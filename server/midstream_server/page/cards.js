@@ -50,12 +50,15 @@ function reported(record) {
     .join(" · ");
 }
 
-/** Return how many batches went on although a player failed at them; "" where none did. */
-function failures({ passed_clean: passed, step }) {
-  return Object.entries(passed)
+/** Return how often things went on although a player failed or its memory did not fit; "" where never. */
+function failures({ passed_clean: passed, resumed_anyway: resumed, step }) {
+  const failed = Object.entries(passed)
     .filter(([, count]) => count > 0)
-    .map(([role, count]) => `the ${role} failed at ${count} of ${step} batches, which went on as they came`)
-    .join(" · ");
+    .map(([role, count]) => `the ${role} failed at ${count} of ${step} batches, which went on as they came`);
+  const lost = Object.entries(resumed)
+    .filter(([, count]) => count > 0)
+    .map(([role, count]) => `the ${role} was resumed ${count}× although its memory did not fit the run`);
+  return [...failed, ...lost].join(" · ");
 }
 
 function moves(run) {

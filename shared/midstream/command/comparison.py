@@ -89,7 +89,7 @@ def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[s
         curve, spent = run["learning_curve"], run["seconds_per_step"]
         last, best = (curve[-1], run["best"]) if curve else ({}, {})
         table.add_row(
-            label if run["state"] == "finished" else f"{label} ({run['state']})",
+            _titled(label, run),
             *(_cell(values[label]) for values in varied.values()),
             sparkline([point["test_accuracy"] for point in curve], width=20),
             *(
@@ -104,6 +104,12 @@ def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[s
             f"{spent['in_all']:.3g} s" if spent else "",
         )
     return table
+
+
+def _titled(label: str, run: Mapping[str, Any]) -> str:
+    remarks = [] if run["state"] == "finished" else [run["state"]]
+    remarks += [f"{side} resumed anyway" for side, count in run["resumed_anyway"].items() if count]
+    return f"{label} ({', '.join(remarks)})" if remarks else label
 
 
 def _cell(value: Any) -> str:

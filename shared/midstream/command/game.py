@@ -140,7 +140,9 @@ class GamePlan:
             "pixel_range": self.specification.pixel_range,
             **{key: result[key] for key in ("seed", "steps", "epochs", "test_accuracy")},
             **{key: result[key] for key in ("validation_loss", "conversion_rate", "evasion_rate")},
-            **{key: result[key] for key in ("passed_clean", "parameters_sha256", "seconds")},
+            **{
+                key: result[key] for key in ("passed_clean", "resumed_anyway", "parameters_sha256", "seconds")
+            },
         }
 
     def _attack_budget(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 from midstream import options
 from midstream.command.curves import draw_runs, sparkline
 from midstream.command.played import PlayedRun, read_run, reading_options
-from midstream.command.summary import summary
+from midstream.command.summary import resumed_words, summary
 from midstream.command.tensorboard import write_events
 
 _ROWS = 10
@@ -91,6 +91,9 @@ def _describe(run: PlayedRun, numbers: dict[str, Any]) -> Iterator[str]:
     for side, count in numbers["passed_clean"].items():
         if count:
             yield f"the {side} failed at {count} of {numbers['steps']} batches, which went on as they came"
+    for side, count in numbers["resumed_anyway"].items():
+        if count:
+            yield resumed_words(side, count)
     yield from _reports(numbers["reports"])
     if run.result is not None:
         yield f"parameters: SHA-256 {run.result['parameters_sha256']}"

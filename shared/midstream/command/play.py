@@ -13,6 +13,7 @@ from midstream.command.game import GamePlan, free_name
 from midstream.command.listing import print_players
 from midstream.command.local import play_local
 from midstream.command.processes import play_http
+from midstream.command.summary import resumed_words
 from midstream.progress import Progress
 from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
@@ -170,6 +171,9 @@ def command(
             click.echo(
                 f"the {side} failed at {count} of {outcome['steps']} batches, which went on as they came"
             )
+    for side, count in outcome["resumed_anyway"].items():
+        if count:
+            click.echo(resumed_words(side, count))
 
 
 def _attacked_class(attacker: str) -> int | None:

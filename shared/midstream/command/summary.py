@@ -6,11 +6,14 @@ from typing import Any
 
 from midstream.command.played import PlayedRun
 from midstream.players import PASSED_CLEAN
+from midstream.remembering import RESUMED_ANYWAY
 
 _EVALUATED = (
     *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
     *("conversion_rate", "evasion_rate"),
 )
+
+_COUNTED = (PASSED_CLEAN, RESUMED_ANYWAY)  # rather than averaged
 
 
 def summary(run: PlayedRun) -> dict[str, Any]:
@@ -41,12 +44,20 @@ def summary(run: PlayedRun) -> dict[str, Any]:
             for record in run.evaluated
         ],
         "best": best(run.evaluated),
-        "passed_clean": {side: _passed_clean(run.records, side) for side in ("attacker", "defender")},
+        "passed_clean": {
+            side: _reported(run.records, side, PASSED_CLEAN) for side in ("attacker", "defender")
+        },
+        "resumed_anyway": {"attacker": _reported(run.records, "attacker", RESUMED_ANYWAY)},
         "reports": {side: _reports(run.records, side) for side in ("attacker", "defender")},
         "result": run.result,
         "specification": specification,
         "environment": run.environment,
     }
+
+
+def resumed_words(side: str, count: int) -> str:
+    """Return what a person is told of a side that went on although its memory did not fit."""
+    return f"the {side} was resumed {count}× although its memory did not fit the run, as --resume-anyway asks"
 
 
 def budget_share(run: PlayedRun) -> float | None:
@@ -63,12 +74,12 @@ def best(evaluated: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return None if found is None else {key: found[key] for key in ("step", "test_accuracy")}
 
 
-def _passed_clean(records: Sequence[dict[str, Any]], side: str) -> int:
-    return sum(PASSED_CLEAN in (record[side] or {}) for record in records)
+def _reported(records: Sequence[dict[str, Any]], side: str, name: str) -> int:
+    return sum(name in (record[side] or {}) for record in records)
 
 
 def _reports(records: Sequence[dict[str, Any]], side: str) -> dict[str, dict[str, float]]:
     told = [record[side] for record in records if record[side]]
-    names = dict.fromkeys(name for report in told for name in report if name != PASSED_CLEAN)
+    names = dict.fromkeys(name for report in told for name in report if name not in _COUNTED)
     numbers = {name: [report[name] for report in told if name in report] for name in names}
     return {name: {"mean": fmean(values), "last": values[-1]} for name, values in numbers.items()}
