@@ -83,7 +83,8 @@ def _step(kind: str, player: str, split: Split, device: torch.device, out: Path)
     going = Going(recorded.identity, settings)
     memory = open_memory(out / f"attack-{player}.sqlite", going)
     attack = RememberedAttack(attacked, rules, memory, _Itself(recorded), going)
-    durable = DurableRun(recorded, Journal(out / f"journal-{player}.sqlite"), checkpoint_every=_EVERY)
+    journal = Journal(out / f"journal-{player}.sqlite", recorded.provenance)
+    durable = DurableRun(recorded, journal, checkpoint_every=_EVERY)
 
     def durable_step() -> None:
         came = b"".join(encode_batch(batches.batch(run.step)))
@@ -116,9 +117,9 @@ def _largest_journal(split: Split, device: torch.device, out: Path) -> int:
     specification = _specification("none")
     run = TrainingRun(specification, split, device=device)
     batches = BatchSource(specification, split.train)
-    durable = DurableRun(
-        RecordedRun(run, RunFolder(out / "size")), Journal(out / "size.sqlite"), checkpoint_every=_EVERY
-    )
+    recorded = RecordedRun(run, RunFolder(out / "size"))
+    journal = Journal(out / "size.sqlite", recorded.provenance)
+    durable = DurableRun(recorded, journal, checkpoint_every=_EVERY)
     largest = 0
     for seq in range(_STEPS):
         body = b"".join(encode_batch(batches.batch(seq)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from midstream import faults
 from midstream.runfolder import synchronise, write_whole
 from midstream.wire import encode_tensors, tensors_sha256
+from midstream_server.provenance import Provenance
 
 NEWEST = "checkpoint.safetensors"
 OLDER = "checkpoint.previous.safetensors"
@@ -26,15 +27,13 @@ class Checkpoint:
     """A run after a number of steps.
 
     Attributes:
-        run: the run's identity.
-        specification: what is trained, as JSON.
+        provenance: what the run was begun with; None where an earlier midstream wrote the checkpoint.
         step: steps taken.
         history: what the run's record needs to go on from there, as JSON holds it.
         tensors: `model.…`, `optimizer.…` and `defender.…`.
     """
 
-    run: str
-    specification: str
+    provenance: Provenance | None
     step: int
     history: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -45,10 +44,10 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Whatever happens meanwhile, one of the two is whole.
     """
+    assert checkpoint.provenance is not None
     described = {
         "step": str(checkpoint.step),
-        "run": checkpoint.run,
-        "specification": checkpoint.specification,
+        "provenance": checkpoint.provenance.written(),
         "history": json.dumps(checkpoint.history),
     }
     body = encode_tensors(checkpoint.tensors, **described, sha256=_digest(described, checkpoint.tensors))
@@ -80,9 +79,9 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         raise DamagedCheckpointError(f"{path} cannot be read: {error}") from error
     if described.pop("sha256", None) != _digest(described, tensors):
         raise DamagedCheckpointError(f"{path} does not hold what was written there: its SHA-256 differs")
+    began = described.get("provenance")
     return Checkpoint(
-        run=described["run"],
-        specification=described["specification"],
+        provenance=None if began is None else Provenance.read(began),
         step=int(described["step"]),
         history=json.loads(described["history"]),
         tensors=tensors,

@@ -111,6 +111,10 @@ def command(
         names = left_behind(out) if resume == "all" else [] if resume == "none" else [resume]
         registry.take_up(names)
         wanted = options.specification(settings) if settings["dataset"] is not None else None
+        for aside in registry.set_aside.values():
+            if aside.name == resume or (wanted is not None and aside.is_what(wanted)):
+                registry.release()
+                raise ResumeError(aside.sentence)
         if wanted is not None and not any(_is(run.specification, wanted) for run in registry.runs.values()):
             registry.create(wanted)
         for run in registry.runs.values():

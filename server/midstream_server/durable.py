@@ -10,6 +10,7 @@ from midstream.players import Batch, PlayerError
 from midstream.wire import WireBatch, decode_batch
 from midstream_server import checkpoint
 from midstream_server.journal import Entry, Journal
+from midstream_server.provenance import Standing
 from midstream_server.record import RecordedRun
 from midstream_server.training import Step
 
@@ -43,10 +44,11 @@ class DurableRun:
         step = run.step
         self.answers = {seq: known for seq, known in journal.answers().items() if seq < step}
         """Content digest and loss of each batch that was trained on, by its number."""
-        remembered = journal.recall("state")
-        self.state: Kept | None = "paused" if remembered == "paused" else "stopped" if remembered else None
+        self.state: Kept | None = (
+            "paused" if journal.state == "paused" else "stopped" if journal.state else None
+        )
         """What its operator made of the run; None where nothing."""
-        self.reason = journal.recall("reason")
+        self.reason = journal.reason
         self._every = checkpoint_every
         self._checkpointed = step
         self._unsaved = 0
@@ -109,8 +111,9 @@ class DurableRun:
         Raises:
             OSError: it could not be stored.
         """
-        self.journal.remember("state", state)
-        self.journal.remember("reason", reason)
+        self.journal.remember(state, reason)
+        # Once more, for whoever takes the run up without its journal.
+        self.recorded.folder.mark_open(Standing(self.journal.provenance, state, reason).written())
 
     def length(self) -> int:
         """Return how many batches the run has taken on, those to be replayed included."""
@@ -165,7 +168,7 @@ class DurableRun:
             raise
         faults.reached("trained")
         self._seconds += step.seconds
-        self.journal.answered(entry.seq, step.loss)
+        self.journal.answered(entry, step.loss)
         self.answers[entry.seq] = (entry.content, step.loss)
         return step
 

@@ -125,6 +125,10 @@ class Result(Message):
     resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
     parameters_sha256: str = Field(description="Digest of the last parameters; equal bits, equal digest.")
     seconds: float = Field(description="Time that the run took.")
+    files: dict[str, str] = Field(
+        description="SHA-256 of the history: of the bytes of metrics.jsonl, of the content of the others."
+    )
+    sha256: str = Field(description="SHA-256 of the other members, as JSON without spaces, keys sorted.")
 
 
 class Status(Message):

@@ -31,6 +31,8 @@ def mend(document: dict[str, Any]) -> None:
                     response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
             if path not in OPEN:
                 operation["security"] = [{"token": []}]
+                if path.startswith("/v1/runs/{run}/"):
+                    _add(responses, 409)  # it was set aside
                 _add(responses, 401, 503, *([] if method == "get" else [403, 408, 413]))
     document["components"]["securitySchemes"] = {"token": _SCHEME}
     schemas = document["components"]["schemas"]

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from midstream import faults
-from midstream.environment import describe
 from midstream.players import PASSED_CLEAN, Batch
 from midstream.remembering import RESUMED_ANYWAY
-from midstream.runfolder import RunFolder, read_metrics
+from midstream.runfolder import METRICS, RunFolder, read_metrics
+from midstream.seal import sealed
 from midstream.wire import tensors_sha256
 from midstream_server.checkpoint import Checkpoint, write_checkpoint
 from midstream_server.evaluation import Evaluation
 from midstream_server.messages import COLUMNS
+from midstream_server.provenance import Provenance
 from midstream_server.samples import sample_sheet
 from midstream_server.training import Step, TrainingRun
 
@@ -26,10 +26,10 @@ class RecordedRun:
     Args:
         run: the training run, at step 0.
         folder: where its files go.
-        identity: tells this run from another of the same name; None makes a new run of it.
+        provenance: what it was begun with; None begins it here and now.
     """
 
-    def __init__(self, run: TrainingRun, folder: RunFolder, *, identity: str | None = None) -> None:
+    def __init__(self, run: TrainingRun, folder: RunFolder, *, provenance: Provenance | None = None) -> None:
         self.run = run
         self.folder = folder
         self.records: list[dict[str, Any]] = []
@@ -40,18 +40,27 @@ class RecordedRun:
         self.resumed_anyway = {"attacker": 0}
         """Batches at which a side went on although what it remembered was not of this run and step."""
         self.result: dict[str, Any] | None = None
-        self.identity = identity or uuid4().hex
+        self.provenance = provenance or Provenance.of(run)
+        self._seconds_before = 0.0
         self._started: float | None = None
         self._unsettled: tuple[Step, Mapping[str, float]] | None = None
-        if identity is None:
-            folder.write_json("environment.json", {"run": self.identity, **describe(run.device)})
-            folder.write_json("specification.json", run.specification.model_dump())
+        if provenance is None:
+            self.begin()
+
+    def begin(self) -> None:
+        """Write what the run was begun with into its folder."""
+        for name, content in self.provenance.files().items():
+            self.folder.write_json(name, content)
+
+    @property
+    def identity(self) -> str:
+        """What tells the run from another of its name."""
+        return self.provenance.run
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
         """Go to where a checkpoint was written, or to step 0; what was recorded since is cut off.
 
-        Raises:
-            ValueError: the folder lacks records that were there.
+        The records that the checkpoint counts on must be there.
         """
         if checkpoint is None:
             self.folder.cut_metrics(0)
@@ -64,8 +73,7 @@ class RecordedRun:
         self.run.load_state_dict(checkpoint.tensors, step=checkpoint.step)
         self.samples = history["samples"]
         self.evaluation = Evaluation(**history["evaluation"]) if history["evaluation"] else None
-        if history["seconds"] is not None:
-            self._started = time.time() - history["seconds"]
+        self._seconds_before = history["seconds"]
 
     def train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
         """Take one step; see `TrainingRun.train`.
@@ -75,7 +83,7 @@ class RecordedRun:
             reported: numbers that the attacker wants in the metrics; the defender does not see them.
         """
         if self._started is None:
-            self._started = time.time()
+            self._started = time.monotonic()
         step = self.run.train(batch)
         self._unsettled = step, dict(reported)
         return step
@@ -144,17 +152,21 @@ class RecordedRun:
         self.folder.synchronise_metrics()
         history = {
             "metrics_bytes": self.folder.metrics_bytes,
+            "metrics_sha256": self.folder.metrics_sha256,
             "samples": self.samples,
             "evaluation": asdict(self.evaluation) if self.evaluation else None,
-            "seconds": None if self._started is None else time.time() - self._started,
+            "seconds": self._seconds(),
         }
-        specification = self.run.specification.model_dump_json()
-        checkpoint = Checkpoint(self.identity, specification, self.run.step, history, self.run.state_dict())
+        checkpoint = Checkpoint(self.provenance, self.run.step, history, self.run.state_dict())
         return write_checkpoint(self.folder.path, checkpoint)
+
+    def _seconds(self) -> float:
+        """Return how long the run has taken, by a clock that nobody sets."""
+        here = 0.0 if self._started is None else time.monotonic() - self._started
+        return self._seconds_before + here
 
     def _finish(self) -> None:
         assert self.evaluation is not None
-        assert self._started is not None
         specification = self.run.specification
         result = {
             "run": specification.name,
@@ -170,8 +182,10 @@ class RecordedRun:
             "passed_clean": dict(self.passed_clean),
             "resumed_anyway": dict(self.resumed_anyway),
             "parameters_sha256": tensors_sha256(self.run.parameters()),
-            "seconds": round(time.time() - self._started, 3),
+            "seconds": round(self._seconds(), 3),
+            "files": {**self.provenance.digests(), METRICS: self.folder.metrics_sha256},
         }
         self._checkpoint()
-        self.folder.write_json("result.json", result)
-        self.result = result
+        whole = sealed(result)
+        self.folder.write_json("result.json", whole)
+        self.result = whole

@@ -17,8 +17,11 @@ from midstream.storage import remove
 from midstream_server.durable import DurableRun
 from midstream_server.hosted import HostedRun
 from midstream_server.journal import Journal
+from midstream_server.left import JOURNAL
+from midstream_server.provenance import Provenance, Standing
 from midstream_server.record import RecordedRun
-from midstream_server.resuming import JOURNAL, check_environment, resume, specification_of
+from midstream_server.resuming import Recovered, recover, resume
+from midstream_server.set_aside import SetAside
 from midstream_server.training import TrainingRun
 
 
@@ -56,6 +59,8 @@ class Registry:
         self.settings = settings
         self.say = say
         self.runs: dict[str, HostedRun] = {}
+        self.set_aside: dict[str, SetAside] = {}
+        """Runs that an earlier server left behind, and that cannot go on here."""
         self.loading: str | None = None
         self.closing = False
 
@@ -72,10 +77,12 @@ class Registry:
         """Return a run by name.
 
         Raises:
-            Problem: 404, naming the runs there are.
+            Problem: 404, naming the runs there are; 409, it was set aside, and why.
         """
         if name in self.runs:
             return self.runs[name]
+        if name in self.set_aside:
+            raise Problem(409, "The run is set aside", self.set_aside[name].sentence)
         known = ", ".join(sorted(self.runs)) or "none yet"
         raise Problem(404, "No such run", f"there is no run {name!r} on this server; runs: {known}")
 
@@ -93,53 +100,69 @@ class Registry:
     def take_up(self, names: Iterable[str]) -> None:
         """Take up runs that an earlier server left behind; `HostedRun.begin` then replays their journals.
 
-        Raises:
-            ResumeError: a run cannot go on here.
-            Problem: its data or its players are not here.
+        One that cannot go on is set aside, for a reason that is said, and does not keep the others.
         """
         for name in names:
-            path = self.settings.out / name
-            device, anyway = self.settings.device, self.settings.resume_anyway
-            identity = check_environment(path, device, anyway=anyway)
-            self._host(specification_of(path), identity)
+            path, device, anyway = self.settings.out / name, self.settings.device, self.settings.resume_anyway
+            found: Recovered | None = None
+            try:
+                found = recover(path, device, anyway=anyway, say=self.say)
+                self._host(found.provenance.trained(), found)
+            except Exception as error:
+                self.set_aside[name] = SetAside.of(path, error, found)
+                self.say(self.set_aside[name].sentence)
 
-    def _host(self, specification: Specification, identity: str | None = None) -> HostedRun:
+    def release(self) -> None:
+        """Let go of the files of runs that were never begun."""
+        for run in self.runs.values():
+            run.durable.close(over=False)
+
+    def _host(self, specification: Specification, left: Recovered | None = None) -> HostedRun:
         assert specification.name is not None
         name, settings = specification.name, self.settings
         if name in self.runs:
             raise Problem(409, "That run exists", f"run {name!r} is {self.runs[name].state}; name another")
+        if name in self.set_aside:
+            raise Problem(409, "That run exists", f"{self.set_aside[name].sentence}; name another")
         if len(self.runs) >= settings.max_runs:
             raise Problem(409, "Too many runs", f"this server holds {len(self.runs)} runs, its limit")
         self.loading = specification.dataset
+        undo = ExitStack()
+        if left is not None:
+            undo.callback(left.journal.close)
         try:
             split = load_split(specification, settings.source, allowed=settings.allowed)
             run = TrainingRun(specification, split, device=settings.device, allowed=settings.allowed)
-            folder = RunFolder(settings.out / name, resumed=identity is not None)
-            with ExitStack() as undo:
-                undo.callback(folder.close)
-                durable = self._new(run, folder) if identity is None else self._old(run, folder, identity)
-                self.runs[name] = HostedRun(name, durable, self.say, cache=settings.cache)
-                undo.pop_all()
+            folder = RunFolder(settings.out / name, resumed=left is not None)
+            undo.callback(folder.close)
+            durable = self._new(run, folder) if left is None else self._old(run, folder, left)
+            self.runs[name] = HostedRun(name, durable, self.say, cache=settings.cache)
+            undo.pop_all()
         except (PluginError, datasets.MissingDataError, ValueError) as error:
             raise Problem(422, "The specification cannot be played here", str(error)) from error
         except FileExistsError as error:
             raise Problem(409, "The run folder is taken", str(error)) from error
+        except OSError as error:
+            raise Problem(503, "The run cannot be stored", str(error), retry_after=1) from error
         finally:
+            undo.close()
             self.loading = None
         return self.runs[name]
 
     def _new(self, run: TrainingRun, folder: RunFolder) -> DurableRun:
-        folder.mark_open()
-        path = folder.path / JOURNAL
+        path, provenance = folder.path / JOURNAL, Provenance.of(run)
         remove(path)  # of a run that was not yet one when its server ended
-        # Its specification comes last: with it the folder holds a run.
-        return DurableRun(
-            RecordedRun(run, folder), Journal(path), checkpoint_every=self.settings.checkpoint_every
-        )
+        with ExitStack() as undo:
+            journal = Journal(path, provenance)
+            undo.callback(journal.close)
+            folder.mark_open(Standing(provenance).written())
+            recorded = RecordedRun(run, folder, provenance=provenance)
+            recorded.begin()  # its specification comes last: with it the folder holds a run
+            undo.pop_all()
+        return DurableRun(recorded, journal, checkpoint_every=self.settings.checkpoint_every)
 
-    def _old(self, run: TrainingRun, folder: RunFolder, identity: str) -> DurableRun:
-        every = self.settings.checkpoint_every
-        return resume(run, folder, identity, checkpoint_every=every, say=self.say)
+    def _old(self, run: TrainingRun, folder: RunFolder, left: Recovered) -> DurableRun:
+        return resume(run, folder, left, checkpoint_every=self.settings.checkpoint_every)
 
     def _free_name(self, specification: Specification) -> str:
         stem = specification.dataset if specification.dataset.replace("-", "").isalnum() else "run"

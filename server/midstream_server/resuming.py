@@ -1,113 +1,173 @@
 """Runs that an earlier server left behind, taken up where they were."""
 
-import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from midstream.environment import describe, differences
-from midstream.runfolder import RunFolder, write_whole
-from midstream.specification import Specification
-from midstream.storage import DamagedDatabaseError, set_aside
-from midstream_server.checkpoint import NEWEST, OLDER, Checkpoint, DamagedCheckpointError, read_checkpoint
+from midstream.runfolder import OPEN, RunFolder, write_json
+from midstream.storage import set_aside
+from midstream_server.checkpoint import NEWEST, OLDER, Checkpoint
 from midstream_server.durable import DurableRun, Say
 from midstream_server.journal import Journal
+from midstream_server.left import JOURNAL, Left
+from midstream_server.left import ResumeError as ResumeError
+from midstream_server.provenance import ENVIRONMENT, SPECIFICATION, Provenance, Standing
 from midstream_server.record import RecordedRun
 from midstream_server.training import TrainingRun
+from midstream_server.unaltered import files_gone
 
-JOURNAL = "journal.sqlite"
+
+@dataclass(frozen=True)
+class Recovered:
+    """A run as its files tell it, none of which contradicts another.
+
+    Attributes:
+        provenance: what it was begun with.
+        journal: its batches; open, and new where the one that was there could not be used.
+        checkpoint: the newest that can be used; None where the run goes on from step 0.
+    """
+
+    provenance: Provenance
+    journal: Journal
+    checkpoint: Checkpoint | None
 
 
-class ResumeError(RuntimeError):
-    """A run cannot go on; the message says why, and what to do."""
+def is_left(folder: Path) -> bool:
+    """Return whether a folder holds a run that a server was not done with, though a file of it be gone."""
+    begun = (folder / SPECIFICATION).exists()
+    return (folder / OPEN).exists() or (begun and (folder / JOURNAL).exists())
 
 
 def left_behind(out: Path) -> list[str]:
     """Return the names of the runs in a folder that a server was not done with, `play`'s left out."""
     return sorted(
-        path.parent.name
-        for path in out.glob("*/open")
-        if (path.parent / "specification.json").exists() and not (path.parent / "scenario.yaml").exists()
+        path.name for path in out.glob("*") if is_left(path) and not (path / "scenario.yaml").exists()
     )
 
 
-def specification_of(folder: Path) -> Specification:
-    """Return what is trained in a run folder."""
-    return Specification.model_validate_json((folder / "specification.json").read_text(encoding="utf-8"))
+def recover(folder: Path, device: torch.device, *, anyway: bool, say: Say) -> Recovered:
+    """Return what is left of a run; mend what can be mended, and refuse what would change its end.
 
-
-def check_environment(folder: Path, device: torch.device, *, anyway: bool) -> str:
-    """Return a run's identity, having compared what its bits depend on with what is here.
+    What is damaged of journal and checkpoints is kept under another name, and what was before it is used.
+    A file that only repeats what others say is written again where it is gone.
 
     Args:
         folder: the run's.
         device: where this server computes.
-        anyway: whether the run goes on where they differ; that is recorded with it.
-
-    Raises:
-        ResumeError: they differ.
-    """
-    path = folder / "environment.json"
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    found = differences(recorded, describe(device))
-    if found and not anyway:
-        raise ResumeError(
-            f"run {folder.name!r} was begun with {'; '.join(found)}: its parameters would come out otherwise "
-            f"than those of an undisturbed run. Go on as it was begun, or add --resume-anyway, which is "
-            f"recorded in {path}"
-        )
-    if found:
-        recorded.setdefault("resumed_with", []).append(found)
-        write_whole(path, (json.dumps(recorded, indent=2, ensure_ascii=False) + "\n").encode())
-    identity: str = recorded["run"]
-    return identity
-
-
-def resume(
-    run: TrainingRun, folder: RunFolder, identity: str, *, checkpoint_every: int, say: Say
-) -> DurableRun:
-    """Return a run as its newest whole checkpoint has it; what its journal holds beyond is to be replayed.
-
-    Args:
-        run: the training run of the folder's specification, at step 0.
-        folder: its files.
-        identity: from `check_environment`.
-        checkpoint_every: steps between checkpoints.
+        anyway: whether the run goes on where versions, device or thread count differ; that is recorded.
         say: told of every file that is damaged.
 
     Raises:
-        ResumeError: the journal does not reach back to the newest whole checkpoint.
-        midstream.storage.StorageError: the journal cannot be opened.
+        ResumeError: the run cannot go on to its own end; the message names the file.
+        midstream.storage.StorageError: the journal cannot be opened, or another server has it.
     """
-    path = folder.path / JOURNAL
-    try:
-        journal = Journal(path)
-    except DamagedDatabaseError as error:
-        say(f"{error}; it is kept as {set_aside(path).name}, and its batches will be asked for again")
-        journal = Journal(path)
-    checkpoint = _newest_whole(folder.path, say)
+    if not folder.is_dir():
+        raise ResumeError(f"there is no run folder {folder}")
+    left = Left(folder)
+    with ExitStack() as undo:
+        undo.callback(left.close)
+        provenance = left.provenance()
+        if (name := provenance.specification["name"]) != folder.name:
+            raise ResumeError(f"{folder} holds run {name!r}: give the folder that name back")
+        gone = files_gone(folder, provenance)
+        checkpoint = left.checkpoint()
+        _refuse_a_gap(left, checkpoint)
+        provenance = _environment_compared(folder, provenance, device, anyway=anyway)
+        for name in gone:
+            write_json(folder / name, provenance.files()[name])
+            say(f"{folder / name} was gone; it is written again as the run was begun")
+        _set_checkpoints_aside(left, say)
+        journal = left.journal
+        if journal is None:
+            left.close()
+            journal = _new_journal(left, provenance, say)
+            undo.callback(journal.close)
+        _record(left, journal, provenance, say)
+        undo.pop_all()
+    return Recovered(provenance, journal, checkpoint)
+
+
+def resume(run: TrainingRun, folder: RunFolder, found: Recovered, *, checkpoint_every: int) -> DurableRun:
+    """Return a run as its checkpoint has it; what its journal holds beyond is to be replayed.
+
+    Args:
+        run: the training run of what was recovered, at step 0.
+        folder: its files.
+        found: from `recover`.
+        checkpoint_every: steps between checkpoints.
+    """
+    recorded = RecordedRun(run, folder, provenance=found.provenance)
+    recorded.restore(found.checkpoint)
+    return DurableRun(recorded, found.journal, checkpoint_every=checkpoint_every)
+
+
+def _refuse_a_gap(left: Left, checkpoint: Checkpoint | None) -> None:
+    """Raise ResumeError where there are steps that neither a checkpoint nor the journal has."""
     step = 0 if checkpoint is None else checkpoint.step
-    try:
-        if journal.trimmed() > step:
-            raise ResumeError(
-                f"run {folder.path.name!r} cannot go on: no whole checkpoint is left that is newer than step "
-                f"{step}, and its journal begins at step {journal.trimmed()}"
-            )
-        recorded = RecordedRun(run, folder, identity=identity)
-        recorded.restore(checkpoint)
-    except (ResumeError, ValueError) as error:
-        journal.close()
-        raise ResumeError(str(error)) from error
-    return DurableRun(recorded, journal, checkpoint_every=checkpoint_every)
+    if left.journal is not None and (begins := left.journal.trimmed()) > step:
+        reason = f"its journal begins at step {begins}"
+    elif left.journal is None and checkpoint is None and any(_checkpoint_files(left.folder)):
+        reason = "its journal is lost, too"
+    else:
+        return
+    why = left.why(
+        f"no whole checkpoint is left that is newer than step {step} ({left.folder / NEWEST}), and {reason}"
+    )
+    raise ResumeError(f"{why}. Put the files back as they were, or start a new run, by another name")
 
 
-def _newest_whole(folder: Path, say: Say) -> Checkpoint | None:
+def _checkpoint_files(folder: Path) -> Iterator[Path]:
+    """Give the checkpoints that there are, those that were damaged before included."""
     for name in (NEWEST, OLDER):
-        try:
-            if (found := read_checkpoint(folder / name)) is not None:
-                return found
-        except DamagedCheckpointError as error:
-            damaged = folder / f"{name}.damaged"
-            (folder / name).replace(damaged)
-            say(f"{error}; it is kept as {damaged.name}, and what was before it is used")
-    return None
+        yield from folder.glob(f"{name}*")
+
+
+def _environment_compared(
+    folder: Path, provenance: Provenance, device: torch.device, *, anyway: bool
+) -> Provenance:
+    """Return the provenance with what `anyway` lets pass."""
+    found = differences(provenance.environment, describe(device))
+    if not found:
+        return provenance
+    if not anyway:
+        raise ResumeError(
+            f"run {folder.name!r} was begun with {'; '.join(found)}: its parameters would come out otherwise "
+            f"than those of an undisturbed run. Go on as it was begun, or add --resume-anyway, which is "
+            f"recorded in {folder / ENVIRONMENT}"
+        )
+    return provenance.passed(found)
+
+
+def _set_checkpoints_aside(left: Left, say: Say) -> None:
+    for name in (NEWEST, OLDER):
+        path = left.folder / name
+        if name in left.faults and path.exists():
+            path.replace(path.with_name(f"{name}.damaged"))
+            say(f"{left.faults[name]}; {name} is kept as {name}.damaged, and what was before it is used")
+
+
+def _new_journal(left: Left, provenance: Provenance, say: Say) -> Journal:
+    path = left.folder / JOURNAL
+    kept = f"it is kept as {set_aside(path).name}, and " if path.exists() else ""
+    say(f"{left.faults[JOURNAL]}; {kept}its batches will be asked for again")
+    set_aside(path)  # what belonged to one that is gone
+    journal = Journal(path, provenance)
+    if left.standing is not None and OPEN not in left.faults:
+        journal.remember(left.standing.state, left.standing.reason)
+    return journal
+
+
+def _record(left: Left, journal: Journal, provenance: Provenance, say: Say) -> None:
+    """Write what the run was begun with wherever that is not yet said."""
+    if journal.provenance != provenance:
+        journal.record(provenance)
+        write_json(left.folder / ENVIRONMENT, provenance.files()[ENVIRONMENT])
+    standing = Standing(provenance, journal.state, journal.reason)
+    if OPEN in left.faults:
+        say(f"{left.faults[OPEN]}; it is written again")
+    if OPEN in left.faults or standing != left.standing:
+        write_json(left.folder / OPEN, standing.written())

@@ -82,14 +82,22 @@ async def create(specification: Specification, request: Request) -> Any:
 @router.get("/v1/runs", tags=["runs"], summary="All runs", response_model=Runs)
 async def index(request: Request) -> Any:
     """List the status of every run."""
-    return {"runs": [describe(run) for run in registry_of(request).runs.values()]}
+    registry = registry_of(request)
+    aside = [status for run in registry.set_aside.values() if (status := run.status()) is not None]
+    return {"runs": [*(describe(run) for run in registry.runs.values()), *aside]}
 
 
 @router.get(
-    "/v1/runs/{run}", tags=["runs"], summary="One run", response_model=Status, responses=documented(404)
+    "/v1/runs/{run}", tags=["runs"], summary="One run", response_model=Status, responses=documented(404, 409)
 )
 async def status(run: str, request: Request) -> Any:
-    """Tell state, step, losses, accuracies, rate, time left and the specification."""
+    """Tell state, step, losses, accuracies, rate, time left and the specification.
+
+    A run that was set aside, since its files are damaged, is `failed`, and has neither steps nor a history.
+    """
+    aside = registry_of(request).set_aside.get(run)
+    if aside is not None and (told := aside.status()) is not None:
+        return told
     return describe(run_of(request, run))
 
 

@@ -6,8 +6,16 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+OPEN = "open"
+"""The file that is there while a server is not done with the run; it says what the run was begun with."""
+
+METRICS = "metrics.jsonl"
+
+_OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "checkpoint.previous.safetensors")
 
 
 class RunFolder:
@@ -28,23 +36,37 @@ class RunFolder:
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self.path = path
         (path / "samples").mkdir(parents=True, exist_ok=True)
-        if (path / "specification.json").exists() and not resumed:
-            raise FileExistsError(f"{path} holds a run already; name another with --run or --out")
-        self._metrics = (path / "metrics.jsonl").open("ab", buffering=0)
+        metrics = path / METRICS
+        kept = [path / name for name in _OF_A_RUN if (path / name).exists()]
+        kept += [metrics] if metrics.exists() and metrics.stat().st_size > 0 else []
+        if kept and not resumed:
+            raise FileExistsError(
+                f"{path} holds a run already ({kept[0].name}); name another with --run or --out"
+            )
+        self._metrics = metrics.open("ab", buffering=0)
+        self._digest = sha256()
         self.metrics_bytes = self._metrics.seek(0, os.SEEK_END)
 
-    def mark_open(self) -> None:
-        """Say that a server is not done with the run: if it ends, the next one takes the run up."""
-        (self.path / "open").touch()
-        synchronise(self.path)
+    @property
+    def metrics_sha256(self) -> str:
+        """The digest of the records that were written, or that `cut_metrics` left."""
+        return self._digest.hexdigest()
+
+    def mark_open(self, standing: Mapping[str, Any]) -> None:
+        """Say that a server is not done with the run: if it ends, the next one takes the run up.
+
+        Args:
+            standing: what that one must know, whatever becomes of the other files.
+        """
+        self.write_json(OPEN, standing)
 
     def mark_over(self) -> None:
         """Say that no server need take the run up."""
-        (self.path / "open").unlink(missing_ok=True)
+        (self.path / OPEN).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `name` as JSON, whole or not at all."""
-        self.write(name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        write_json(self.path / name, content)
 
     def write(self, name: str, content: bytes) -> None:
         """Write `name`, whole or not at all."""
@@ -65,15 +87,12 @@ class RunFolder:
             self._metrics.truncate(self.metrics_bytes)
             raise
         self.metrics_bytes += len(line)
+        self._digest.update(line)
 
     def cut_metrics(self, length: int) -> None:
-        """Forget the records behind the first `length` bytes.
-
-        Raises:
-            ValueError: there are fewer.
-        """
-        if length > self.metrics_bytes:
-            raise ValueError(f"{self.path}/metrics.jsonl lacks records that its checkpoint counts on")
+        """Forget the records behind the first `length` bytes, of which there are at least so many."""
+        with (self.path / METRICS).open("rb") as file:
+            self._digest = sha256(file.read(length))
         self._metrics.truncate(length)
         self.metrics_bytes = length
 
@@ -84,6 +103,11 @@ class RunFolder:
     def close(self) -> None:
         """Close the files."""
         self._metrics.close()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -109,9 +133,19 @@ def synchronise(folder: Path) -> None:
         os.close(opened)
 
 
+def metrics_sha256(path: Path, length: int | None = None) -> str | None:
+    """Return the digest of a run's records, or of their first `length` bytes; None where there are fewer."""
+    metrics = path / METRICS
+    if not metrics.exists():
+        return sha256().hexdigest() if not length else None
+    with metrics.open("rb") as file:
+        kept = file.read() if length is None else file.read(length)
+    return None if length is not None and len(kept) < length else sha256(kept).hexdigest()
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the records of a run folder's `metrics.jsonl`, one a step."""
-    with (path / "metrics.jsonl").open(encoding="utf-8") as lines:
+    with (path / METRICS).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 

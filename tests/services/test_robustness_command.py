@@ -15,6 +15,7 @@ from midstream.attacks.cw import Search
 from midstream.networks import digits_cnn
 from midstream.robustness import robustness
 from midstream.runfolder import RunFolder
+from midstream.seal import digest, sealed
 from midstream.seeds import permutation
 from services.conftest import Ended
 from services.games import in_one_process
@@ -112,7 +113,11 @@ def test_a_checkpoint_that_is_gone_or_another_runs(midstream: Midstream, games: 
 
 def test_data_that_are_not_there(midstream: Midstream, copied: Path, tmp_path: Path) -> None:
     folder = RunFolder(copied, resumed=True)
-    folder.write_json("specification.json", folder.read_json("specification.json") | {"dataset": "mnist"})
+    other = folder.read_json("specification.json") | {"dataset": "mnist"}
+    folder.write_json("specification.json", other)
+    result = {name: value for name, value in folder.read_json("result.json").items() if name != "sha256"}
+    files = result["files"] | {"specification.json": digest(other)}
+    folder.write_json("result.json", sealed(result | {"files": files}))
     folder.close()
     said = refused(midstream("robustness", str(copied), "--data-root", str(tmp_path / "nowhere")))
     assert "MNIST is not in" in said

@@ -1,5 +1,6 @@
 """A run on digits, small enough to be played to its end in a test: two epochs of 10, 10 and 5 examples."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def batch(seq: int) -> WireBatch:
 def body(seq: int) -> bytes:
     """Return one of the run's batches, encoded."""
     return b"".join(encode_batch(batch(seq)))
+
+
+def body_of(seq: int, *, brighter: bool) -> bytes:
+    """Return a batch, encoded: the run's own, or one of the same labels on brighter images."""
+    own = batch(seq)
+    inputs = (own.inputs * 1.1).clamp(0, 1) if brighter else own.inputs
+    return b"".join(encode_batch(replace(own, inputs=inputs)))
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:

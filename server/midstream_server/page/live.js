@@ -67,7 +67,9 @@ async function readAll(runs, changed) {
   for (const name of runs.keys()) if (!names.has(name)) runs.delete(name);
   for (const status of found) {
     learn(runs, status, null);
-    await runs.get(status.name).history.read();
+    await runs.get(status.name).history.read().catch((error) => {
+      if (error.status !== 409) throw error; // a run that was set aside has none
+    });
     changed();
   }
   changed();

@@ -13,6 +13,8 @@ from midstream import plugins
 from midstream.budget import Budget
 from midstream.specification import Specification
 from midstream_proxy.surrogate import SurrogateSettings
+from midstream_server.provenance import SPECIFICATION, read_standing
+from midstream_server.resuming import is_left
 
 Follow = Callable[[int, int, str], None]
 """Told how a game goes: steps done, steps in all, and a few words."""
@@ -73,10 +75,13 @@ class GamePlan:
         Raises:
             GameError: it holds another one, unfinished.
         """
-        kept = self.folder / "specification.json"
-        if not ((self.folder / "open").exists() and kept.exists()):
+        if not is_left(self.folder):
             return False
-        was = json.loads(kept.read_text(encoding="utf-8"))
+        kept = self.folder / SPECIFICATION
+        try:
+            was = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else self._as_begun()
+        except ValueError:
+            return True  # the server says what is wrong with it
         found = [
             f"{name} {was.get(name)}, here {value}"
             for name, value in self.specification.model_dump().items()
@@ -84,9 +89,13 @@ class GamePlan:
         ]
         if found:
             raise GameError(
-                f"{self.folder} holds an unfinished game with {'; '.join(found)}. Name another with --run"
+                f"{kept} is of an unfinished game with {'; '.join(found)}. Name another with --run"
             )
         return True
+
+    def _as_begun(self) -> dict[str, Any]:
+        standing = read_standing(self.folder)
+        return {} if standing is None else standing.provenance.specification
 
     @property
     def allowed(self) -> frozenset[str]:

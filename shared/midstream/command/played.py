@@ -12,6 +12,7 @@ import yaml
 
 from midstream import options
 from midstream.client import Client
+from midstream.command.unaltered import refuse_altered
 from midstream.runfolder import read_metrics
 from midstream.tls import trusting
 
@@ -71,6 +72,7 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
     Raises:
         click.UsageError: there is no run.
+        ValueError: it is finished, and what its folder holds is no longer what it finished with.
         midstream.client.ServerGoneError: the server does not answer.
     """
     if address := _ADDRESS.fullmatch(place):
@@ -84,6 +86,7 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
     if not (folder / "specification.json").is_file():
         raise click.UsageError(_no_run(folder))
     result = _json(folder / "result.json")
+    refuse_altered(folder, result)
     scenario = folder / "scenario.yaml"
     return PlayedRun(
         place=place,
