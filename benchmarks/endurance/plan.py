@@ -9,7 +9,7 @@ from benchmarks.chaos.game import Game
 from benchmarks.chaos.pipeline import MOMENTS, RANDOM
 
 _DIGITS = {"dataset": "digits", "train-size": "200", "validation-size": "50", "batch-size": "20"}
-_LONG = {**_DIGITS, "epochs": "30"}
+_LONG = {**_DIGITS, "epochs": "20"}
 
 GAMES = {
     "level 1 (momentum 0.95) against level 1": Game(
