@@ -109,7 +109,7 @@ class _Itself:
     def step(self) -> int:
         return self._recorded.run.step
 
-    def took(self, seq: int, body: bytes) -> bool:
+    def took(self, seq: int, body: bytes) -> bool | None:
         raise AssertionError(f"batch {seq} of {len(body)} bytes was acknowledged")
 
 

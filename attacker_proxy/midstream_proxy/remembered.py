@@ -32,8 +32,8 @@ class Server(Protocol):
     def step(self) -> int:
         """Return which batch the run takes next."""
 
-    def took(self, seq: int, body: bytes) -> bool:
-        """Return whether a batch that the run is beyond was taken with this content."""
+    def took(self, seq: int, body: bytes) -> bool | None:
+        """Return whether a batch that the run is beyond was taken with this content; None if nobody knows."""
 
 
 class OtherRunError(RuntimeError):
@@ -174,14 +174,20 @@ class RememberedAttack:
                 detail = f"batch {seq} came, batch {step} is next in run {run!r}"
                 raise Problem(409, "Not the next batch", detail, next_seq=step)
             if seq == memory.position + 1:
-                for answer in memory.open_answers():
-                    if self._server.took(answer.seq, answer.body):
-                        self._settle(answer.number)
-                        break
+                self._find_out_what_was_taken()
         if seq != memory.position:
             self._go_on_anyway(seq)
         if self._at is not None:
             self.back()
+
+    def _find_out_what_was_taken(self) -> None:
+        """Take the state behind the answer that the server took, and did not say so, for the attacker's."""
+        answers = list(self._memory.open_answers())
+        for answer in answers:
+            taken = self._server.took(answer.seq, answer.body)
+            if taken or (taken is None and len(answers) == 1):
+                self._settle(answer.number)
+                return
 
     def _go_on_anyway(self, seq: int) -> None:
         why = misfit(self._memory, seq)

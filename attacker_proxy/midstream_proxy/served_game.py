@@ -28,8 +28,8 @@ class ServedGame:
         step: int = self._client.run(self._run)["step"]
         return step
 
-    def took(self, seq: int, body: bytes) -> bool:
-        """Return whether a batch that the run is beyond was taken with this content.
+    def took(self, seq: int, body: bytes) -> bool | None:
+        """Return whether a batch that the run is beyond was taken with this content; None if nobody knows.
 
         Raises:
             Problem: the server cannot say so now.
@@ -38,7 +38,7 @@ class ServedGame:
             self._client.put_batch(self._run, seq, [body])  # it repeats its answer to what it took
         except Problem as problem:
             if problem.status == 409:
-                return False
+                return None if problem.more.get("answer_lost") else False
             raise
         return True
 

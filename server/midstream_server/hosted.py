@@ -135,7 +135,7 @@ class HostedRun:
         known, loss = self.durable.answers.get(seq, (None, 0.0))
         if known is None:
             detail = f"batch {seq} of run {self.name!r} was taken; its answer was lost with a damaged journal"
-            raise Problem(409, "That batch was taken", detail, next_seq=self.version)
+            raise Problem(409, "That batch was taken", detail, next_seq=self.version, answer_lost=True)
         if known != content:
             raise Problem(
                 409,

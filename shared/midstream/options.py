@@ -248,7 +248,8 @@ allow_option = option(
 resume_anyway_option = option(
     "--resume-anyway",
     is_flag=True,
-    help="Go on with what was begun on other versions, device, threads or settings; that is recorded.",
+    help="Go on although versions, device, threads, settings or an attacker's memory differ from before; "
+    "that is recorded.",
 )
 
 process_options = together(
