@@ -16,6 +16,7 @@ from starlette.routing import Route
 from midstream import faults, plugins
 from midstream.checks import BatchRules
 from midstream.client import Client, ServerGoneError
+from midstream.liveness import SILENT_AFTER
 from midstream.players import PlayerError
 from midstream.plugins import PluginError
 from midstream.problem import PROBLEM_TYPE, Problem
@@ -52,6 +53,7 @@ class Proxy:
             run; that is recorded with the run.
         say: told when an attack begins.
         verify: how the server's certificate is verified, where its URL is https.
+        silent_after: seconds within which a server that is gone is noticed.
     """
 
     def __init__(
@@ -64,17 +66,25 @@ class Proxy:
         resume_anyway: bool = False,
         say: Callable[[str], None] = lambda _: None,
         verify: Verify = True,
+        silent_after: float = SILENT_AFTER,
     ) -> None:
         self.upstream = upstream
         self.settings = settings
-        self.forwarder = Forwarder(upstream, verify=verify)
+        self.forwarder = Forwarder(upstream, verify=verify, silent_after=silent_after)
         self.activity = Activity(settings.attacker, upstream)
         self._only = run
         self._out = None if out is None else out.absolute()
         self._resume_anyway = resume_anyway
         self._say = say
         # A server that asks for patience asks the provider for it, who can say what is waited for.
-        self._client = Client(upstream, give_up_after=_ANSWER_WITHIN, ask_again=(), verify=verify)
+        self._client = Client(
+            upstream,
+            say=say,
+            give_up_after=_ANSWER_WITHIN,
+            ask_again=(),
+            verify=verify,
+            silent_after=silent_after,
+        )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="attacker")
         self._runs: dict[str, RememberedAttack] = {}
         self._preparing: tuple[str, asyncio.Future[None]] | None = None

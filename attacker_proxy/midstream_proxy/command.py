@@ -12,6 +12,7 @@ from midstream.environment import configure
 from midstream.hosting import Guard, listen, serve, url_of
 from midstream.players import OnError
 from midstream.signature import read_key
+from midstream.silence import silent_after_option
 from midstream.status.beside import shown
 from midstream.tls import trusting
 from midstream_proxy.app import Proxy, make_app
@@ -29,6 +30,7 @@ from midstream_proxy.surrogate import SurrogateSettings
     help="The training server.",
 )
 @options.ca_option
+@silent_after_option
 @options.status_option
 @options.option(
     "--attacker",
@@ -78,6 +80,7 @@ def command(
     fd: int | None,
     server: str,
     ca: Path | None,
+    silent_after: float,
     status_port: int | None,
     attacker: str,
     epsilon: float | None,
@@ -139,6 +142,7 @@ def command(
             resume_anyway=resume_anyway,
             say=say,
             verify=trusting(ca),
+            silent_after=silent_after,
         )
         with shown(proxy.activity.status, status_port, say):
             serve(

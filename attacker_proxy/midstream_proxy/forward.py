@@ -8,8 +8,10 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from midstream.liveness import KEPT_ALIVE, LIVE, SILENT_AFTER
 from midstream.problem import Problem
 from midstream.tls import Verify, distrust
+from midstream_proxy.liveness import Liveness
 
 T = TypeVar("T")
 
@@ -35,14 +37,19 @@ class Forwarder:
     Args:
         upstream: the server's base URL.
         verify: how the server's certificate is verified, where that is https.
+        silent_after: seconds within which a server that is gone is noticed.
     """
 
-    def __init__(self, upstream: str, *, verify: Verify = True) -> None:
+    def __init__(self, upstream: str, *, verify: Verify = True, silent_after: float = SILENT_AFTER) -> None:
         self.upstream = httpx.URL(upstream)
         # A long poll or an event stream is silent for as long as its server likes.
         timeout = httpx.Timeout(None, connect=5.0)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False, verify=verify)
+        transport = httpx.AsyncHTTPTransport(
+            verify=verify, limits=limits, trust_env=False, socket_options=KEPT_ALIVE
+        )
+        self._http = httpx.AsyncClient(timeout=timeout, trust_env=False, transport=transport)
+        self._liveness = Liveness(self._http, self.upstream, silent_after)
         self._closing = asyncio.Event()
         self._trusted: tuple[bytes | None] | None = None  # the last one that may send batches
 
@@ -68,7 +75,7 @@ class Forwarder:
             content=request.stream() if has_body else None,
             extensions={"target": target},  # as it came: a URL's path would be normalised
         )
-        sending = self._http.send(outgoing, stream=True)
+        sending = self._answer(outgoing, probe=request.scope["path"] == LIVE)
         try:
             # A GET may wait for as long as it likes; anything else is work in hand, to be finished.
             answer = await (self._unless_closing(sending) if request.method == "GET" else sending)
@@ -79,6 +86,16 @@ class Forwarder:
         response = StreamingResponse(self._stream(answer), answer.status_code)
         response.raw_headers = _end_to_end(answer.headers.raw)
         return response
+
+    async def _answer(self, outgoing: httpx.Request, *, probe: bool) -> httpx.Response:
+        sending = self._http.send(outgoing, stream=True)
+        if not probe:
+            return await self._liveness.while_it_lives(sending)
+        # Whoever asks for a sign of life is told in time that there is none.
+        try:
+            return await asyncio.wait_for(sending, self._liveness.pace.every)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("no sign of life") from error
 
     async def refusal(self, authorization: bytes | None) -> Response | None:
         """Return how the server refuses batches under this `Authorization`; None where it takes them.
@@ -111,9 +128,11 @@ class Forwarder:
         pieces = answer.aiter_raw()
         endless = "content-length" not in answer.headers
         try:
-            while (
-                piece := await (self._unless_closing(anext(pieces, None)) if endless else anext(pieces, None))
-            ) is not None:
+            while True:
+                coming = self._liveness.while_it_lives(anext(pieces, None))
+                piece = await (self._unless_closing(coming) if endless else coming)
+                if piece is None:
+                    return
                 yield piece
         finally:
             await answer.aclose()

@@ -9,6 +9,7 @@ from midstream.client import Client
 from midstream.datasets import Source
 from midstream.progress import Progress
 from midstream.signature import read_key
+from midstream.silence import silent_after_option
 from midstream.status.beside import shown
 from midstream.tls import trusting
 from midstream_provider.activity import Activity
@@ -26,6 +27,7 @@ from midstream_provider.push import find_run, load_source, push
 )
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=float, help="Seconds without an answer; for ever by default.")
+@silent_after_option
 @options.sign_option
 @options.token_option
 @options.ca_option
@@ -37,6 +39,7 @@ def command(
     server: str,
     name: str | None,
     give_up_after: float | None,
+    silent_after: float,
     sign_key: Path | None,
     token_file: Path | None,
     ca: Path | None,
@@ -56,7 +59,14 @@ def command(
     key = read_key(sign_key) if sign_key else None
     token, verify = options.token_of(token_file), trusting(ca)
     activity = Activity(server, say)
-    client = Client(server, say=activity.say, give_up_after=give_up_after, token=token, verify=verify)
+    client = Client(
+        server,
+        say=activity.say,
+        give_up_after=give_up_after,
+        token=token,
+        verify=verify,
+        silent_after=silent_after,
+    )
     step = 0
     try:
         with shown(activity.status, status_port, say):

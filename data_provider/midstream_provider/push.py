@@ -31,7 +31,8 @@ def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
         say: told what is waited for.
 
     Raises:
-        RunEndedError: several runs want batches, and no name says which.
+        RunEndedError: several runs want batches, and no name says which; or the named one wants none.
+        Problem: the named run was set aside, and no file says what it trains.
     """
     told = False
     while True:
@@ -39,17 +40,29 @@ def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
         if name is None:
             runs = [run for run in runs if run["state"] in ("waiting", "running", "paused")]
         if len(runs) == 1:
+            if runs[0]["state"] in ("stopped", "failed"):
+                raise RunEndedError(f"run {runs[0]['name']!r} {runs[0]['state']}: {runs[0]['reason']}")
             return runs[0]
         if runs:
             names = ", ".join(run["name"] for run in runs)
             raise RunEndedError(
                 f"{client.url} has several runs that want batches: {names}; choose with --run"
             )
+        if name is not None:
+            _refuse_set_aside(client, name)
         if not told:
             which = "a run" if name is None else f"run {name!r}"
             say(f"waiting for {which} to be started at {client.url}")
             told = True
         time.sleep(0.5)
+
+
+def _refuse_set_aside(client: Client, name: str) -> None:
+    try:
+        client.run(name)
+    except Problem as problem:
+        if problem.status != 404:
+            raise
 
 
 def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[str]) -> BatchSource:

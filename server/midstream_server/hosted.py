@@ -17,6 +17,7 @@ from midstream.training import DivergedError
 from midstream.wire import WireBatch
 from midstream_server.durable import DurableRun, Kept
 from midstream_server.published import Published
+from midstream_server.room import Room
 from midstream_server.training import Step
 from midstream_server.waking import Signal
 
@@ -61,7 +62,7 @@ class HostedRun:
         self._replaying = self._replay_to > self.version and not self.over
         self._cache = cache
         self._lesson = "is told what to learn"
-        self._trouble: str | None = None
+        self._room = Room(self._say_of_run)
         self._arrivals: deque[float] = deque(maxlen=50)
 
     @property
@@ -113,6 +114,7 @@ class HostedRun:
                 self._end("failed", str(error))
                 raise Problem(409, "The run has diverged", str(error), next_seq=seq) from error
             except OSError as error:
+                self._room.lacks(error)
                 detail = f"{error}; it was not trained on, and will be taken when there is room"
                 raise Problem(503, "The batch cannot be stored", detail, retry_after=1) from error
             self._arrivals.append(time.monotonic())
@@ -246,9 +248,12 @@ class HostedRun:
 
     async def _storing(self, what: str, work: Callable[[], T]) -> T:
         try:
-            return await self._in_worker(work)
+            done = await self._in_worker(work)
         except OSError as error:
+            self._room.lacks(error)
             raise Problem(503, f"{what} cannot be stored", str(error), retry_after=1) from error
+        self._room.holds()
+        return done
 
     async def close(self) -> None:
         """Finish the step in hand, write a checkpoint, and let the thread go."""
@@ -265,8 +270,8 @@ class HostedRun:
         """Return what the run waits for, as a person would say it, or None while it works or is over."""
         if self.state == "paused":
             return "its operator to resume it"
-        if self._trouble is not None:
-            return f"room to store what it has: {self._trouble}"
+        if self._room.lacking is not None and not self.over:
+            return f"room to store what it has: {self._room.lacking}"
         if not self.run.prepared and not self.over:
             return f"its defender, which learns before the game: {self._lesson}"
         more = self.version < self.run.total_steps
@@ -304,7 +309,7 @@ class HostedRun:
         if error is not None:
             self._end("failed", f"step {self.version} could not be recorded: {error}")
             return
-        self._trouble = None
+        self._room.holds()
         record = settled.result()
         if record is not None and record["test_accuracy"] is not None:
             self.say(
@@ -316,9 +321,7 @@ class HostedRun:
         self.changed.notify()
 
     def _have_trouble(self, error: OSError, again: Callable[[], None]) -> None:
-        if self._trouble is None:
-            self.say(f"run {self.name!r} waits for room to store what it has: {error}")
-        self._trouble = str(error)
+        self._room.lacks(error)
         if not self.closing:
             asyncio.get_running_loop().call_later(_STORE_AGAIN, again)
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from torch import Tensor
 
+from midstream.liveness import KEPT_ALIVE, SILENT_AFTER, Watch
 from midstream.problem import PROBLEM_TYPE, Problem
 from midstream.specification import Specification
 from midstream.step_file import decode_step
@@ -43,6 +44,7 @@ class Client:
         ask_again: the answers after which a request is made again, rather than raised as a problem.
         token: shown with every request.
         verify: how the server's certificate is verified, where the URL is https.
+        silent_after: seconds without a sign of life within which a connection is given up.
     """
 
     def __init__(
@@ -54,22 +56,26 @@ class Client:
         ask_again: Collection[int] = (502, 503, 504),
         token: str | None = None,
         verify: Verify = True,
+        silent_after: float = SILENT_AFTER,
     ) -> None:
         self.url = url.rstrip("/")
         self._say = say
         self._give_up_after = give_up_after
         self._ask_again = ask_again
+        self._told = ""  # why an answer is waited for
+        self._watch = Watch(self.url, silent_after=silent_after, verify=verify, say=say)
         # A step of a large run may take minutes.
         self._http = httpx.Client(
             base_url=self.url,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(600.0, connect=5.0),
             trust_env=False,
-            verify=verify,
+            transport=httpx.HTTPTransport(verify=verify, trust_env=False, socket_options=KEPT_ALIVE),
         )
 
     def close(self) -> None:
         """Close the connections."""
+        self._watch.close()
         self._http.close()
 
     @contextmanager
@@ -159,7 +165,8 @@ class Client:
     ) -> httpx.Response:
         def once() -> httpx.Response:
             body = {} if content is None else {"content": content()}
-            return self._http.request(method, path, **body, **options)
+            with self._watch.during() as extensions:
+                return self._http.request(method, path, extensions=extensions, **body, **options)
 
         response = self._until_answered(once)
         if response.status_code >= 400:
@@ -168,13 +175,14 @@ class Client:
 
     def _until_answered(self, once: Callable[[], httpx.Response]) -> httpx.Response:
         asked = heard = time.monotonic()
-        told, pause = "", 0.05
+        pause = 0.05
         while True:
             try:
                 response = once()
                 if response.status_code not in self._ask_again:
-                    if told:
+                    if self._told:
                         self._say(f"{self.url} answers again")
+                    self._told = ""
                     return response
                 if response.status_code == 503:  # someone is there, and asks for patience
                     heard = time.monotonic()
@@ -182,15 +190,16 @@ class Client:
             except httpx.TransportError as error:
                 if hopeless := distrust(error, self.url):
                     raise UntrustedServerError(hopeless) from error
-                reason = str(error) or type(error).__name__
+                reason = self._watch.verdict or str(error) or type(error).__name__
+                heard = max(heard, self._watch.heard)
             now = time.monotonic()
             if self._give_up_after is not None and now - heard > self._give_up_after:
                 raise ServerGoneError(
                     f"{self.url} has not answered for {now - heard:.0f} s ({reason}); gave up"
                 )
-            if reason != told and now - asked > _PATIENCE:
+            if reason != self._told and now - asked > _PATIENCE:
                 self._say(f"waiting for {self.url}: {reason}")
-                told = reason
+                self._told = reason
             time.sleep(random.uniform(0, pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
 

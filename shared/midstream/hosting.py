@@ -14,6 +14,7 @@ from midstream.asgi import App
 from midstream.authorization import Authorization
 from midstream.connections import HEAD_BYTES, Connection
 from midstream.limits import REQUESTS, Limits
+from midstream.liveness import KEPT_ALIVE
 from midstream.tls import check_certificate
 from midstream.tokens import Tokens
 
@@ -81,7 +82,11 @@ def listen(host: str, port: int, fd: int | None = None, *, flag: str = "--port")
         return socket.socket(fileno=fd)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for option in (
+        (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+        *KEPT_ALIVE,
+    ):  # connections inherit the latter
+        listener.setsockopt(*option)
     try:
         listener.bind((host, port))
         listener.listen(128)

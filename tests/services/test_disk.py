@@ -46,6 +46,7 @@ def test_a_run_waits_for_room_and_goes_on(disk: Path, tmp_path: Path) -> None:
     with client_of(make_app(registry)) as client, client_of(make_app(tiny.registry(tmp_path))) as elsewhere:
         run = TinyRun(client)
         run.play(0, 2)
+        run.until_recorded(2)
         filler = fill(disk)
         for seq in range(2, 6):
             response = run.put(seq)
@@ -54,8 +55,12 @@ def test_a_run_waits_for_room_and_goes_on(disk: Path, tmp_path: Path) -> None:
         found = problem(response, 503)
         assert "was not trained on" in found["detail"]
         assert run.status()["step"] == seq
+        assert "room to store what it has: batch 2" in run.status()["waiting_for"]
+        assert len([text for text in said if "waits for room to store what it has: batch 2" in text]) == 1
+        assert problem(run.put(seq), 503)
         filler.unlink()
         until(lambda: run.put(seq).status_code == 200, "the batch to be taken")
+        until(lambda: "run 'tiny': has room to store what it has again" in said, "the end to be said")
         run.play(seq + 1)
         undisturbed = TinyRun(elsewhere)
         undisturbed.play(0)
@@ -81,6 +86,29 @@ def test_what_follows_a_step_waits_for_room_too(disk: Path) -> None:
         until(lambda: run.put(1).status_code == 200, "the batch to be taken")
         run.play(2)
         run.until("finished")
+
+
+def test_a_run_that_cannot_be_begun_says_so(disk: Path) -> None:
+    filler = fill(disk)
+    with client_of(make_app(tiny.registry(disk / "runs"))) as client:
+        found = problem(client.post("/v1/runs", json=tiny.SPECIFICATION), 503)
+        assert (
+            "space left" in found["detail"] or "could not be" in found["detail"] or "disk" in found["detail"]
+        )
+        filler.unlink()
+        TinyRun(client).play(0)
+
+
+def test_an_operator_whose_word_cannot_be_stored_is_told(disk: Path) -> None:
+    with client_of(make_app(tiny.registry(disk / "runs"))) as client:
+        run = TinyRun(client)
+        run.play(0, 1)
+        run.until_recorded(1)
+        filler = fill(disk)
+        assert problem(run.post("/pause"), 503)
+        assert run.status()["state"] == "running"
+        filler.unlink()
+        assert run.post("/pause").json()["state"] == "paused"
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_sentence(disk: Path) -> None:

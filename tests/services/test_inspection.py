@@ -100,6 +100,28 @@ def test_an_unfinished_run(midstream: Midstream, games: Path, tmp_path: Path, st
     assert ("no evaluation yet" in ended.out) == (steps == 0)
 
 
+ALTERED = {
+    "result.json": lambda text: text.replace('"test_accuracy": ', '"test_accuracy": 1'),
+    "metrics.jsonl": lambda text: text.replace('"loss": ', '"loss": 1', 1),
+    "specification.json": lambda text: text.replace('"learning_rate": ', '"learning_rate": 1'),
+    "environment.json": lambda text: text.replace('"threads": ', '"threads": 1'),
+}
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_a_finished_run_that_was_altered_is_refused_by_name(
+    midstream: Midstream, games: Path, tmp_path: Path, name: str
+) -> None:
+    path = Path(shutil.copytree(games / "deep", tmp_path / "deep")) / name
+    text = path.read_text()
+    path.write_text(ALTERED[name](text))
+    for words in (["inspect", path.parent], ["compare", path.parent, games / "plain"]):
+        assert f"{path} was altered since" in refused(midstream(*map(str, words)), 1)
+    if name != "result.json":
+        path.unlink()
+        assert name in refused(midstream("inspect", str(path.parent)), 2 if name[0] == "s" else 1)
+
+
 def test_a_run_on_a_server_is_told_alike(midstream: Midstream, registry: Registry) -> None:
     with served(make_app(registry)) as url:
         with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:

@@ -81,10 +81,10 @@ class TinyRun:
         self.path = f"/v1/runs/{self.name}"
 
     @classmethod
-    def found(cls, client: httpx.Client) -> "TinyRun":
+    def found(cls, client: httpx.Client, name: str = "tiny") -> "TinyRun":
         """Return the run that is on a server already."""
         run = cls.__new__(cls)
-        run.client, run.name = client, "tiny"
+        run.client, run.name = client, name
         run.path = f"/v1/runs/{run.name}"
         return run
 
