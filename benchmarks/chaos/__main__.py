@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from benchmarks.chaos.damage import DAMAGES
-from benchmarks.chaos.pipeline import MOMENTS, RANDOM, TERMINATED, Death, Game, Pipeline, compare, undisturbed
+from benchmarks.chaos.game import Game, compare, undisturbed
+from benchmarks.chaos.pipeline import MOMENTS, RANDOM, TERMINATED, Death, Pipeline
 
 _DIGITS = {"dataset": "digits", "train-size": "200", "validation-size": "50", "batch-size": "20"}
 GAMES = {

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -20,7 +21,13 @@ def nursery() -> ForkServerContext:
 
 
 def start(
-    context: ForkServerContext, words: list[str], *, folder: Path, log: Path, moment: str
+    context: ForkServerContext,
+    words: list[str],
+    *,
+    folder: Path,
+    log: Path,
+    moment: str = "",
+    trigger: Path | None = None,
 ) -> BaseProcess:
     """Start `midstream WORDS` as a process of its own.
 
@@ -30,19 +37,22 @@ def start(
         folder: where it runs.
         log: what it says is added there.
         moment: when it kills itself, and which time the moment is reached: `journalled:3`; empty for never.
+        trigger: a file that, once it is there, names the moment that the process kills itself at.
     """
-    process = context.Process(target=_live, args=(words, folder, log, moment))
+    process = context.Process(target=_live, args=(words, folder, log, moment, trigger))
     process.start()
     return process
 
 
-def _live(words: list[str], folder: Path, log: Path, moment: str) -> None:
+def _live(words: list[str], folder: Path, log: Path, moment: str, trigger: Path | None) -> None:
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(written, stream)
     os.chdir(folder)
     if moment:
         arm(moment)
+    if trigger is not None:
+        lie_in_wait(trigger)
     main(words)
 
 
@@ -56,6 +66,17 @@ def arm(text: str) -> None:
         if moment == deadly:
             left -= 1
             if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    faults.reached = reached
+
+
+def lie_in_wait(trigger: Path) -> None:
+    """Let this process end by SIGKILL at the moment that a file names, once the file is there."""
+
+    def reached(moment: str) -> None:
+        with suppress(FileNotFoundError):
+            if trigger.read_text() == moment:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     faults.reached = reached

@@ -1,9 +1,7 @@
 """One game between three processes that keep dying, each started again by the same command."""
 
-import json
 import random
 import signal
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -11,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from benchmarks.chaos.damage import DAMAGES
 from benchmarks.chaos.fault_proxy import FaultProxy
+from benchmarks.chaos.game import ChaosError, Game, free_port
 from benchmarks.chaos.mortal import nursery, start
 
 MOMENTS = {
@@ -37,12 +35,7 @@ MOMENTS = {
 RANDOM = "any moment"
 TERMINATED = "SIGTERM"
 
-_HERE = ["--device", "cpu", "--threads", "1"]
 _DEATHS = {-signal.SIGKILL, -signal.SIGTERM, 0, 130}
-
-
-class ChaosError(AssertionError):
-    """A game that did not end as it should have."""
 
 
 @dataclass(frozen=True)
@@ -60,37 +53,6 @@ class Death:
     moment: str
     count: int = 1
     damage: str | None = None
-
-
-@dataclass(frozen=True)
-class Game:
-    """What is played.
-
-    Attributes:
-        settings: of the specification, by command-line option.
-        attacker: its name and options.
-        checkpoint_every: steps.
-    """
-
-    settings: dict[str, str]
-    attacker: str = "level-1"
-    checkpoint_every: int = 3
-
-    def words(self) -> list[str]:
-        """Return the settings as a command line has them."""
-        return [word for name, value in self.settings.items() for word in (f"--{name}", value)]
-
-
-def undisturbed(game: Game, folder: Path) -> Path:
-    """Play a game in one process; return its run folder."""
-    words = ["play", *game.words(), "--attacker", game.attacker, "--transport", "local", *_HERE]
-    words += ["--run", "undisturbed", "--out", str(folder)]
-    log = folder / "undisturbed.log"
-    playing = start(nursery(), words, folder=folder, log=log, moment="")
-    playing.join()
-    if playing.exitcode != 0:
-        raise ChaosError(f"the undisturbed game failed: {log.read_text()}")
-    return folder / "undisturbed"
 
 
 class Pipeline:
@@ -115,7 +77,7 @@ class Pipeline:
         for death in deaths:
             self._deaths[death.service].append(death)
         self._random = random.Random(seed)
-        self._ports = {name: _free_port() for name in ("server", "proxy")}
+        self._ports = {name: free_port() for name in ("server", "proxy")}
         self._relays = [FaultProxy(port, faulty, seed + i) for i, port in enumerate(self._ports.values())]
         self._nursery = nursery()
         self._children: dict[str, BaseProcess] = {}
@@ -167,19 +129,14 @@ class Pipeline:
         elif death is not None:
             after = time.monotonic() + self._random.uniform(0.5, 4.0)
         log = self.folder / f"{name}.log"
-        words = self._command(name)
+        words = self.game.command(
+            name, self._ports.get(name, 0), to_proxy=self._url(1), to_server=self._url(0)
+        )
         self._children[name] = start(self._nursery, words, folder=self.folder, log=log, moment=moment)
         self._fates[name] = (death, after)
 
-    def _command(self, name: str) -> list[str]:
-        to_proxy, to_server = (f"http://127.0.0.1:{relay.port}" for relay in reversed(self._relays))
-        if name == "server":
-            run = ["--run", "game", "--checkpoint-every", str(self.game.checkpoint_every)]
-            return ["serve", "--port", str(self._ports[name]), *run, *self.game.words(), *_HERE]
-        if name == "proxy":
-            attack = ["--attacker", self.game.attacker, "--server", to_server]
-            return ["attack", "--port", str(self._ports[name]), *attack, *_HERE]
-        return ["provide", "--server", to_proxy, "--run", "game"]
+    def _url(self, relay: int) -> str:
+        return f"http://127.0.0.1:{self._relays[relay].port}"
 
     def _look_after(self, name: str) -> None:
         child, (death, after) = self._children[name], self._fates[name]
@@ -205,37 +162,3 @@ class Pipeline:
         for child in self._children.values():
             child.kill()
             child.join()
-
-
-def compare(run: Path, reference: Path) -> None:
-    """Hold a game that was disturbed against the one that was not.
-
-    Raises:
-        ChaosError: the parameters differ, or a step is missing, repeated or another one in the metrics.
-    """
-    ended, meant = (_json(path / "result.json")["parameters_sha256"] for path in (run, reference))
-    if ended != meant:
-        raise ChaosError(f"{run} ended with parameters {ended}, not {meant}")
-    found, wanted = (_records(path) for path in (run, reference))
-    if [record["step"] for record in found] != [record["step"] for record in wanted]:
-        raise ChaosError(f"{run} has the steps {[record['step'] for record in found]}")
-    for one, other in zip(found, wanted, strict=True):
-        if one != other:
-            raise ChaosError(f"{run} recorded {one}, not {other}")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
-
-
-def _records(run: Path) -> list[dict[str, Any]]:
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

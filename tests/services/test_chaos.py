@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from benchmarks.chaos.damage import DAMAGES
-from benchmarks.chaos.pipeline import MOMENTS, RANDOM, TERMINATED, Death, Game, Pipeline, compare, undisturbed
+from benchmarks.chaos.game import Game, compare, undisturbed
+from benchmarks.chaos.pipeline import MOMENTS, RANDOM, TERMINATED, Death, Pipeline
 
 GAME = Game(
     {

@@ -1,0 +1,172 @@
+"""What may become of one file while nobody has it, and how it is undone."""
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.endurance.plan import Draw
+
+T = TypeVar("T")
+
+Snapshot = dict[Path, bytes]
+"""Files of one service at one of its deaths, by their place below the game's folder."""
+
+_BESIDE = ("", "-wal", "-shm")
+_FOLDER = "folder deleted"
+_ZEROED = 512  # bytes at most
+
+
+@dataclass(frozen=True)
+class Wound:
+    """A damage done.
+
+    Attributes:
+        folder: the game's.
+        file: what was damaged, below it.
+        kind: how.
+        names: what a sentence may call it.
+        saved: what the file, or the database it is part of, was before; None where it was not there.
+    """
+
+    folder: Path
+    file: Path
+    kind: str
+    names: tuple[str, ...]
+    saved: dict[Path, bytes | None]
+
+    def undo(self) -> None:
+        """Put back what was there."""
+        for file, content in self.saved.items():
+            _write(self.folder / file, content)
+
+    def label(self) -> str:
+        """Return what the tally calls the file."""
+        return f"{self.file.parent.name}/" if self.kind == _FOLDER else _label(self.file)
+
+
+def files_of(folder: Path, below: Iterable[str]) -> list[Path]:
+    """Return the files that a service goes on from, logs and what was set aside left out.
+
+    Args:
+        folder: the game's.
+        below: its folders that belong to the service.
+    """
+    found = [path for name in below for path in (folder / name).rglob("*") if path.is_file()]
+    return sorted(
+        path.relative_to(folder) for path in found if path.suffix != ".log" and ".damaged" not in path.name
+    )
+
+
+def snapshot(folder: Path, files: Iterable[Path]) -> Snapshot:
+    """Return what files hold."""
+    return {file: (folder / file).read_bytes() for file in files}
+
+
+def inflict(draw: Draw, folder: Path, now: Snapshot, earlier: Sequence[Snapshot]) -> Wound | None:
+    """Damage one file; return what was done, or None where there was no file.
+
+    Args:
+        draw: which, and how.
+        folder: the game's.
+        now: the files that may be damaged.
+        earlier: what was there at earlier deaths, the oldest first.
+    """
+    labels = sorted({_label(file) for file in now})
+    if not labels:
+        return None
+    label = _picked(draw.file, labels)
+    file = _picked(draw.place, [file for file in now if _label(file) == label])
+    ways = _ways(draw, file, now, earlier)
+    kind = _picked(draw.kind, sorted(ways))
+    changed = ways[kind]
+    saved = {other: now.get(other) for other in {*changed, *_beside(file)}}
+    for other, content in changed.items():
+        _write(folder / other, content)
+    if kind == _FOLDER:
+        shutil.rmtree(folder / file.parent)
+    return Wound(folder, file, kind, _names(file), saved)
+
+
+def _ways(
+    draw: Draw, file: Path, now: Snapshot, earlier: Sequence[Snapshot]
+) -> dict[str, dict[Path, bytes | None]]:
+    """Return by name what each damage that can befall a file leaves; None for nothing."""
+    content = now[file]
+    ways: dict[str, dict[Path, bytes | None]] = {"deleted": {file: None}}
+    kinds: dict[str, Callable[[bytes, Draw], bytes]] = {
+        "byte altered": _altered,
+        "truncated": _truncated,
+        "block zeroed": _zeroed,
+    }
+    if file.suffix in (".json", ".jsonl"):
+        kinds["number edited"] = _edited
+    for kind, work in kinds.items():
+        if content and (left := work(content, draw)) != content:
+            ways[kind] = {file: left}
+    if older := [kept[file] for kept in earlier if kept.get(file, content) != content]:
+        ways["older copy"] = {file: _picked(draw.value, older)}
+    if ".sqlite" in file.name:
+        parts = _beside(file)
+        states = [{part: kept.get(part) for part in parts} for kept in earlier if parts[0] in kept]
+        if different := [state for state in states if state != {part: now.get(part) for part in parts}]:
+            ways["older copy of the database"] = _picked(draw.value, different)
+    if file.parts[0] == "attacks":
+        ways[_FOLDER] = {other: None for other in now if other.parent == file.parent}
+    return ways
+
+
+def _altered(content: bytes, draw: Draw) -> bytes:
+    at = int(draw.value * len(content))
+    other = content[at] ^ (1 + int(draw.place * 255))
+    return content[:at] + bytes([other]) + content[at + 1 :]
+
+
+def _truncated(content: bytes, draw: Draw) -> bytes:
+    return content[: int(draw.value * len(content))]
+
+
+def _zeroed(content: bytes, draw: Draw) -> bytes:
+    at = int(draw.value * len(content))
+    block = content[at : at + _ZEROED]
+    return content[:at] + bytes(len(block)) + content[at + len(block) :]
+
+
+def _edited(content: bytes, draw: Draw) -> bytes:
+    digits = [at for at, byte in enumerate(content) if chr(byte).isdigit()]
+    if not digits:
+        return content
+    at = _picked(draw.value, digits)
+    other = (int(chr(content[at])) + 1 + int(draw.place * 9)) % 10
+    return content[:at] + str(other).encode() + content[at + 1 :]
+
+
+def _picked(place: float, things: Sequence[T]) -> T:
+    return things[int(place * len(things))]
+
+
+def _beside(file: Path) -> list[Path]:
+    """Return the files of the database that a file is part of, or the file."""
+    if ".sqlite" not in file.name:
+        return [file]
+    stem = file.name.partition(".sqlite")[0] + ".sqlite"
+    return [file.with_name(stem + suffix) for suffix in _BESIDE]
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    return (file.name, _beside(file)[0].name)
+
+
+def _label(file: Path) -> str:
+    if file.parts[0] == "cache":
+        return "what was learned"
+    return "samples/*" if "samples" in file.parts else file.name
+
+
+def _write(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
