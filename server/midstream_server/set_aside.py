@@ -12,7 +12,7 @@ from midstream_server.resuming import Recovered
 
 _UNKNOWN = (
     *("loss", "test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "conversion_rate"),
-    *("evasion_rate", "steps_per_second", "seconds_left", "result"),
+    *("evasion_rate", "steps_per_second", "seconds_left", "result", "dataset_sha256"),
 )
 
 
@@ -70,6 +70,7 @@ class SetAside:
             "steps_per_epoch": 1,
             "train_size": 0,
             "passed_clean": {"attacker": 0, "defender": 0},
+            "resumed_anyway": {"attacker": 0},
             "samples": [],
             "specification": self.specification.public().model_dump(),
         }

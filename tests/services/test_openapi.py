@@ -49,7 +49,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def of_every_stranger(method: str, path: str) -> set[int]:
     if path.startswith("/health/"):
         return {400, 403, 421}
-    return {400, 401, 403, 421, 503} | (set() if method == "get" else {408, 413})
+    aside = {409} if path.startswith("/v1/runs/{run}") else set()
+    return aside | {400, 401, 403, 421, 503} | (set() if method == "get" else {408, 413})
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
