@@ -5,6 +5,7 @@ not wrong in the same way by chance. Finite differences are a third opinion, whi
 they are asked of the gradient itself, which is what a training step moves along.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +15,11 @@ from midstream.by_formula import differentiable
 from midstream.culprit_layer import offending_layer
 from midstream.evidence import FaultError, Trial, said
 from midstream.functional import (
+    DRAWS,
     DerivativeError,
+    RandomLayersWarning,
     functional_call,
+    random_layer,
     refuse_coupled_examples,
     trainable,
 )
@@ -38,7 +42,8 @@ def check_derivatives(
 
     Tried at a point near the model's parameters and the first inputs, with u drawn at random:
 
-    - Called again, the model gives the same loss; in evaluation mode at least.
+    - Called again, the model gives the same loss. In training mode it may draw random numbers, with a
+      warning; it is then tried with the same ones.
     - The loss and `v` over the inputs are the sums of what each input gives by itself, and so is `B_x u`.
     - `v` is the slope of the loss, and `H u` and `B_x u` are the slopes of `⟨v, u⟩`, by finite differences in
       double precision, where these cross no kink: to 1e-4.
@@ -79,10 +84,13 @@ def check_derivatives(
             trial.check_repeatable()
             trial.check_examples()
             trial.check_gradient()
-            return trial.right_order(orders)
+            right = trial.right_order(orders)
         except FaultError as fault:
-            where = offending_layer(model, x, fault.kind)
+            where = offending_layer(model, x, fault.kind, orders)
             raise DerivativeError(f"{where} {fault}") from fault
+    if trial.random and random_layer(model) is None:  # of one that is known, the functions warn by themselves
+        warnings.warn(DRAWS.format(f"model {type(model).__name__}"), RandomLayersWarning, stacklevel=2)
+    return right
 
 
 def _few(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,26 +1,28 @@
 """Which layer of a model it is whose derivatives are not right."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from midstream.evidence import FaultError, Kind, Trial
-from midstream.orders import ORDERS
+from midstream.orders import Order
 
 
-def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind) -> str:
+def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequence[Order]) -> str:
     """Return the innermost layer that has a fault by itself, in words; the model where no layer has.
 
     Each layer is tried alone, on what it is given within the model.
     """
     for name, layer, arguments, keywords in _calls(model, inputs):
-        if layer is not model and _has_fault(_Alone(layer, arguments[1:], keywords), arguments[0], kind):
+        alone = _Alone(layer, arguments[1:], keywords)
+        if layer is not model and _has_fault(alone, arguments[0], kind, orders):
             return f"layer {name!r} ({type(layer).__name__})"
     return f"model {type(model).__name__}"
 
 
-def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind) -> bool:
+def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind, orders: Sequence[Order]) -> bool:
     try:
         trial = Trial(alone, inputs, torch.zeros(len(inputs)), _curved)
         if kind in ("random", "coupled", "gradient", "order"):
@@ -29,9 +31,9 @@ def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind) -> bool:
         if kind in ("gradient", "order"):
             trial.check_gradient()
         if kind == "order":
-            trial.right_order(ORDERS)
+            trial.right_order(orders)
     except FaultError as fault:
-        return fault.kind == kind
+        return fault.kind == kind or (kind == "order" and fault.kind == "gradient")
     return False
 
 

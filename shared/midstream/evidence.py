@@ -42,6 +42,9 @@ class Trial:
         labels: their targets.
         loss: sums over its batch.
 
+    Attributes:
+        random: whether the loss goes by random numbers, once that is checked.
+
     Raises:
         FaultError: they cannot be computed.
     """
@@ -60,7 +63,7 @@ class Trial:
         self.one = self.point.some(1)
         own = next(model.parameters()).dtype
         self._own = self.one.rounded() if self.double and own != torch.float64 else None
-        self._random = False
+        self.random = False
         self._found: dict[Order, Second | str] = {}
 
     def check_repeatable(self) -> None:
@@ -68,8 +71,8 @@ class Trial:
         once, again, other = (self.point.loss_there(seed=seed) for seed in (0, 0, 1))
         if not far(again, once) <= self.tolerance:
             raise FaultError("random", "gives another loss each time it is called on the same inputs")
-        self._random = not far(other, once) <= self.tolerance
-        if self._random and not any(layer.training for layer in self.point.model.modules()):
+        self.random = not far(other, once) <= self.tolerance
+        if self.random and not any(layer.training for layer in self.point.model.modules()):
             raise FaultError("random", "draws random numbers in evaluation mode too, where it must not")
 
     def check_examples(self) -> None:
@@ -78,7 +81,7 @@ class Trial:
             self.alone = self.one.first()
         except Exception as error:
             raise FaultError("coupled", f"takes two examples, but not one: {said(error)}") from error
-        if self._random:
+        if self.random:
             return  # what is drawn for an example goes by its place
         together = self.point.first()
         rest = [self.point.some(i + 1, start=i) for i in range(1, len(self.point.inputs))]
@@ -155,7 +158,7 @@ class Trial:
                 return "is the only one that runs, and finite differences do not settle it"
             if off is not None and off > DIFFERENCES:
                 return f"differs by {off:.2g} from finite differences of the gradient"
-        if not self._random:
+        if not self.random:
             together = self.point.by_inputs(order)[:1]
             if not (apart := far(together, found.by_inputs, self._least)) <= self.tolerance:
                 return f"gives an example another derivative, by {apart:.2g}, with a second in its batch"

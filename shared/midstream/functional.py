@@ -26,6 +26,12 @@ class RandomLayersWarning(UserWarning):
     """A derivative is taken while layers draw random numbers: each call differentiates another function."""
 
 
+DRAWS = (
+    "{} draws random numbers in training mode: each call differentiates another function. Call .eval() "
+    "first, as midstream's players do"
+)
+
+
 def trainable(model: nn.Module) -> dict[str, Tensor]:
     """Return fresh leaves that share memory with the model's trainable parameters, by name.
 
@@ -186,16 +192,17 @@ def refuse_coupled_examples(model: nn.Module) -> None:
 
 
 def warn_of_random_layers(model: nn.Module) -> None:
-    """Warn where a layer that drops or draws at random is in training mode."""
+    """Warn the caller's caller where a layer that drops or draws at random is in training mode."""
+    if (layer := random_layer(model)) is not None:
+        warnings.warn(DRAWS.format(layer), RandomLayersWarning, stacklevel=3)
+
+
+def random_layer(model: nn.Module) -> str | None:
+    """Return the first layer that is known to draw random numbers as it is, in words."""
     for name, module in model.named_modules():
         if module.training and _is_random(module):
-            warnings.warn(
-                f"layer {name!r} ({type(module).__name__}) draws random numbers in training mode: each call "
-                f"differentiates another function. Call .eval() first, as midstream's players do",
-                RandomLayersWarning,
-                stacklevel=4,
-            )
-            return
+            return f"layer {name!r} ({type(module).__name__})"
+    return None
 
 
 def _is_random(module: nn.Module) -> bool:

@@ -41,7 +41,9 @@ def validation_gradient(
     """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)`, the validation gradient (paper eq. 7): a sum.
 
     The set is walked in chunks whose gradients are added up, so the memory needed does not
-    depend on how many examples there are.
+    depend on how many examples there are. What layers write into their buffers meanwhile is gone afterwards.
+    Call it in evaluation mode: dropout and the like draw anew for each chunk in training mode, and so `v` is
+    another one with each call (`RandomLayersWarning`).
 
     Args:
         model: any module; `v` is taken over its parameters that require a gradient.
@@ -51,14 +53,16 @@ def validation_gradient(
         chunk_size: examples at a time; another value gives other low bits.
 
     Raises:
-        ValueError: the model has batch norm over batch statistics, which couples the examples.
+        DerivativeError: the model has batch norm over batch statistics, which couples the examples; or it
+            returns no tensor, or is a wrapper round another model.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> v = validation_gradient(model, torch.eye(2), torch.tensor([0, 1]))
     >>> v["weight"].shape
     torch.Size([2, 2])
     """
-    return loss_and_gradient(model, inputs, labels, loss=loss, chunk_size=chunk_size)[1]
+    warn_of_random_layers(model)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)[1]
 
 
 def loss_and_gradient(
@@ -70,8 +74,14 @@ def loss_and_gradient(
     chunk_size: int = CHUNK,
 ) -> tuple[Tensor, Gradient]:
     """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
-    refuse_coupled_examples(model)
     warn_of_random_layers(model)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)
+
+
+def _loss_and_gradient(
+    model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int
+) -> tuple[Tensor, Gradient]:
+    refuse_coupled_examples(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
     total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
@@ -106,9 +116,14 @@ def mixed_derivative(
     """Return `B_x v = ∇x ⟨∇θ L_θ(x), v⟩`, one per example (paper eq. 7 and B.4).
 
     `⟨∇θ L_θ(x), v⟩` is the derivative of the loss along `v`: one pass in forward mode gives it, exactly, and
-    one backwards its gradient. Neither `∇θ L` nor `∇x L` is computed on the way, which makes it cheaper than
-    double backward and than forward mode over `∇x L`. (Finite differences along `v` are not `B_x v`: they
-    step across ReLU and pooling kinks.) To first order in the step size η, `∇x U_t = -η B_x v`.
+    one backwards its gradient. Neither `∇θ L` nor `∇x L` is computed on the way, which makes this order the
+    cheapest of three. It is wrong through layers such as layer norm, so the order is the cheapest that is
+    right for this model (see `midstream.check_derivatives`, asked at the first call and after each change of
+    the model's layers or modes). (Finite differences along `v` are not `B_x v`: they step across ReLU and
+    pooling kinks.) To first order in the step size η, `∇x U_t = -η B_x v`.
+
+    Call it in evaluation mode: while dropout and the like draw random numbers, each call takes the derivative
+    of another function (`RandomLayersWarning`).
 
     Args:
         model: any module.
@@ -117,12 +132,13 @@ def mixed_derivative(
         vector: `v`, from `validation_gradient`; a constant, it is not differentiated.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time.
+        order: how the two derivatives are taken, unchecked; None takes the cheapest right one.
 
     Returns:
         A tensor shaped like `inputs`.
 
     Raises:
-        ValueError: the model has batch norm over batch statistics, which couples the examples.
+        DerivativeError: the model's derivatives are right in no order; the message names the layer.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> x, y = torch.eye(2), torch.tensor([0, 1])
@@ -153,10 +169,9 @@ def mixed_derivative_by_double_backward(
     *,
     loss: Loss = cross_entropy,
 ) -> Tensor:
-    """Return the same as `mixed_derivative`, by differentiating `⟨∇θ L_θ(x), v⟩` backwards.
+    """Return the same as `mixed_derivative`, by differentiating `⟨∇θ L_θ(x), v⟩` backwards, unchecked.
 
-    Slower and with the memory of both graphs; kept as the reference that the other is tested
-    against, and for layers without a forward-mode derivative.
+    Slower and with the memory of both graphs.
     """
     return mixed_derivative(
         model, inputs, labels, vector, loss=loss, chunk_size=len(inputs), order="double-backward"

@@ -33,10 +33,10 @@ def hessian_vector_product(
 ) -> Gradient:
     """Return `H u = ∇θ ⟨∇θ L_θ, u⟩` with `H = Σ_{z∈Dval} ∇²θ L_θ(z)` (paper 4.3), exactly.
 
-    As in `midstream.mixed_derivative`, the derivative along `u` is taken in forward mode and its gradient
-    backwards; the other order needs forward derivatives of the backward passes, which group norm lacks. The
-    set is walked in chunks, so the memory needed does not depend on how many examples there are. One product
-    costs about as much as two validation gradients.
+    As in `midstream.mixed_derivative`, the two derivatives are taken in the cheapest order that is right for
+    the model: where that is reverse over forward, one product costs about as much as two validation
+    gradients. The set is walked in chunks, so the memory needed does not depend on how many examples there
+    are. Call it in evaluation mode; see there.
 
     Args:
         model: any module; it is not changed.
@@ -45,9 +45,10 @@ def hessian_vector_product(
         vector: `u`, one tensor for each trainable parameter.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time.
+        order: how the two derivatives are taken, unchecked; None takes the cheapest right one.
 
     Raises:
-        ValueError: the model has batch norm over batch statistics, which couples the examples.
+        DerivativeError: the model's derivatives are right in no order; the message names the layer.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> u = {"weight": torch.ones(2, 2)}

@@ -63,7 +63,7 @@ def unrolled_utility_gradient(
         A tensor shaped like `inputs`: the direction that raises `sign` times the validation loss.
 
     Raises:
-        ValueError: the model has batch norm over batch statistics, which couples the examples.
+        DerivativeError: the model's derivatives are right in no order; see `midstream.check_derivatives`.
 
     >>> from midstream.training_step import Sgd
     >>> model = nn.Linear(4, 3)
