@@ -119,19 +119,17 @@ def branching(z: Tensor) -> Tensor:
 
 
 MECHANICS = [
-    # Its backward pass computes the layer again, with the model's own parameters.
-    *layers(
+    layer(
         "vector",
-        {
-            "checkpoint, reentrant": lambda: Checkpointed(reentrant=True),
-            "checkpoint, not reentrant": lambda: Checkpointed(reentrant=False),
-        },
+        "checkpoint, reentrant",
+        lambda: Checkpointed(reentrant=True),
+        refused="use_reentrant=True",
         group="layer",
-        refused="layer 'operation'",
     ),
     *layers(
         "vector",
         {
+            "checkpoint, not reentrant": lambda: Checkpointed(reentrant=False),
             "autograd.Function": lambda: Cube.apply,
             "autograd.Function with setup_context": lambda: CubeInTwo.apply,
             "autograd.Function with jvp": lambda: CubeForward.apply,

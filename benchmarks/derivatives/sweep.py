@@ -152,7 +152,7 @@ def _tried(case: Case, subject: Subject, dtype: torch.dtype) -> tuple[str, Deriv
     changed = [name for name, value in before.items() if not torch.equal(after[name], value)]
     if changed or modes != [layer.training for layer in problem.model.modules()]:
         raise Failed(f"changed the model: {', '.join(changed) or 'its mode'}")
-    if any(not bool((p.grad == 7.0).all()) for p in problem.model.parameters() if p.grad is not None):
+    if not all(p.grad is not None and bool((p.grad == 7.0).all()) for p in problem.model.parameters()):
         raise Failed("changed the .grad of a parameter")
     return order, found
 
