@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.evidence import FaultError, Kind, Trial
+from midstream.functional import holding
 from midstream.orders import Order
 
 
@@ -16,7 +17,7 @@ def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequen
     Each layer is tried alone, on what it is given within the model.
     """
     for name, layer, arguments, keywords in _calls(model, inputs):
-        alone = _Alone(layer, arguments[1:], keywords)
+        alone = _Alone(layer, arguments[0], arguments[1:], keywords)
         if layer is not model and _has_fault(alone, arguments[0], kind, orders):
             return f"layer {name!r} ({type(layer).__name__})"
     return f"model {type(model).__name__}"
@@ -53,7 +54,7 @@ def _calls(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module, tuple
     ]
     try:
         with torch.no_grad():
-            model(inputs)
+            holding(model, {}, lambda: model(inputs))
     except Exception:  # what ran until then is known
         pass
     finally:
@@ -69,25 +70,27 @@ def _detached(value: Any) -> Any:
 class _Alone(nn.Module):
     """A layer as a model of one input, which a parameter scales, so that a layer without any has one."""
 
-    def __init__(self, layer: nn.Module, others: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(
+        self, layer: nn.Module, first: Tensor, others: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
         super().__init__()
-        self.layer, self.scale = layer, nn.Parameter(torch.ones(()))
-        self._others, self._keywords = others, keywords
+        self.layer, self.scale = layer, nn.Parameter(torch.ones((), dtype=first.dtype, device=first.device))
+        self._others, self._keywords, self._size = others, keywords, len(first)
         self.training = layer.training
-        first = next(layer.parameters(), None)
-        if first is not None:
-            self.scale.data = self.scale.data.to(first)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        others = [value[: len(inputs)] if isinstance(value, Tensor) else value for value in self._others]
-        others = [
-            value.to(inputs.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-            for value in others
-        ]
-        outputs = self.layer(inputs * self.scale, *others, **self._keywords)
+        others = [self._fitting(value, inputs) for value in self._others]
+        keywords = {name: self._fitting(value, inputs) for name, value in self._keywords.items()}
+        outputs = self.layer(inputs * self.scale, *others, **keywords)
         while not isinstance(outputs, Tensor):
             outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
         return outputs
+
+    def _fitting(self, value: Any, inputs: Tensor) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.to(inputs.dtype) if value.is_floating_point() else value
+        return value[: len(inputs)] if value.shape[:1] == (self._size,) else value
 
 
 def _curved(outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001

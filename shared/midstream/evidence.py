@@ -22,7 +22,7 @@ _DIRECTIONS = range(3)
 _ROUNDING = 1e-6
 """The error of a difference over that step, as a share of the value."""
 
-Kind = Literal["run", "random", "coupled", "gradient", "order"]
+Kind = Literal["run", "precision", "loss", "random", "coupled", "gradient", "order"]
 
 
 class FaultError(Exception):
@@ -53,10 +53,10 @@ class Trial:
         try:
             self.point, coarsest = computable_point(model, loss, inputs, labels)
         except Exception as error:
-            raise FaultError("gradient", f"has no gradient: {said(error)}") from error
+            raise FaultError("run", f"has no gradient: {said(error)}") from error
         if torch.finfo(coarsest).eps > torch.finfo(torch.float32).eps:
             raise FaultError(
-                "run", f"computes in {coarsest}, too coarse to tell a right derivative from a wrong one"
+                "precision", f"computes in {coarsest}, too coarse to tell a right derivative from a wrong one"
             )
         self.double = coarsest == torch.float64
         self.tolerance = EXACT if self.double else SINGLE
@@ -88,7 +88,7 @@ class Trial:
         apart = [self.alone, *(one.first() for one in rest)]
         total = torch.stack([one.loss for one in apart]).sum()
         if far(len(apart) * together.loss, total) <= self.tolerance < far(together.loss, total):
-            raise FaultError("run", "has a loss that is a mean over its batch; it must be the sum")
+            raise FaultError("loss", "has a loss that is a mean over its batch; it must be the sum")
         summed = {
             name: torch.stack([one.by_parameters[name] for one in apart]).sum(dim=0)
             for name in together.by_parameters
