@@ -124,13 +124,13 @@ def test_a_game_between_locked_in_containers_survives_kills(containers: Containe
     read_only = containers.volume("provider-secrets", "/secrets:ro")
     server = containers.start(
         "server",
-        *("serve", "--tokens", "/secrets/tokens.yaml", *GAME),
+        *("serve", "--tokens", "/secrets/tokens.yaml", "--allow-host", "server", *GAME),
         options=[*containers.volume("runs", "/runs"), *containers.volume("server-secrets", "/secrets:ro")],
     )
     proxy = containers.start(
         "proxy",
         *("attack", "--server", "http://server:8000", "--tokens", token_file, "--threads", "1"),
-        *("--attacker", "level-1,beta=0.9"),
+        *("--allow-host", "proxy", "--attacker", "level-1,beta=0.9"),
         options=[*containers.volume("attacks", "/attacks"), *read_only],
     )
     until(lambda: status(proxy, "Health.Status") == "healthy", "the proxy, and the server behind it")

@@ -37,14 +37,15 @@ class Site:
         return httpx.get(self.url + self.path, headers=headers, trust_env=False)
 
 
-@pytest.fixture(params=WHERE)
-def site(request: pytest.FixtureRequest, registry: Registry) -> Iterator[Site]:
+@pytest.fixture(params=WHERE, scope="module")
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         if request.param == "status page":
             said: list[str] = []
             stack.enter_context(shown(lambda: Status("data provider", "rests"), 0, said.append))
             yield Site(said[0].rpartition(" ")[2], "/status.json")
             return
+        registry = tiny.registry(tmp_path_factory.mktemp("runs"))
         url = stack.enter_context(served(make_server(registry)))
         if request.param == "proxy":
             proxy = make_app(Proxy(url, AttackSettings("level-1")))
