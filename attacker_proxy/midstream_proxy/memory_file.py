@@ -224,9 +224,9 @@ class MemoryFile:
 
 def checksum(run: str, *parts: str | int | bytes | None) -> bytes:
     """Return a digest of a record's parts, each with its kind and length, bound to a run."""
-    digest = blake2b(digest_size=16)
-    for part in (run, *parts):
-        content = part if isinstance(part, bytes) else b"" if part is None else str(part).encode()
-        digest.update(f"{type(part).__name__} {len(content)}\n".encode())
-        digest.update(content)
+    lengths = [len(part) if isinstance(part, bytes) else [part] for part in parts]
+    digest = blake2b(repr((run, lengths)).encode(), digest_size=16)
+    for part in parts:
+        if isinstance(part, bytes):
+            digest.update(part)
     return digest.digest()

@@ -55,7 +55,7 @@ class Known(NamedTuple):
 
     def is_still(self, value: Tensor | None) -> bool:
         """Return whether a tensor is that object, and was not written to since."""
-        return value is self.value and self.version is not None and version_of(value) == self.version
+        return value is self.value and self.version is not None and self.value._version == self.version
 
 
 @dataclass
@@ -165,9 +165,9 @@ def known_of(value: Tensor, record: TensorRecord) -> Known:
     return Known(value, version_of(value), record.checksum, record.number)
 
 
-def version_of(tensor: Tensor | None) -> int | None:
+def version_of(tensor: Tensor) -> int | None:
     """Return how often torch has written to a tensor; None where it does not say."""
-    return None if tensor is None or tensor.is_inference() else tensor._version
+    return None if tensor.is_inference() else tensor._version
 
 
 def keys_of(answers: Mapping[int, OpenAnswer]) -> list[tuple[str, int]]:
