@@ -18,7 +18,7 @@ from midstream_server.registry import Registry
 from midstream_server.resuming import left_behind
 from services import tiny
 from services.browser import Seen, chromium, points
-from services.loopback import served
+from services.loopback import client_of, served
 from services.tiny import STEPS, TinyRun
 
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
@@ -137,6 +137,21 @@ def test_that_a_player_failed_stands_on_the_card(browser: Browser, tmp_path: Pat
         assert told == "the defender failed at 1 of 6 batches, which went on as they came"
         assert not seen.complaints
         seen.context.close()
+
+
+def test_a_run_that_was_set_aside_stands_beside_the_others(browser: Browser, tmp_path: Path) -> None:
+    with client_of(make_app(tiny.registry(tmp_path))) as client:
+        TinyRun(client).play(0, 1)
+        TinyRun(client, name="damaged").play(0, 1)
+    (tmp_path / "damaged/specification.json").write_text("{")
+    with taken_up(tmp_path) as site:
+        seen = Seen(browser, site.url)
+        seen.until("damaged", "failed")
+        assert "specification.json does not hold what was written" in seen.card("damaged").inner_text()
+        seen.until_it_says("#connection", "Live")
+        assert seen.card("tiny").locator(".state").inner_text() == "running"
+        TinyRun.found(site.client).play(1)
+        assert seen.drawn("tiny", STEPS) == points(site.client, "tiny")
 
 
 def test_pictures_of_the_newest_or_of_a_chosen_batch(browser: Browser, site: Site) -> None:

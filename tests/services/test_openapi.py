@@ -49,7 +49,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def of_every_stranger(method: str, path: str) -> set[int]:
     if path.startswith("/health/"):
         return set()
-    return {401, 503} if method == "get" else {401, 403, 408, 413, 503}
+    aside = {409} if path.startswith("/v1/runs/{run}") else set()
+    return aside | ({401, 503} if method == "get" else {401, 403, 408, 413, 503})
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
