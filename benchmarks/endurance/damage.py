@@ -76,10 +76,10 @@ def inflict(draw: Draw, folder: Path, now: Snapshot, earlier: Sequence[Snapshot]
     labels = sorted({_label(file) for file in now})
     if not labels:
         return None
-    label = _picked(draw.file, labels)
+    label = _named(draw.file, labels)
     file = _picked(draw.place, [file for file in now if _label(file) == label])
     ways = _ways(draw, file, now, earlier)
-    kind = _picked(draw.kind, sorted(ways))
+    kind = _named(draw.kind, sorted(ways))
     changed = ways[kind]
     saved = {other: now.get(other) for other in {*changed, *_beside(file)}}
     for other, content in changed.items():
@@ -140,6 +140,10 @@ def _edited(content: bytes, draw: Draw) -> bytes:
     at = _picked(draw.value, digits)
     other = (int(chr(content[at])) + 1 + int(draw.place * 9)) % 10
     return content[:at] + str(other).encode() + content[at + 1 :]
+
+
+def _named(choice: float | str, names: Sequence[str]) -> str:
+    return choice if isinstance(choice, str) else _picked(choice, names)
 
 
 def _picked(place: float, things: Sequence[T]) -> T:

@@ -39,15 +39,16 @@ GAMES = {
 """One attacker has a memory and one defender learns in the second; the fourth attacker learns."""
 
 _LONGEST = 5.0  # seconds until a random moment
+_NAMED_WITHIN = 8.0
 _DAMAGED = 0.4  # of the events: some then find no file yet, and a third of the restarts is meant
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which damage it is to be, as places from 0 to below 1 in what there is to choose from."""
+    """Which damage it is to be, as places from 0 to below 1 in what there is to choose from, or by name."""
 
-    file: float
-    kind: float
+    file: float | str
+    kind: float | str
     place: float
     value: float
 
@@ -60,7 +61,7 @@ class Event:
         number: with seed and game it says all else.
         victims: services that are killed.
         moment: where the first of them is, of `MOMENTS`, or `RANDOM`.
-        wait: seconds until a random moment.
+        wait: seconds until a random moment; that comes, too, where a named one does not come before.
         damage: None where there is none.
     """
 
@@ -92,6 +93,6 @@ def events(seed: int, title: str, *, first: int = 0) -> Iterator[Event]:
             victims = tuple(draw.sample(services, together))
         named = draw.random() < 0.5
         moment = draw.choice(MOMENTS[victims[0]]) if named else RANDOM
-        wait = draw.uniform(0, _LONGEST)
+        wait = _NAMED_WITHIN if named else draw.uniform(0, _LONGEST)
         fractions = Draw(draw.random(), draw.random(), draw.random(), draw.random())
         yield Event(number, victims, moment, wait, fractions if damage else None)

@@ -14,7 +14,6 @@ from benchmarks.endurance.tally import Tally
 from benchmarks.endurance.watch import FaultFoundError, Watch
 
 _BELOW = {"server": ("runs/game",), "proxy": ("attacks",), "provider": ()}
-_MOMENT_WITHIN = 8.0  # seconds, after which a named moment is a random one
 _KEPT = 6  # snapshots of each service
 _SIGKILLED = -9
 
@@ -101,7 +100,7 @@ class Round:
         first, named = event.victims[0], event.moment != RANDOM
         if named:
             self._stage.die_at(first, event.moment)
-        deadline = time.monotonic() + (_MOMENT_WITHIN if named else event.wait)
+        deadline = time.monotonic() + event.wait
         while time.monotonic() < deadline:
             if self._stage.over():
                 return None

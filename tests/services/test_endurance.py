@@ -3,13 +3,12 @@
 import json
 import random
 import shutil
-from itertools import islice
 from pathlib import Path
 
 import pytest
 from benchmarks.chaos.game import Game, undisturbed
 from benchmarks.endurance.damage import files_of, inflict, snapshot
-from benchmarks.endurance.plan import Draw, Event, events
+from benchmarks.endurance.plan import Draw, Event
 from benchmarks.endurance.round import Round
 from benchmarks.endurance.tally import Tally
 from benchmarks.endurance.watch import FaultFoundError
@@ -25,7 +24,13 @@ GAME = Game(
     },
     attacker="evoshift",
 )
-KILL = Event(0, ("proxy",), "stored", 0.0, None)
+WITHIN = 300.0
+KILL = Event(0, ("server",), "checkpoint in place", WITHIN, None)  # after some steps
+DAMAGES = [
+    Event(1, ("proxy",), "forwarded", WITHIN, Draw("attack-game.sqlite", "folder deleted", 0.0, 0.0)),
+    Event(2, ("server",), "recorded", WITHIN, Draw("specification.json", "number edited", 0.0, 0.0)),
+]
+"""The attacker's memory is deleted, and a number of the specification edited."""
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +38,16 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return undisturbed(GAME, tmp_path_factory.mktemp("reference"))
 
 
-def damages(seed: int) -> list[Event]:
-    """Return kills of server and proxy, each with a damage before the restart."""
-    return [event for event in islice(events(seed, "small"), 100) if event.damage is not None]
-
-
-def test_a_small_game_ends_in_the_undisturbed_bits(tmp_path: Path, reference: Path) -> None:
+def test_a_game_that_is_killed_and_damaged_ends_in_the_undisturbed_bits(
+    tmp_path: Path, reference: Path
+) -> None:
     tally = Tally()
-    killed = Round(GAME, tmp_path / "game", reference, tally).play(iter([KILL, *damages(0)]), 4)
-    assert killed == tally.kills() >= 4
-    assert "| proxy |" in tally.markdown()
-    assert "attack-game.sqlite" in tally.markdown()
+    killed = Round(GAME, tmp_path / "game", reference, tally, patience=WITHIN).play(iter([KILL, *DAMAGES]), 3)
+    assert killed == tally.kills() == 3
+    *_, memory, specification, together = tally.markdown().splitlines()
+    assert "| folder deleted |" in memory
+    assert "| specification.json | number edited |" in specification
+    assert together == "| **together** |  | 0 | 0 | 2 |"  # both refused by name, and put back
 
 
 def test_another_history_is_a_fault_with_all_that_befell_the_game(tmp_path: Path, reference: Path) -> None:
@@ -51,9 +55,8 @@ def test_another_history_is_a_fault_with_all_that_befell_the_game(tmp_path: Path
     lines = (other / "metrics.jsonl").read_text().splitlines()
     record = json.loads(lines[0]) | {"loss": 1.0}
     (other / "metrics.jsonl").write_text("\n".join([json.dumps(record), *lines[1:], ""]))
-    one = Event(3, ("server",), "checkpoint in place", 0.0, None)
-    with pytest.raises(FaultFoundError, match=r"(?s)line 0 of metrics.*3: server killed.*--- server"):
-        Round(GAME, tmp_path / "game", other, Tally()).play(iter([KILL, one]), 2)
+    with pytest.raises(FaultFoundError, match=r"(?s)line 0 of metrics.*0: server killed.*--- server"):
+        Round(GAME, tmp_path / "game", other, Tally()).play(iter([KILL]), 1)
 
 
 def test_every_damage_changes_what_was_there_and_can_be_undone(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_every_damage_changes_what_was_there_and_can_be_undone(tmp_path: Path) -
     assert len(files) == 6
     now = snapshot(folder, files)
     earlier = [{file: content[:-1] + b"?" for file, content in now.items()}]
-    for _ in range(500):
+    for _ in range(250):
         draw = Draw(*(random_draw.random() for _ in range(4)))
         wound = inflict(draw, folder, now, earlier)
         assert wound is not None
