@@ -45,10 +45,11 @@ def check_derivatives(
     - Called again, the model gives the same loss. In training mode it may draw random numbers, with a
       warning; it is then tried with the same ones.
     - The loss and `v` over the inputs are the sums of what each input gives by itself, and so is `B_x u`.
-    - `v` is the slope of the loss, and `H u` and `B_x u` are the slopes of `⟨v, u⟩`, by finite differences in
-      double precision, where these cross no kink: to 1e-4.
-    - `B_x u` and `H u` in this order are those in another order, to 1e-8 in double precision; a model that
-      computes in single precision inside, to 1e-3. Where no other order runs, finite differences decide.
+    - `v` is the slope of the loss, by finite differences in double precision, where these cross no kink: to
+      1e-4.
+    - `B_x u` and `H u` in this order are those in another, to 1e-8 in double precision; a model that
+      computes in single precision inside, to 1e-3. Finite differences decide where no other order runs, and
+      between two that differentiate the same backward passes.
     - In the model's own precision they are the same to 1e-2: other kernels may be at work there.
 
     Args:
@@ -67,7 +68,7 @@ def check_derivatives(
     >>> check_derivatives(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), x, y)
     'reverse-over-forward'
     >>> check_derivatives(nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)), x, y)
-    'forward-over-reverse'
+    'double-backward'
     """
     refuse_coupled_examples(model)
     trainable(model)

@@ -170,7 +170,7 @@ class Trial:
         The two orders that differentiate torch's backward passes may share a mistake in one of these.
         """
         nearest: float | None = None
-        for other in reversed(ORDERS):
+        for other in ORDERS:
             second = None if other == order else self._second(other)
             if isinstance(second, Second):
                 apart = self._apart(found, second)

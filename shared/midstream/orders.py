@@ -6,9 +6,9 @@ With `L(θ, x)` a scalar and u a constant vector in parameter space, each order 
 - reverse over forward: one pass in forward mode gives `⟨∇θ L, u⟩`, one backwards its gradient. It is the
   cheapest, and wrong where torch's forward rule is written by hand and cannot be differentiated itself, as
   of layer norm.
+- double backward: the gradient of `⟨∇θ L, u⟩`, taken backwards and backwards again.
 - forward over reverse: the derivative along u of the backward pass that gives `∇x L` or `∇θ L`. Some layers
   have no forward rule of their backward pass.
-- double backward: the gradient of `⟨∇θ L, u⟩`, taken backwards and backwards again.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ from torch.func import grad, jvp
 
 from midstream.functional import load_forward_mode
 
-Order = Literal["reverse-over-forward", "forward-over-reverse", "double-backward"]
+Order = Literal["reverse-over-forward", "double-backward", "forward-over-reverse"]
 """In which order the two derivatives are taken."""
 
-ORDERS: tuple[Order, ...] = ("reverse-over-forward", "forward-over-reverse", "double-backward")
+ORDERS: tuple[Order, ...] = ("reverse-over-forward", "double-backward", "forward-over-reverse")
 """All of them, the cheapest first."""
 
 Vector = Mapping[str, Tensor]
