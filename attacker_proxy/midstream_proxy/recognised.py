@@ -42,6 +42,11 @@ class Going:
         """Whether the attack cannot go on without memory."""
         return self.remembers and self.step > 0 and not self.anyway
 
+    def refused(self, why: str) -> Problem:
+        """Return the problem that a provider is told when the attack cannot go on, having said why."""
+        self.say(why)
+        return refused(why)
+
     def described(self) -> dict[str, Any]:
         """Return everything that the attack depends on."""
         settings = self.settings
@@ -70,7 +75,7 @@ def open_memory(path: Path, going: Going) -> AttackMemory:
         memory = AttackMemory(path)
     except DamagedDatabaseError as error:
         if going.needs_memory:
-            raise refused(str(error)) from error
+            raise going.refused(str(error)) from error
         going.say(f"{error}; it is kept as {set_aside(path).name}, and the attacker begins without memory")
         memory = AttackMemory(path)
     try:
@@ -85,7 +90,7 @@ def _recognise(memory: AttackMemory, going: Going) -> None:
     now, begun = going.described(), memory.begun
     if begun is not None and begun["run"] != going.run:
         if going.needs_memory:
-            raise refused(f"{memory.path} holds the memory of another run of that name")
+            raise going.refused(f"{memory.path} holds the memory of another run of that name")
         going.say("what was remembered is of another run of that name; it is forgotten")
         memory.forget()
         begun = None

@@ -18,7 +18,7 @@ from midstream_proxy.activity import Move
 from midstream_proxy.attack import AttackedRun
 from midstream_proxy.black_box import BlackBoxRun
 from midstream_proxy.memory import AttackMemory, digest_of
-from midstream_proxy.recognised import Going, misfit, refused
+from midstream_proxy.recognised import Going, misfit
 
 _ELSEWHERE = -1  # the player is neither where the memory stands nor behind one of its answers
 
@@ -192,8 +192,7 @@ class RememberedAttack:
     def _go_on_anyway(self, seq: int) -> None:
         why = misfit(self._memory, seq)
         if not self._going.anyway:
-            self._going.say(why)
-            raise refused(why)
+            raise self._going.refused(why)
         self._memory.resume(self._going.described(), [why], position=seq)
         self._going.say(f"{why}; it goes on from there all the same")
 

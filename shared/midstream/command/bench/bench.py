@@ -19,6 +19,7 @@ from midstream.command.bench.checks import (
 )
 from midstream.command.bench.game import NOISE, STEPS, Role, TinyGame
 from midstream.players import PlayerError
+from midstream.remembering import memory_of
 from midstream.training import DivergedError
 from midstream_proxy.memory import AttackMemory
 
@@ -61,9 +62,12 @@ def check_player(role: Role, text: str, *, tell: Tell = lambda *_: None) -> list
 def _checks(role: Role, text: str, game: TinyGame, tell: Tell) -> Iterator[Check]:
     witness, memory = game.witness, AttackMemory()
     tell(0, "the game")
+    memory.begin({"run": text})
+    memory.start(memory_of(text, witness.player))
     for step in range(RESTART):
         game.play(1)
-        memory.store(step, b"", b"", witness.state(), kept_from=step)
+        answer = memory.store(step, b"", b"", memory_of(text, witness.player), kept_from=step)
+        memory.acknowledge(answer.number)
     trained, before, seen = game.training_state(), witness.state(), memory.state()
     memory.close()
     unseen = [name for name in seen if not torch.equal(seen[name], before[name].cpu())]
