@@ -74,7 +74,7 @@ def test_a_solution_that_was_not_reached_is_reported(side: Side) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("damping=-1", "damping must be at least 0, not -1.0"),
+        ("damping=-1", "damping must be finite and at least 0, not -1.0"),
         ("max_iterations=0", "max_iterations must be at least 1, not 0"),
         ("tolerance=1", "tolerance must be above 0 and below 1, not 1.0"),
     ],

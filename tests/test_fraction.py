@@ -223,7 +223,7 @@ def test_one_of_your_own_takes_it_and_one_that_has_the_option_keeps_it(plugin: s
             "level-1,fraction=1.5",
             "'level-1,fraction=1.5': fraction is a share, from 0 to 1, not 1.5",
         ),
-        ("attackers", "level-1,fraction=nan", "a share, from 0 to 1, not nan"),
+        ("attackers", "level-1,fraction=nan", "'nan', which is not a number"),
         ("attackers", "level-3,fraction=some", "option 'fraction' of 'level-3' is 'some', not a number"),
         ("attackers", "noise,fraction_of=pixels", "'pixels'.* Known: batches, examples"),
         ("attackers", "noise,fractoin=0.5", "did you mean 'fraction'"),

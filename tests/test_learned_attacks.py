@@ -223,5 +223,7 @@ def test_atn_disturbs_a_trained_model_it_has_not_seen() -> None:
 
 @pytest.mark.parametrize("text", ["deep-confuse,trials=0", "atn,epochs=0", "atn,learning_rate=0"])
 def test_options_that_make_no_sense_are_refused(text: str) -> None:
-    with pytest.raises(plugins.PluginError, match="must be at least 1 and learning_rate above 0, not"):
+    with pytest.raises(
+        plugins.PluginError, match="must be at least 1 and learning_rate above 0 and finite, not"
+    ):
         plugins.make("attackers", text)

@@ -60,6 +60,7 @@ def test_no_image_outside_the_pixel_range_is_ever_looked_at(norm: Norm, sizes: t
     def look(_: nn.Module, arguments: tuple[Tensor]) -> None:
         seen.append((float(arguments[0].min()), float(arguments[0].max())))
 
+    mixed_derivative(p.model, p.inputs, p.labels, v)  # checks the derivatives, once
     p.model.register_forward_pre_hook(look)
     play = Play(norm, 5.0, 3.0, steps=4, step_size=sizes[0], opponent_step_size=sizes[1])
     moves = play.attack(p, v), play.defend(p, v)

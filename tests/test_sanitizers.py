@@ -262,7 +262,7 @@ def test_a_class_without_examples_bounds_nothing() -> None:
         ("median,size=4", "odd, not 4"),
         ("jpeg,quality=0", "quality is from 1 to 95, not 0"),
         ("clip,width=-1", "at least 0, not -1.0"),
-        ("clip,width=nan", "at least 0, not nan"),
+        ("clip,width=nan", "'nan', which is not a number"),
     ],
 )
 def test_an_option_out_of_range(text: str, words: str) -> None:
