@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks import dashboard, durability, levels, memory, players, step, strangers, transport, watchers
 from benchmarks.derivatives import sweep
 from benchmarks.measure import Row
-from midstream.environment import configure, describe
+from midstream.run.environment import configure, describe
 
 _PARTS = [
     "step",

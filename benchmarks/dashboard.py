@@ -14,11 +14,11 @@ import torch
 import uvicorn
 
 from benchmarks.measure import Row
-from midstream.datasets import Source
-from midstream.hosting import configuration, listen, url_of
-from midstream.specification import Specification
-from midstream_server.app import make_app, wake
-from midstream_server.registry import Registry, Settings
+from midstream.protocol.specification import Specification
+from midstream.run.datasets import Source
+from midstream.web.hosting import configuration, listen, url_of
+from midstream_server.http.app import make_app, wake
+from midstream_server.runs.registry import Registry, Settings
 
 HISTORY = 100_000
 A_SECOND = 100

@@ -8,22 +8,22 @@ import torch
 
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
-from midstream.batches import BatchSource
-from midstream.checks import BatchRules
-from midstream.datasets import Source, Split
-from midstream.datasets import split as split_dataset
-from midstream.runfolder import RunFolder
-from midstream.specification import Specification
-from midstream.wire import decode_batch, encode_batch
+from midstream.protocol.checks import BatchRules
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import decode_batch, encode_batch
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Source, Split
+from midstream.run.datasets import split as split_dataset
+from midstream.storage.run_folder import RunFolder
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_proxy.recognised import Going, open_memory
-from midstream_proxy.remembered import RememberedAttack
-from midstream_server.durable import DurableRun
-from midstream_server.hosted import content_digest
-from midstream_server.journal import Journal
-from midstream_server.record import RecordedRun
-from midstream_server.training import TrainingRun
+from midstream_proxy.memory.recognised import Going, open_memory
+from midstream_proxy.memory.remembered import RememberedAttack
+from midstream_server.runs.durable import DurableRun
+from midstream_server.runs.hosted import content_digest
+from midstream_server.runs.journal import Journal
+from midstream_server.runs.record import RecordedRun
+from midstream_server.runs.training import TrainingRun
 
 _EVERY = 100
 _STEPS = 250  # until the journal has been cut off twice

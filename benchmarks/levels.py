@@ -11,12 +11,12 @@ from benchmarks.measure import Row, interleaved
 from benchmarks.step import BATCH, VALIDATION, Ours
 from benchmarks.synthetic import split
 from midstream import plugins
-from midstream.gradients import validation_gradient
-from midstream.hessian import hessian_vector_product
-from midstream.players import Batch, Player
-from midstream.specification import Specification
-from midstream.unrolled import unrolled_utility_gradient
-from midstream_server.training import TrainingRun
+from midstream.mathematics.derivatives.gradients import validation_gradient
+from midstream.mathematics.derivatives.hessian import hessian_vector_product
+from midstream.mathematics.unrolled import unrolled_utility_gradient
+from midstream.players.interface import Batch, Player
+from midstream.protocol.specification import Specification
+from midstream_server.runs.training import TrainingRun
 
 _NEAR = 0.15  # by this share what is measured may differ from what is counted
 _STEPS = {2: 2, 4: 7}  # n_k of the paper's rule on MNIST

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from midstream.wire import WireError, decode_batch
+from midstream.protocol.wire import WireError, decode_batch
 
 Fields = dict[str, Any]
 Spoil = Callable[[bytes, random.Random], bytes]

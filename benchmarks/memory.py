@@ -10,15 +10,15 @@ import torch
 
 from benchmarks.measure import Row
 from benchmarks.synthetic import split
-from midstream.batches import BatchSource
-from midstream.checks import check_batch
-from midstream.hessian import hessian_vector_product
-from midstream.pixels import pixels
-from midstream.specification import Specification
-from midstream.unrolled import unrolled_utility_gradient
+from midstream.mathematics.derivatives.hessian import hessian_vector_product
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.unrolled import unrolled_utility_gradient
+from midstream.protocol.checks import check_batch
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.training import TrainingRun
+from midstream_server.runs.training import TrainingRun
 
 FEW, MANY = 1_000, 50_000
 

@@ -19,15 +19,16 @@ from torch import nn
 from benchmarks.measure import interleaved, synchronize
 from benchmarks.synthetic import split
 from midstream import plugins
-from midstream.batches import BatchSource
-from midstream.course import Ground, begin, learners, take_step
-from midstream.datasets import Examples, Split
-from midstream.gradients import CHUNK, chunks
-from midstream.models import build_model
-from midstream.pixels import pixels
-from midstream.players import Batch, Player, PlayerError, move, relabelled
-from midstream.specification import Specification
-from midstream_server.training import TrainingRun
+from midstream.mathematics.derivatives.gradients import CHUNK, chunks
+from midstream.mathematics.pixels import pixels
+from midstream.players.course import Ground, begin, learners, take_step
+from midstream.players.interface import Batch, Player
+from midstream.players.referee import PlayerError, move, relabelled
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Examples, Split
+from midstream.run.models import build_model
+from midstream_server.runs.training import TrainingRun
 
 Side = Literal["attackers", "defenders"]
 

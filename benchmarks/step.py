@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Row, floor_operations, interleaved, matrix_product, matrix_rate
 from benchmarks.synthetic import split
-from midstream.batches import BatchSource
-from midstream.checks import check_batch
-from midstream.pixels import pixels
-from midstream.specification import Specification
+from midstream.mathematics.pixels import pixels
+from midstream.protocol.checks import check_batch
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.training import TrainingRun
+from midstream_server.runs.training import TrainingRun
 
 VALIDATION, BATCH = 5_000, 500
 

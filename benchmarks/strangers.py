@@ -10,14 +10,14 @@ import httpx
 
 from benchmarks.malformed import malformed
 from benchmarks.measure import Row
-from midstream import datasets
-from midstream.batches import BatchSource
 from midstream.command.processes import Services
-from midstream.datasets import Source
-from midstream.hosting import listen, url_of
-from midstream.problem import PROBLEM_TYPE
-from midstream.specification import Specification
-from midstream.wire import BATCH_TYPE, decode_tensors, encode_batch, tensors_sha256
+from midstream.protocol.problem import PROBLEM_TYPE
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import BATCH_TYPE, decode_tensors, encode_batch, tensors_sha256
+from midstream.run import datasets
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Source
+from midstream.web.hosting import listen, url_of
 
 SPECIFICATION = {"dataset": "digits", "train_size": 1000, "epochs": 4, "defender": "level-1"}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from midstream.datasets import Dataset, Examples, Source, Split
+from midstream.run.datasets import Dataset, Examples, Source, Split
 
 CLASSES = tuple("0123456789")
 

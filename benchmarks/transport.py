@@ -12,20 +12,20 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
-from midstream.batches import BatchSource
-from midstream.checks import check_batch
-from midstream.client import Client
 from midstream.command.processes import Services
-from midstream.datasets import Source, Split
-from midstream.datasets import split as split_dataset
-from midstream.hosting import listen, url_of
-from midstream.models import build_model
-from midstream.pixels import pixels
-from midstream.specification import Specification
-from midstream.wire import encode_batch
+from midstream.mathematics.pixels import pixels
+from midstream.protocol.checks import check_batch
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import encode_batch
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Source, Split
+from midstream.run.datasets import split as split_dataset
+from midstream.run.models import build_model
+from midstream.web.client import Client
+from midstream.web.hosting import listen, url_of
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.training import TrainingRun
+from midstream_server.runs.training import TrainingRun
 
 _DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"
 

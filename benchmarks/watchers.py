@@ -15,13 +15,13 @@ import httpx
 
 from benchmarks.dashboard import HISTORY, long_history, served
 from benchmarks.measure import Row
-from midstream.batches import BatchSource, load_split
-from midstream.client import Client
 from midstream.command.processes import Services
-from midstream.datasets import Source
-from midstream.hosting import listen, url_of
-from midstream.specification import Specification
-from midstream.wire import encode_batch
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import encode_batch
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
+from midstream.web.client import Client
+from midstream.web.hosting import listen, url_of
 
 WATCHERS = 200
 UNREAD = 20

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from midstream.datasets import Dataset, Examples, Source
+from midstream.run.datasets import Dataset, Examples, Source
 
 
 def stripes(source: Source) -> Dataset:  # noqa: ARG001

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import click
 
 from experiments.games import name_of, played, spread
-from midstream.progress import Progress
-from midstream.specification import Specification
-from midstream_proxy.surrogate import SurrogateSettings
+from midstream.console.progress import Progress
+from midstream.protocol.specification import Specification
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 Side = Literal["attacks", "defences"]
 

@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from experiments.games import played, spread
-from midstream.specification import Specification
-from midstream_proxy.surrogate import SurrogateSettings
+from midstream.protocol.specification import Specification
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 MLP = f"{Path(__file__).with_name('mlp.py')}:mlp"
 

@@ -19,10 +19,10 @@ from benchmarks.measure import interleaved
 from benchmarks.synthetic import split
 
 from midstream import plugins
-from midstream.gradients import validation_gradient
-from midstream.players import Batch
-from midstream.specification import Specification
-from midstream_server.training import TrainingRun
+from midstream.mathematics.derivatives.gradients import validation_gradient
+from midstream.players.interface import Batch
+from midstream.protocol.specification import Specification
+from midstream_server.runs.training import TrainingRun
 
 COUNTS: dict[str, Callable[[int, int], int]] = {
     "level-1": lambda v, b: 3 * v + 4 * b,

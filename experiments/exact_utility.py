@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from experiments.games import name_of, played, spread
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
 
 ATTACKERS = (
     "none",

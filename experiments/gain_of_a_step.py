@@ -17,16 +17,16 @@ from statistics import mean, stdev
 import click
 import torch
 
-from midstream.batches import BatchSource, load_split
-from midstream.datasets import Source, Split
-from midstream.pixels import pixels
-from midstream.players import Batch
-from midstream.specification import Specification
-from midstream.utility import total_loss
-from midstream.wire import WireBatch
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.utility import total_loss
+from midstream.players.interface import Batch
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import WireBatch
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source, Split
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.training import TrainingRun
+from midstream_server.runs.training import TrainingRun
 
 ATTACKERS = (
     "level-1",

@@ -10,8 +10,8 @@ from typing import Any
 
 from midstream.command.game import GamePlan
 from midstream.command.local import play_local
-from midstream.specification import Specification
-from midstream_proxy.surrogate import SurrogateSettings
+from midstream.protocol.specification import Specification
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 
 def played(

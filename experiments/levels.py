@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from experiments.games import name_of, played, spread
-from midstream.progress import Progress
-from midstream.specification import Specification
+from midstream.console.progress import Progress
+from midstream.protocol.specification import Specification
 
 # Sized for a CPU: about half an hour each on one core.
 GAMES: dict[str, dict[str, Any]] = {

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from midstream import Batch, View
-from midstream.batches import BatchSource, load_split
-from midstream.datasets import Source
-from midstream.momentum import content_keys
-from midstream.pixels import pixels
-from midstream.specification import Specification
+from midstream.attacks.along_gradient import GradientAttacker
+from midstream.mathematics.momentum import content_keys
+from midstream.mathematics.pixels import pixels
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
 from midstream_proxy.attack import AttackedRun, AttackSettings
-from midstream_proxy.attackers import GradientAttacker
 from midstream_proxy.local_game import LocalGame
-from midstream_server.training import TrainingRun
+from midstream_server.runs.training import TrainingRun
 
 
 class Recorded:

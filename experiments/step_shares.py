@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from midstream import Budget, Gradient, level_1_defense, level_k_attack, validation_gradient
-from midstream.batches import BatchSource, load_split
-from midstream.datasets import Source
-from midstream.hessian import inner
-from midstream.level_k import INFINITE
-from midstream.pixels import pixels
-from midstream.players import Batch
-from midstream.specification import Specification
-from midstream_server.training import TrainingRun
+from midstream.mathematics.derivatives.hessian import inner
+from midstream.mathematics.level_k import INFINITE
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
+from midstream_server.runs.training import TrainingRun
 
 SETTINGS = {"digits": {}, "mnist": {"train_size": 1000, "validation_size": 500, "batch_size": 100}}
 PLAYS = [(2, INFINITE), (3, INFINITE), (4, INFINITE), (2, 0.5), (4, 0.5), (2, 0.25), (4, 0.25), (7, 0.25)]

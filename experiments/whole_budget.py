@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from midstream import Batch, Budget, View
-from midstream_proxy.attackers import Level1
+from midstream.attacks.levels import Level1
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import click
 
-from midstream import options, plugins
+from midstream import plugins
 from midstream.command.main import cli
+from midstream.console import options
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream import Batch, View
-from midstream.course import Course, Ground
+from midstream.players.course import Course, Ground
 
 
 class Image(nn.Module):

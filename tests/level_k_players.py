@@ -6,8 +6,8 @@ from cases import Problem
 from torch import Tensor
 
 from midstream import Budget, Gradient, level_k_attack, level_k_defense, validation_gradient
-from midstream.budget import Norm
-from midstream.level_k import INFINITE
+from midstream.mathematics.budget import Norm
+from midstream.mathematics.level_k import INFINITE
 
 RATE = 0.1
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from midstream import Budget
-from midstream.budget import Norm
+from midstream.mathematics.budget import Norm
 
 DTYPES = [torch.float32, torch.float64]
 NORMS: list[Norm] = ["l2", "linf"]

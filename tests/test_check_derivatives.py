@@ -20,7 +20,7 @@ from midstream import (
     mixed_derivative,
     validation_gradient,
 )
-from midstream.known_orders import agreed_order, order_of
+from midstream.mathematics.derivatives.known_orders import agreed_order, order_of
 
 X, Y = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
 

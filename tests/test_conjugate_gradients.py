@@ -11,7 +11,7 @@ from scipy.sparse.linalg import cg  # type: ignore[import-untyped]
 from torch import Tensor
 
 from midstream import Gradient, conjugate_gradients, influence_vector, validation_gradient
-from midstream.hessian import Solution
+from midstream.mathematics.derivatives.hessian import Solution
 
 SIZE = 12
 LIKE = {"weight": torch.zeros(2, 3), "bias": torch.zeros(SIZE - 6)}

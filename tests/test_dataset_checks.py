@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from midstream.batches import load_split
-from midstream.dataset_checks import DatasetError, DifferentDatasetError
-from midstream.datasets import Dataset, Examples, Source, load
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
+from midstream.run.batches import load_split
+from midstream.run.dataset_checks import DatasetError, DifferentDatasetError
+from midstream.run.datasets import Dataset, Examples, Source, load
 
 PLUGIN = """
 import numpy as np
@@ -80,7 +80,7 @@ WRONG = {
     ),
     "a graph": ("x = x.requires_grad_()", r"requires_grad=True; return plain dense tensors on the CPU"),
     "elsewhere": ("x = x.to('meta')", r"train: inputs are on meta"),
-    "a pair": ("return (x, y)", r"is a tuple; the function must return a midstream.datasets.Dataset"),
+    "a pair": ("return (x, y)", r"is a tuple; the function must return a midstream.run.datasets.Dataset"),
     "a part that is a pair": ("return Dataset((x, y), (z, t), classes)", r"train: it is a tuple; make it a"),
     "an error of its own": (
         "{}['photos']",

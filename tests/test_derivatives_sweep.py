@@ -16,7 +16,7 @@ from benchmarks.derivatives.witness import Derivatives, UnsoundWitness, finite_d
 from torch import nn
 
 from midstream import hessian_vector_product, mixed_derivative, validation_gradient
-from midstream.loss import Loss, cross_entropy
+from midstream.mathematics.loss import Loss, cross_entropy
 
 DOCS = Path(__file__).parent.parent / "docs"
 EVERY = [*architectures(), *operations()]

@@ -9,8 +9,8 @@ import pytest
 from docs.references import PAGES, commands, configuration, markdown, players, rest
 
 from midstream import plugins
-from midstream.players import Player
-from midstream_server.messages import Checkpoint
+from midstream.players.interface import Player
+from midstream_server.http.messages import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream_server.downsampling import FEWEST, thinned
+from midstream_server.http.downsampling import FEWEST, thinned
 
 RECORDS = st.lists(
     st.fixed_dictionaries(

@@ -6,11 +6,11 @@ from services import tiny
 from torch import Tensor, nn
 
 from midstream import Batch, Gradient, mixed_derivative, plugins, validation_gradient
-from midstream.models import build_model
+from midstream.mathematics.seeds import derive
 from midstream.plugins import PluginError
-from midstream.seeds import derive
-from midstream.specification import Specification
-from midstream_server.training import TrainingRun
+from midstream.protocol.specification import Specification
+from midstream.run.models import build_model
+from midstream_server.runs.training import TrainingRun
 
 DIGITS = (1, 8, 8)
 INPUTS = {

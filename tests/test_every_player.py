@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from midstream import Batch, Budget, Sgd, View, cross_entropy, plugins, validation_gradient
-from midstream.budget import Norm
-from midstream.course import Ground, learn
-from midstream.players import Player, move
+from midstream.mathematics.budget import Norm
+from midstream.players.course import Ground, learn
+from midstream.players.interface import Player
+from midstream.players.referee import move
 
 Side = Literal["attackers", "defenders"]
 

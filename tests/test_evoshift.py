@@ -11,7 +11,7 @@ from torch import Tensor
 
 from midstream import Batch, Budget, cross_entropy, plugins
 from midstream.attacks.evoshift import EvoShift, Judge, differential_evolution, patterns_of
-from midstream.players import restore, state_of
+from midstream.players.referee import restore, state_of
 
 WIDE = Budget(0.5, low=-9, high=9)
 

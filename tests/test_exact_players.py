@@ -22,9 +22,9 @@ from midstream import (
     utility,
     validation_gradient,
 )
-from midstream.level_k import descent, nested_ascent
-from midstream.objective import objective
-from midstream.players import PlayerError, move
+from midstream.mathematics.level_k import descent, nested_ascent
+from midstream.mathematics.objective import objective
+from midstream.players.referee import PlayerError, move
 from midstream.plugins import PluginError
 
 Side = Literal["attackers", "defenders"]

@@ -6,7 +6,7 @@ import pytest
 from experiments import baselines
 from experiments.games import name_of
 
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
 
 ATTACK = """
 class Mine:

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from midstream import level_k_attack, validation_gradient
 from midstream.command.figures import figure_3, regression
 from midstream.command.main import cli
-from midstream.training_step import Sgd
-from midstream.unrolled import unrolled_utility_gradient
+from midstream.mathematics.training_step import Sgd
+from midstream.mathematics.unrolled import unrolled_utility_gradient
 
 INPUTS = [0.05, 0.7, 1.5, 1.58, 1.59, 1.9, 2.0]
 PLAYERS = [(side, level) for side in ("attacker", "defender") for level in regression.LEVELS]

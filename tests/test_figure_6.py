@@ -10,7 +10,6 @@ from cases import CONV
 from click.testing import CliRunner
 
 from midstream import validation_gradient
-from midstream.batches import load_split
 from midstream.command.figures.second_order_games import (
     ATTACKERS,
     GAMES,
@@ -24,7 +23,8 @@ from midstream.command.figures.second_order_games import (
     thinned,
 )
 from midstream.command.main import cli
-from midstream.datasets import Source
+from midstream.run.batches import load_split
+from midstream.run.datasets import Source
 
 ON_DIGITS = Game("digits", "digits", "logistic", 3, 0.1, 4)  # the data that need no place on disk
 

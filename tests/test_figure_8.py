@@ -9,15 +9,15 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from midstream.batches import load_split
 from midstream.command.figures import figure_8
 from midstream.command.figures.games import ObservedGame
 from midstream.command.game import GamePlan
 from midstream.command.local import play_local
 from midstream.command.main import cli
-from midstream.datasets import Source
-from midstream.specification import Specification
-from midstream.wire import tensors_sha256
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import tensors_sha256
+from midstream.run.batches import load_split
+from midstream.run.datasets import Source
 
 SMALL = {"train_size": 60, "validation_size": 30, "batch_size": 20, "epochs": 2, "defender": "level-1"}
 

@@ -13,7 +13,7 @@ from eagerpy.tensor.tensor import Tensor as EagerTensor
 from torch import Tensor
 
 from midstream import Budget, level_k_attack, level_k_defense, mixed_derivative, validation_gradient
-from midstream.budget import Norm
+from midstream.mathematics.budget import Norm
 
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.

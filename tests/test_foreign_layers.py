@@ -17,7 +17,7 @@ from midstream import (
     validation_gradient,
 )
 from midstream.attacks.power_iteration import divergence_hessian, loss_hessian
-from midstream.training_step import Sgd
+from midstream.mathematics.training_step import Sgd
 
 every_kind = pytest.mark.parametrize("foreign", FOREIGN, ids=[foreign.name for foreign in FOREIGN])
 both = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])

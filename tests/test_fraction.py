@@ -13,10 +13,10 @@ from test_every_player import view as shown
 from torch import Tensor
 
 from midstream import Batch, Budget, View, plugins
-from midstream.course import Course, Ground, learners
-from midstream.fraction import Fraction
-from midstream.players import PlayerError, move, relabelled, state_of
-from midstream_proxy.surrogate import Playback
+from midstream.players.course import Course, Ground, learners
+from midstream.players.fraction import Fraction
+from midstream.players.referee import PlayerError, move, relabelled, state_of
+from midstream_proxy.surrogates.surrogate import Playback
 
 WIDE = Budget(0.5, low=-9, high=9)
 SEEN = view(CONV.build(torch.float32), WIDE)

@@ -8,8 +8,8 @@ from torch import nn
 from torch.func import functional_call
 
 from midstream import mixed_derivative, mixed_derivative_by_double_backward, validation_gradient
-from midstream.gradients import loss_and_gradient
-from midstream.utility import total_loss
+from midstream.mathematics.derivatives.gradients import loss_and_gradient
+from midstream.mathematics.utility import total_loss
 
 every_case = pytest.mark.parametrize("case", CASES, ids=NAMES)
 

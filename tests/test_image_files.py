@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from midstream.dataset_checks import DatasetError
-from midstream.datasets import MissingDataError, Source, folder, load
-from midstream.image_files import read_images
+from midstream.run.dataset_checks import DatasetError
+from midstream.run.datasets import MissingDataError, Source, folder, load
+from midstream.run.image_files import read_images
 
 NOWHERE = Source()
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from midstream.datasets import MissingDataError, Source, folder, load
 from midstream.plugins import PluginError
+from midstream.run.datasets import MissingDataError, Source, folder, load
 
 NOWHERE = Source()
 Colour = tuple[int, int, int]

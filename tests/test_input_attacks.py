@@ -11,13 +11,14 @@ from cases import BATCH_NORM, CASES, CLASSES, CONV, LOGISTIC, Case
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from midstream import Budget, cross_entropy, datasets
+from midstream import Budget, cross_entropy
 from midstream.attacks.cw import CarliniWagner, Search, carlini_wagner, lead
 from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.pgd import pgd
 from midstream.attacks.yopo import yopo
-from midstream.budget import Norm
-from midstream.networks import digits_cnn
+from midstream.mathematics.budget import Norm
+from midstream.networks.classifiers import digits_cnn
+from midstream.run import datasets
 
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.

@@ -9,13 +9,14 @@ from cases import CONV, TANH_MLP, Problem
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from midstream import Batch, Budget, View, cross_entropy, datasets, plugins, validation_gradient
+from midstream import Batch, Budget, View, cross_entropy, plugins, validation_gradient
 from midstream.attacks.deep_confuse import confusion
 from midstream.attacks.generator import Generator
-from midstream.budget import Norm
-from midstream.course import Ground, begin, learn, learners, take_step
-from midstream.networks import digits_cnn
-from midstream.players import Player
+from midstream.mathematics.budget import Norm
+from midstream.networks.classifiers import digits_cnn
+from midstream.players.course import Ground, begin, learn, learners, take_step
+from midstream.players.interface import Player
+from midstream.run import datasets
 
 BALL = Budget(1.5)
 QUICK = {"deep-confuse": "deep-confuse,trials=2,epochs=2", "atn": "atn,surrogate_epochs=2,epochs=2"}

@@ -16,8 +16,8 @@ from midstream import (
     mixed_derivative,
     mixed_derivative_by_double_backward,
 )
-from midstream.budget import Norm
-from midstream.level_k import INFINITE, step_size_by_rule, steps_by_rule
+from midstream.mathematics.budget import Norm
+from midstream.mathematics.level_k import INFINITE, step_size_by_rule, steps_by_rule
 
 both_norms = pytest.mark.parametrize("norm", ["l2", "linf"])
 

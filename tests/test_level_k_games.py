@@ -19,7 +19,7 @@ from midstream import (
     level_k_defense,
     utility,
 )
-from midstream.level_k import INFINITE, SHARE
+from midstream.mathematics.level_k import INFINITE, SHARE
 
 RATE = 0.25
 V: Gradient = {"theta": torch.tensor(1.0).double()}

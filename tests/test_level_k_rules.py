@@ -20,8 +20,8 @@ from level_k_players import Play, gradient
 from torch import Tensor, nn
 
 from midstream import Budget, level_k_attack, level_k_defense, mixed_derivative, validation_gradient
-from midstream.budget import Norm
-from midstream.level_k import INFINITE, steps_by_rule
+from midstream.mathematics.budget import Norm
+from midstream.mathematics.level_k import INFINITE, steps_by_rule
 
 both_norms = pytest.mark.parametrize("norm", ["l2", "linf"])
 
@@ -80,7 +80,7 @@ def test_the_attacker_differentiates_twice_a_step_but_once_and_the_defender_once
         calls += 1
         return mixed_derivative(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("midstream.level_k.mixed_derivative", counted)
+    monkeypatch.setattr("midstream.mathematics.level_k.mixed_derivative", counted)
     Play(steps=steps).attack(p)
     assert calls == 2 * steps - 1
     Play(steps=steps).defend(p)

@@ -22,11 +22,11 @@ from midstream import (
     plugins,
     validation_gradient,
 )
-from midstream.level_k import INFINITE
+from midstream.attacks import levels as attackers
+from midstream.defences import levels as defenders
+from midstream.mathematics.level_k import INFINITE
 from midstream.plugins import PluginError
-from midstream.wire import decode_tensors, encode_tensors
-from midstream_proxy import attackers
-from midstream_server import defenders
+from midstream.protocol.wire import decode_tensors, encode_tensors
 
 Side = Literal["attackers", "defenders"]
 sides = pytest.mark.parametrize("side", ["attackers", "defenders"])
@@ -159,7 +159,7 @@ def test_the_rule_counts_by_the_players_own_budget(
         taken.append(model)
         return mixed_derivative(model, inputs, *others, **options)
 
-    monkeypatch.setattr("midstream.level_k.mixed_derivative", counted)
+    monkeypatch.setattr("midstream.mathematics.level_k.mixed_derivative", counted)
     play(side, "level-4,smoothness=0.203", p, Budget(epsilon))
     assert len(taken) == (2 * steps - 1 if side == "attackers" else steps)
 

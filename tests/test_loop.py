@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midstream import Budget, Defender, cross_entropy, level_1_attack, level_1_defense, validation_gradient
-from midstream.budget import Norm
-from midstream.datasets import Source, Split, load, split
-from midstream.networks import digits_cnn
-from midstream.utility import total_loss
+from midstream.mathematics.budget import Norm
+from midstream.mathematics.utility import total_loss
+from midstream.networks.classifiers import digits_cnn
+from midstream.run.datasets import Source, Split, load, split
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from midstream.storage import DamagedDatabaseError, StorageError
-from midstream_proxy.memory import AttackMemory
+from midstream.storage.sqlite import DamagedDatabaseError, StorageError
+from midstream_proxy.memory.attack_memory import AttackMemory
 
 
 def equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from midstream import Budget, MomentumHistory
-from midstream.wire import decode_tensors, encode_tensors
+from midstream.protocol.wire import decode_tensors, encode_tensors
 
 BUDGET = Budget(epsilon=2.0)
 

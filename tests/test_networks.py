@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from midstream.networks import Shape, cifar_cnn, digits_cnn, logistic, mnist_cnn, photo_cnn, small_cnn
+from midstream.networks.classifiers import (
+    Shape,
+    cifar_cnn,
+    digits_cnn,
+    logistic,
+    mnist_cnn,
+    photo_cnn,
+    small_cnn,
+)
 
 Factory = Callable[[Shape, int], nn.Module]
 

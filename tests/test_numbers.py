@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from midstream import plugins
 from midstream.command.main import cli
 from midstream.plugins import PluginError
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
 
 Side = Literal["attackers", "defenders"]
 NEEDED = {"level-k": "k=2", "conversion": "target=1", "evasion": "target=1"}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from midstream import Batch, Gradient, cross_entropy, level_1_attack, level_2_vector, plugins
 from midstream import validation_gradient as v_of
-from midstream.objective import Goal, objective
+from midstream.mathematics.objective import Goal, objective
 from midstream.plugins import PluginError
 
 TARGET = 1

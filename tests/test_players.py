@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midstream import Batch, Budget, Player, View, cross_entropy
-from midstream.players import PlayerError, move, state_of
+from midstream.players.referee import PlayerError, move, state_of
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from midstream.networks import mnist_cnn
+from midstream.networks.classifiers import mnist_cnn
 from midstream.plugins import PluginError, find, names, parse
 
 PLUGIN = '''
@@ -200,7 +200,7 @@ def test_a_missing_name_in_a_number(write_module: WriteModule) -> None:
     assert "called 'absent'" in refusal("holds_a_number_too:LIMIT.absent")
 
 
-@pytest.mark.parametrize("name", ["midstream.networks:", ":Shift", ".relative:Shift", "a b:c"])
+@pytest.mark.parametrize("name", ["midstream.networks.classifiers:", ":Shift", ".relative:Shift", "a b:c"])
 def test_a_name_that_is_none(name: str) -> None:
     assert repr(name)[1:-1].partition(":")[0] in refusal(name)
 

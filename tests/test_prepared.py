@@ -11,11 +11,11 @@ from learners import Constant
 from torch import Tensor, nn
 
 from midstream import Budget
-from midstream.course import Ground, learn, learners
-from midstream.prepared import LearningError, must_learn, prepare
-from midstream.specification import Specification
-from midstream_proxy.attackers import Level1
-from midstream_proxy.surrogate import Playback
+from midstream.attacks.levels import Level1
+from midstream.players.course import Ground, learn, learners
+from midstream.protocol.specification import Specification
+from midstream.run.prepared import LearningError, must_learn, prepare
+from midstream_proxy.surrogates.surrogate import Playback
 
 RUN = Specification.model_validate({"dataset": "digits"})
 RANDOM = torch.Generator().manual_seed(0)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from midstream import Batch, Budget, View, cross_entropy, plugins
-from midstream.course import Ground, begin, learn, learners, take_step
 from midstream.defences.ddpm import Schedule, denoise
 from midstream.defences.gan import DefenseGan, Generator, reconstruct
-from midstream.defences.unet import UNet
 from midstream.defences.vae import DefenseCvae, VariationalAutoencoder, evidence_loss
-from midstream.players import Player, move
+from midstream.networks.unet import UNet
+from midstream.players.course import Ground, begin, learn, learners, take_step
+from midstream.players.interface import Player
+from midstream.players.referee import move
 
 QUICK = {
     "vae": "vae,steps=800,batch_size=64,learning_rate=0.005",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream import conversion_rate, cross_entropy, evasion_rate
-from midstream_server.evaluation import evaluate
+from midstream_server.runs.evaluation import evaluate
 
 # Row: the true class; column: the predicted one; entry: how many inputs.
 CONFUSION = [

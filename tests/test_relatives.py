@@ -15,9 +15,9 @@ from midstream import Batch, Budget, plugins, validation_gradient
 from midstream.attacks.accumulative import layer_cosines
 from midstream.attacks.gradient_matching import dot, match_gradient
 from midstream.attacks.label_flip import LabelFlip
-from midstream.budget import Norm
-from midstream.gradients import Gradient
-from midstream.players import PlayerError, relabelled
+from midstream.mathematics.budget import Norm
+from midstream.mathematics.derivatives.gradients import Gradient
+from midstream.players.referee import PlayerError, relabelled
 
 WIDE = Budget(0.5, low=-9, high=9)
 

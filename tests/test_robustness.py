@@ -7,9 +7,9 @@ import torch
 from test_input_attacks import digits
 from torch import Tensor, nn
 
-from midstream import datasets
 from midstream.attacks.cw import Search
-from midstream.robustness import robustness, suspicions
+from midstream.attacks.robustness import robustness, suspicions
+from midstream.run import datasets
 
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.

@@ -15,16 +15,17 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.v2 import CutMix as TorchvisionCutMix
 from torchvision.transforms.v2.functional import resized_crop
 
-from midstream import Batch, Budget, View, cross_entropy, datasets, plugins
-from midstream.budget import PixelRange, pixel_bounds
+from midstream import Batch, Budget, View, cross_entropy, plugins
 from midstream.defences.clip import class_ranges
 from midstream.defences.crop_ensemble import crop_and_rescale
 from midstream.defences.cutmix import box_around, cut_mix
 from midstream.defences.jpeg import jpeg
 from midstream.defences.median import median_filter
-from midstream.networks import digits_cnn
-from midstream.players import PlayerError, move
+from midstream.mathematics.budget import PixelRange, pixel_bounds
+from midstream.networks.classifiers import digits_cnn
+from midstream.players.referee import PlayerError, move
 from midstream.plugins import PluginError
+from midstream.run import datasets
 
 
 @cache

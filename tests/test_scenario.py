@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from midstream.command.main import cli
-from midstream.scenario import MOST, ScenarioError, read_settings, read_values
+from midstream.console.scenario import MOST, ScenarioError, read_settings, read_values
 
 
 def scenario(folder: Path, content: str | bytes) -> Path:

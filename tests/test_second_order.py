@@ -18,7 +18,7 @@ from midstream import (
     utility,
     validation_gradient,
 )
-from midstream.hessian import Solution
+from midstream.mathematics.derivatives.hessian import Solution
 
 every_case = pytest.mark.parametrize("case", CASES, ids=NAMES)
 DAMPING = 0.05

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream.problem import Problem
-from midstream.signature import check_signature, read_key, signature, signed
-from midstream.wire import WireBatch, decode_batch, encode_batch
+from midstream.protocol.problem import Problem
+from midstream.protocol.signature import check_signature, read_key, signature, signed
+from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
 
 KEY = bytes(range(32))
 BATCH = WireBatch(3, None, torch.arange(6, dtype=torch.uint8).reshape(2, 3), torch.tensor([1, 258]))

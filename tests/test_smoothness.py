@@ -14,9 +14,9 @@ from torch import nn
 
 from midstream import Batch, Budget, plugins
 from midstream.command.main import cli
-from midstream.level_k import steps_by_rule
-from midstream.smoothness import estimate_smoothness
-from midstream.wire import decode_tensors, encode_tensors
+from midstream.mathematics.level_k import steps_by_rule
+from midstream.mathematics.smoothness import estimate_smoothness
+from midstream.protocol.wire import decode_tensors, encode_tensors
 
 
 def test_m_is_what_a_step_on_a_white_image_changes() -> None:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from midstream.step_file import decode_step, encode_step
-from midstream.training_step import Adam, Grouped, Sgd, TrainingStep
-from midstream.wire import WireError, encode_tensors
+from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
+from midstream.protocol.step_file import decode_step, encode_step
+from midstream.protocol.wire import WireError, encode_tensors
 
 MOMENTS = {"conv.weight": torch.rand(2, 3, 3), "conv.bias": torch.rand(2)}
 ADAM = {"learning_rate": "0.1", "beta1": "0.9", "beta2": "0.99", "epsilon": "1e-8", "count": "1"}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from midstream import Budget, level_0, level_1_attack, level_1_defense, utility, validation_gradient
-from midstream.budget import Norm
+from midstream.mathematics.budget import Norm
 
 LEVEL_1 = {"attack": level_1_attack, "defense": level_1_defense}
 

@@ -11,17 +11,17 @@ from services import tiny
 from torch import Tensor
 
 from midstream import Batch, Budget, level_1_attack, validation_gradient
-from midstream.batches import BatchSource
-from midstream.datasets import Source
-from midstream.problem import Problem
-from midstream.seeds import derive
-from midstream.specification import Specification
-from midstream.wire import WireBatch, tensors_sha256
+from midstream.mathematics.seeds import derive
+from midstream.protocol.problem import Problem
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import WireBatch, tensors_sha256
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Source
 from midstream_proxy.attack import AttackedRun, AttackSettings
-from midstream_proxy.black_box import BlackBoxRun
 from midstream_proxy.local_game import LocalGame
-from midstream_proxy.surrogate import SurrogateError, SurrogateSettings, converged
-from midstream_server.training import TrainingRun
+from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings, converged
+from midstream_server.runs.training import TrainingRun
 
 EPOCHS = 4
 HIDDEN = Specification.model_validate(tiny.SPECIFICATION | {"access": "black-box"})

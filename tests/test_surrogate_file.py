@@ -1,5 +1,6 @@
 """Surrogates are kept: what is found again is the same to the bit, and nothing else is found."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,10 @@ from test_surrogate import HIDDEN, Attacker
 
 import midstream
 from midstream import plugins
-from midstream.datasets import Examples
-from midstream.kept import cache_folder, code_sha256
-from midstream.wire import tensors_sha256
-from midstream_proxy.black_box import BlackBoxRun
+from midstream.protocol.wire import tensors_sha256
+from midstream.run.datasets import Examples
+from midstream.run.learned import LEARNED_BY, cache_folder, code_sha256
+from midstream_proxy.surrogates.black_box import BlackBoxRun
 
 
 @pytest.fixture
@@ -140,14 +141,32 @@ def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path, option
     assert len(list(attacker.cache.iterdir())) == 2
 
 
-def test_the_code_of_the_library_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "__init__.py").touch()
-    (tmp_path / "strategies.py").write_text("EPSILON = 1")
+@pytest.mark.parametrize("folder", LEARNED_BY)
+def test_an_edit_of_the_code_that_something_was_learned_by_is_noticed(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = Path(midstream.__file__).parent / folder
+    assert list(inside.glob("*.py")), f"{folder} is no folder of the library any more"
+    copy = tmp_path / folder / "deeper"
+    copy.mkdir(parents=True)
+    (copy / "module.py").write_text("EPSILON = 1")
     monkeypatch.setattr(midstream, "__file__", str(tmp_path / "__init__.py"))
     before = code_sha256()
     assert code_sha256() == before
-    (tmp_path / "strategies.py").write_text("EPSILON = 2")
+    (copy / "module.py").write_text("EPSILON = 2")
     assert code_sha256() != before
+
+
+def test_every_folder_that_a_player_is_made_of_counts() -> None:
+    """A folder that the players import, and that is not in the list, would leave old learnings in use."""
+    library = Path(midstream.__file__).parent
+    imported = {
+        found
+        for name in ("attacks", "defences", "mathematics", "networks", "players")
+        for path in (library / name).rglob("*.py")
+        for found in re.findall(r"^ *(?:from|import) midstream\.(\w+)", path.read_text(), flags=re.M)
+    }
+    assert imported <= set(LEARNED_BY)
 
 
 def flip(place: Callable[[int], int]) -> Callable[[bytes], bytes]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from midstream.tokens import ROLES, Tokens, may, read_token, read_tokens, write_tokens
+from midstream.protocol.tokens import ROLES, Tokens, may, read_token, read_tokens, write_tokens
 
 OBSERVER, PROVIDER, OPERATOR = "o" * 20, "p" * 20, "q" * 20
 

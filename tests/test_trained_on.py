@@ -11,11 +11,11 @@ from services import tiny
 from torch import Tensor, nn
 
 from midstream import Batch, View, plugins, validation_gradient
-from midstream.players import PlayerError
-from midstream.seeds import derive, permutation
-from midstream.specification import Specification
-from midstream.training import DivergedError
-from midstream_server.training import TrainingRun
+from midstream.mathematics.seeds import derive, permutation
+from midstream.players.referee import PlayerError
+from midstream.protocol.specification import Specification
+from midstream.run.training import DivergedError
+from midstream_server.runs.training import TrainingRun
 
 DROPPING = "digits-cnn,dropout=0.5"
 

@@ -9,8 +9,8 @@ from cases import CASES, NAMES, SHARED_LAYER, TANH_MLP, Case, Problem
 from torch import Tensor, nn
 
 from midstream import validation_gradient
-from midstream.live_step import training_step
-from midstream.training_step import Adam, Sgd, TrainingStep
+from midstream.mathematics.live_step import training_step
+from midstream.mathematics.training_step import Adam, Sgd, TrainingStep
 
 Build = Callable[[nn.Module], torch.optim.Optimizer]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from midstream.models import build_model
 from midstream.plugins import PluginError
+from midstream.run.models import build_model
 
 MODELS = """
 import torch

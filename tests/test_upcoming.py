@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from midstream.batches import BatchSource, load_split
-from midstream.datasets import Source
-from midstream.pixels import pixels
-from midstream.players import Batch
-from midstream.specification import Specification
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
 from midstream_proxy.upcoming import UpcomingBatches
 
 SPECIFICATION = Specification.model_validate(

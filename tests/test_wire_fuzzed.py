@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_wire_malformed import GOOD, INPUTS, inputs, packed
 
-from midstream.wire import WireBatch, WireError, decode_batch
+from midstream.protocol.wire import WireBatch, WireError, decode_batch
 
 VALUES = st.recursive(
     st.none()

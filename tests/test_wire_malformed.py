@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from midstream.wire import WireError, decode_batch
+from midstream.protocol.wire import WireError, decode_batch
 
 INPUTS = {"dtype": "uint8", "shape": [1, 2], "data": b"ab"}
 LABELS = {"dtype": "int64", "shape": [1], "data": bytes(8)}

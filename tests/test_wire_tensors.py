@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from midstream.wire import WireError, decode_tensors, encode_tensors, tensors_sha256
+from midstream.protocol.wire import WireError, decode_tensors, encode_tensors, tensors_sha256
 
 
 def named() -> dict[str, Tensor]:

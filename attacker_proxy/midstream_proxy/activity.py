@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 from threading import Lock
 
-from midstream.budget import Budget
-from midstream.problem import Problem
-from midstream.status.page import RunStatus, Status
+from midstream.mathematics.budget import Budget
+from midstream.protocol.problem import Problem
+from midstream.web.status.page import RunStatus, Status
 
 
 @dataclass(frozen=True)

@@ -13,31 +13,32 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from midstream import faults, plugins
-from midstream.checks import BatchRules
-from midstream.client import Client, ServerGoneError
-from midstream.dataset_checks import DatasetError
-from midstream.datasets import MissingDataError
-from midstream.functional import DerivativeError
-from midstream.liveness import SILENT_AFTER
-from midstream.players import PlayerError
+from midstream import plugins
+from midstream.console.progress import Progress
+from midstream.mathematics.derivatives.functional import DerivativeError
+from midstream.players.referee import PlayerError
+from midstream.players.remembering import remembers
 from midstream.plugins import PluginError
-from midstream.problem import PROBLEM_TYPE, Problem
-from midstream.progress import Progress
-from midstream.remembering import remembers
-from midstream.specification import Specification
-from midstream.storage import IN_MEMORY, DamagedDatabaseError, StorageError
-from midstream.tls import Verify
-from midstream.wire import WireError
+from midstream.protocol.checks import BatchRules
+from midstream.protocol.problem import PROBLEM_TYPE, Problem
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import WireError
+from midstream.run.dataset_checks import DatasetError
+from midstream.run.datasets import MissingDataError
+from midstream.storage import faults
+from midstream.storage.sqlite import IN_MEMORY, DamagedDatabaseError, StorageError
+from midstream.web.client import Client, ServerGoneError
+from midstream.web.liveness import SILENT_AFTER
+from midstream.web.tls import Verify
 from midstream_proxy.activity import Activity
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.black_box import attacked_run
 from midstream_proxy.forward import Forwarder, closing_down, unreachable
-from midstream_proxy.memory import AttackMemory
-from midstream_proxy.recognised import Going, open_memory, refused
-from midstream_proxy.remembered import OtherRunError, RememberedAttack
+from midstream_proxy.memory.attack_memory import AttackMemory
+from midstream_proxy.memory.recognised import Going, open_memory, refused
+from midstream_proxy.memory.remembered import OtherRunError, RememberedAttack
 from midstream_proxy.served_game import ServedGame
-from midstream_proxy.surrogate import SurrogateError
+from midstream_proxy.surrogates.black_box import attacked_run
+from midstream_proxy.surrogates.surrogate import SurrogateError
 
 _ANSWER_WITHIN = 3.0  # seconds; past it the provider, who has more patience, is told
 

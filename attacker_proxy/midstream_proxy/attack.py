@@ -9,37 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from midstream import plugins
-from midstream.batches import BatchSource, load_split
-from midstream.budget import Budget, Norm, pixel_bounds
-from midstream.check_derivatives import FEW
-from midstream.course import Ground
-from midstream.dataset_checks import DatasetError
-from midstream.datasets import Source
-from midstream.functional import trainable
-from midstream.gradients import Gradient, along, validation_gradient
-from midstream.kept import Say, Tell
-from midstream.known_orders import agreed_order, remember
-from midstream.loss import cross_entropy
-from midstream.models import build_model
-from midstream.pixels import pixels
-from midstream.players import (
-    Batch,
-    HostError,
-    OnError,
-    Player,
-    PlayerError,
-    View,
-    move,
-    pass_clean,
-    relabelled,
-)
-from midstream.prepared import must_learn, prepare
-from midstream.problem import Problem
-from midstream.specification import Specification, defaults
-from midstream.training_step import TrainingStep
-from midstream.wire import WireBatch
-from midstream_proxy.before import Before, Copies, Nothing
-from midstream_proxy.surrogate import SurrogateSettings
+from midstream.mathematics.budget import Budget, Norm, pixel_bounds
+from midstream.mathematics.derivatives.check import FEW
+from midstream.mathematics.derivatives.functional import trainable
+from midstream.mathematics.derivatives.gradients import Gradient, along, validation_gradient
+from midstream.mathematics.derivatives.known_orders import agreed_order, remember
+from midstream.mathematics.loss import cross_entropy
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.training_step import TrainingStep
+from midstream.players.course import Ground
+from midstream.players.interface import Batch, Player, View
+from midstream.players.referee import HostError, OnError, PlayerError, move, pass_clean, relabelled
+from midstream.protocol.problem import Problem
+from midstream.protocol.specification import Specification, defaults
+from midstream.protocol.wire import WireBatch
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.dataset_checks import DatasetError
+from midstream.run.datasets import Source
+from midstream.run.learned import Say, Tell
+from midstream.run.models import build_model
+from midstream.run.prepared import must_learn, prepare
+from midstream_proxy.memory.before import Before, Copies, Nothing
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_proxy.upcoming import UpcomingBatches
 
 
@@ -111,7 +102,7 @@ class AttackedRun:
         say: told where what it learned came from.
 
     Raises:
-        midstream.prepared.LearningError: the attacker could not learn what it must.
+        midstream.run.prepared.LearningError: the attacker could not learn what it must.
         midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
         midstream.DerivativeError: the run's derivatives, taken as its server does, are not right here.
     """
@@ -168,7 +159,7 @@ class AttackedRun:
             version: the θ to attack at, where it is not θ_seq.
 
         Raises:
-            midstream.players.PlayerError: the attacker broke its rules, and is to stop there.
+            midstream.players.referee.PlayerError: the attacker broke its rules, and is to stop there.
             OSError: the server could not be read.
             Problem: it is at another version.
         """

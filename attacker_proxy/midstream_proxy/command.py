@@ -5,20 +5,21 @@ from typing import Literal
 
 import click
 
-from midstream import options, plugins
-from midstream.budget import Norm
-from midstream.datasets import Source
-from midstream.environment import configure
-from midstream.finite import FINITE
-from midstream.hosting import Guard, listen, serve, url_of
-from midstream.players import OnError
-from midstream.signature import read_key
-from midstream.silence import silent_after_option
-from midstream.status.beside import shown
-from midstream.tls import trusting
+from midstream import plugins
+from midstream.console import options
+from midstream.console.finite import FINITE
+from midstream.console.silence import silent_after_option
+from midstream.mathematics.budget import Norm
+from midstream.players.referee import OnError
+from midstream.protocol.signature import read_key
+from midstream.run.datasets import Source
+from midstream.run.environment import configure
+from midstream.web.hosting import Guard, listen, serve, url_of
+from midstream.web.status.beside import shown
+from midstream.web.tls import trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.surrogate import SurrogateSettings
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 
 @click.command("attack")

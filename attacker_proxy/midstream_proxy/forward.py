@@ -8,9 +8,9 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from midstream.liveness import KEPT_ALIVE, LIVE, SILENT_AFTER
-from midstream.problem import Problem
-from midstream.tls import Verify, distrust
+from midstream.protocol.problem import Problem
+from midstream.web.liveness import KEPT_ALIVE, LIVE, SILENT_AFTER
+from midstream.web.tls import Verify, distrust
 from midstream_proxy.liveness import Liveness
 
 T = TypeVar("T")

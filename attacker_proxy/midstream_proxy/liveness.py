@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import httpx
 
-from midstream.liveness import BACK, LIVE, SILENT_AFTER, Pace, words_of
+from midstream.web.liveness import BACK, LIVE, SILENT_AFTER, Pace, words_of
 
 T = TypeVar("T")
 
 
 class Liveness:
-    """Gives up on a server that shows no sign of life, and on no other; see `midstream.liveness.Watch`.
+    """Gives up on a server that shows no sign of life, and on no other; see `midstream.web.liveness.Watch`.
 
     Whoever waits asks for one together. Belongs to one event loop.
 

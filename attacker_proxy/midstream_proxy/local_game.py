@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
-from midstream.gradients import Gradient
-from midstream.problem import Problem
-from midstream.specification import Specification
-from midstream.training import Training
-from midstream.training_step import TrainingStep
+from midstream.mathematics.derivatives.gradients import Gradient
+from midstream.mathematics.training_step import TrainingStep
+from midstream.protocol.problem import Problem
+from midstream.protocol.specification import Specification
+from midstream.run.training import Training
 
 
 class LocalGame:

@@ -2,9 +2,9 @@
 
 import torch
 
-from midstream.batches import BatchSource
-from midstream.pixels import pixels
-from midstream.players import Batch
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch
+from midstream.run.batches import BatchSource
 
 
 class UpcomingBatches:

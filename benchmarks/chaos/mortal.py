@@ -8,8 +8,8 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from midstream import faults
 from midstream.command.main import main
+from midstream.storage import faults
 
 
 def nursery() -> ForkServerContext:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from midstream.gradients import Gradient
-from midstream.loss import Loss, cross_entropy
+from midstream.mathematics.derivatives.gradients import Gradient
+from midstream.mathematics.loss import Loss, cross_entropy
 
 CLASSES = 3
 

@@ -17,8 +17,8 @@ from benchmarks.derivatives.operations import operations
 from benchmarks.derivatives.witness import Derivatives, UnsoundWitness, finite_differences
 from benchmarks.measure import Row
 from midstream import hessian_vector_product, mixed_derivative, validation_gradient
-from midstream.known_orders import order_of
-from midstream.loss import Loss
+from midstream.mathematics.derivatives.known_orders import order_of
+from midstream.mathematics.loss import Loss
 
 Subject = Callable[[Problem, Loss], tuple[str, Derivatives]]
 """The code under test: the order that it takes, and the derivatives."""

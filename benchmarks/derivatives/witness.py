@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.derivatives.case import Problem
-from midstream.loss import Loss
+from midstream.mathematics.loss import Loss
 
 SIZES = (1e-5, 1e-6, 1e-7, 1e-8)
 """`h`, in the order in which they are tried."""

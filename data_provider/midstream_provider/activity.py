@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from midstream.status.page import RunStatus, Status
+from midstream.web.status.page import RunStatus, Status
 
 _Facts = dict[str, str | float | None]
 

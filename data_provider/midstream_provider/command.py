@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from midstream import options
-from midstream.client import Client
-from midstream.datasets import Source
-from midstream.finite import NOT_NEGATIVE
-from midstream.progress import Progress
-from midstream.signature import read_key
-from midstream.silence import silent_after_option
-from midstream.status.beside import shown
-from midstream.tls import trusting
+from midstream.console import options
+from midstream.console.finite import NOT_NEGATIVE
+from midstream.console.progress import Progress
+from midstream.console.silence import silent_after_option
+from midstream.protocol.signature import read_key
+from midstream.run.datasets import Source
+from midstream.web.client import Client
+from midstream.web.status.beside import shown
+from midstream.web.tls import trusting
 from midstream_provider.activity import Activity
 from midstream_provider.ending import result_table, settled
 from midstream_provider.push import find_run, load_source, push

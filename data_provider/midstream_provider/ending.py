@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from midstream.client import Client
+from midstream.web.client import Client
 from midstream_provider.push import RunEndedError
 
 _POLL = 0.2

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from midstream import faults
-from midstream.batches import BatchSource, load_split
-from midstream.client import Client
-from midstream.datasets import Source
-from midstream.problem import Problem
-from midstream.signature import signed
-from midstream.specification import Specification
-from midstream.wire import encode_batch
+from midstream.protocol.problem import Problem
+from midstream.protocol.signature import signed
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import encode_batch
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
+from midstream.storage import faults
+from midstream.web.client import Client
 
 _SENT_ELSEWHERE = 10  # times without a batch taken, after which whoever answers does not know what it wants
 
@@ -69,9 +69,9 @@ def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[s
     """Return the minibatches of the run that a status describes.
 
     Raises:
-        midstream.datasets.MissingDataError: the data are not on this machine.
+        midstream.run.datasets.MissingDataError: the data are not on this machine.
         midstream.plugins.PluginError: the run names a folder or code that was not allowed here.
-        midstream.dataset_checks.DatasetError: the data on this machine are not the server's, or cannot be
+        midstream.run.dataset_checks.DatasetError: the data on this machine are not the server's, or cannot be
             trained on.
         RunEndedError: they are not as many as the server's, which does not tell their digest.
     """
@@ -104,7 +104,7 @@ def push(
 
     Raises:
         RunEndedError: the run was stopped, failed, or refused a batch.
-        midstream.client.ServerGoneError: nobody answered for as long as the client waits.
+        midstream.web.client.ServerGoneError: nobody answered for as long as the client waits.
     """
     name, seq, sent_elsewhere = status["name"], status["step"], 0
     while seq < status["total_steps"]:

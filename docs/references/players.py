@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from docs.references.markdown import WRITTEN, body, code, described, table
-from midstream import players, plugins
+from midstream import plugins
 from midstream.command.listing import option_texts
-from midstream.course import Course, Ground, Learner
-from midstream.fraction import OPTIONS as FRACTION
-from midstream.fraction import Fraction
-from midstream.players import Batch, View
+from midstream.players import interface
+from midstream.players.course import Course, Ground, Learner
+from midstream.players.fraction import OPTIONS as FRACTION
+from midstream.players.fraction import Fraction
+from midstream.players.interface import Batch, View
 
 _HEAD = """# Attackers and defenders
 
@@ -66,7 +67,7 @@ def page() -> str:
 
 def hooks() -> Iterator[Any]:
     """Give the methods that a host looks for: those of every protocol of players, and a learner's."""
-    for protocol in (*vars(players).values(), Learner):
+    for protocol in (*vars(interface).values(), Learner):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

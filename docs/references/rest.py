@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from docs.references.markdown import WRITTEN, body, code, described, table
-from midstream.datasets import Source
-from midstream_server.app import make_app
-from midstream_server.registry import Registry, Settings
+from midstream.run.datasets import Source
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry, Settings
 
 _HEAD = """# REST resources
 

@@ -5,15 +5,16 @@ from typing import Any
 
 import click
 
-from midstream import options, plugins
-from midstream.datasets import Source
-from midstream.environment import configure
-from midstream.hosting import Guard, listen, serve, url_of
-from midstream.signature import read_key
-from midstream.specification import Specification
-from midstream_server.app import make_app, wake
-from midstream_server.registry import Registry, Settings
-from midstream_server.resuming import ResumeError, left_behind
+from midstream import plugins
+from midstream.console import options
+from midstream.protocol.signature import read_key
+from midstream.protocol.specification import Specification
+from midstream.run.datasets import Source
+from midstream.run.environment import configure
+from midstream.web.hosting import Guard, listen, serve, url_of
+from midstream_server.http.app import make_app, wake
+from midstream_server.runs.registry import Registry, Settings
+from midstream_server.runs.resuming import ResumeError, left_behind
 
 
 @click.command("serve")

@@ -3,31 +3,31 @@
 Everything a plug-in or a training loop needs is importable from here.
 """
 
-from midstream.budget import Budget
-from midstream.check_derivatives import check_derivatives
-from midstream.course import Course, Ground
-from midstream.functional import DerivativeError, RandomLayersWarning
-from midstream.gradients import (
+from midstream.defences.loop import Defender
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.derivatives.check import check_derivatives
+from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
+from midstream.mathematics.derivatives.gradients import (
     Gradient,
     mixed_derivative,
     mixed_derivative_by_double_backward,
     validation_gradient,
 )
-from midstream.hessian import conjugate_gradients, hessian_vector_product
-from midstream.level_k import level_k_attack, level_k_defense, steps_by_rule
-from midstream.live_step import training_step
-from midstream.loop import Defender
-from midstream.loss import Loss, cross_entropy
-from midstream.momentum import MomentumHistory
-from midstream.orders import Order
-from midstream.pixels import pixels
-from midstream.players import Batch, Player, View
-from midstream.rates import conversion_rate, evasion_rate
-from midstream.second_order import influence_vector, level_2_vector, optimal_contraction_vector
-from midstream.strategies import level_0, level_1_attack, level_1_defense
-from midstream.training_step import Adam, Grouped, Sgd, TrainingStep
-from midstream.unrolled import unrolled_utility_gradient
-from midstream.utility import utility
+from midstream.mathematics.derivatives.hessian import conjugate_gradients, hessian_vector_product
+from midstream.mathematics.derivatives.orders import Order
+from midstream.mathematics.level_1 import level_0, level_1_attack, level_1_defense
+from midstream.mathematics.level_k import level_k_attack, level_k_defense, steps_by_rule
+from midstream.mathematics.live_step import training_step
+from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.mathematics.momentum import MomentumHistory
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.rates import conversion_rate, evasion_rate
+from midstream.mathematics.second_order import influence_vector, level_2_vector, optimal_contraction_vector
+from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
+from midstream.mathematics.unrolled import unrolled_utility_gradient
+from midstream.mathematics.utility import utility
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, Player, View
 
 __all__ = [
     "Adam",

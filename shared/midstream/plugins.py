@@ -19,11 +19,11 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from midstream import fraction
-from midstream.combination import Combination
-from midstream.culprit import place
-from midstream.fraction import Fraction
-from midstream.players import Player
+from midstream.players import fraction
+from midstream.players.combination import Combination
+from midstream.players.culprit import place
+from midstream.players.fraction import Fraction
+from midstream.players.interface import Player
 
 Kind = Literal["attackers", "defenders", "models", "datasets"]
 
@@ -139,9 +139,10 @@ def make(
 ) -> Any:
     """Return the player that `name,option=value,…` describes, its options converted by its annotations.
 
-    An attacker with `fraction=…` behind its name comes inside a `midstream.fraction.Fraction`, unless it has
+    An attacker with `fraction=…` behind its name comes inside a `midstream.players.fraction.Fraction`,
+    unless it has
     an option of that name itself. Where a plus sign combines several defenders, they are a
-    `midstream.combination.Combination`.
+    `midstream.players.combination.Combination`.
 
     Raises:
         PluginError: as for `configured`, or it could not be made, or what was made is no player.

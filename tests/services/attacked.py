@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 
-from midstream.wire import encode_batch
+from midstream.protocol.wire import encode_batch
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.resuming import left_behind
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.resuming import left_behind
 from services import tiny
 from services.loopback import served
 from services.recorder import Recorder

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from midstream.command.main import main
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.loopback import client_of, unused_url
 from services.tiny import TinyRun

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from midstream import pixels
-from midstream.wire import BATCH_TYPE, WireBatch, decode_batch
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
+from midstream.protocol.wire import BATCH_TYPE, WireBatch, decode_batch
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Command, Program
 from services.loopback import served, unused_url

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from midstream.command.main import cli
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services.loopback import served
 from services.tiny import SPECIFICATION, STEPS, TinyRun
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from midstream.hosting import OPEN, Guard, configuration, listen, url_of
+from midstream.web.hosting import OPEN, Guard, configuration, listen, url_of
 
 
 @contextmanager

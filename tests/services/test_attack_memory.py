@@ -11,7 +11,7 @@ import pytest
 
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
+from midstream_server.http.app import make_app as make_server
 from services import tiny
 from services.loopback import served
 from services.recorder import Recorder

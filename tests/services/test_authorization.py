@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from midstream.hosting import Guard
-from midstream.tokens import ROLES, Role, Tokens
+from midstream.protocol.tokens import ROLES, Role, Tokens
+from midstream.web.hosting import Guard
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Command
 from services.conftest import Ended

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from midstream.models import build_model
 from midstream.plugins import PluginError
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
+from midstream.run.models import build_model
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.games import in_one_process, over_http
 from services.loopback import client_of

@@ -13,12 +13,12 @@ import pytest
 from torch import Tensor
 
 from midstream import Batch, View
-from midstream.wire import decode_batch
+from midstream.protocol.wire import decode_batch
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.surrogate import SurrogateSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Command
 from services.games import in_one_process
@@ -157,7 +157,9 @@ def test_a_provider_is_asked_for_patience_while_the_surrogate_trains(between: Be
 
 @pytest.mark.logs_errors
 def test_an_attacker_without_the_data_is_refused_in_a_sentence(registry: Registry, between: Between) -> None:
-    dataset = "midstream.datasets:digits"  # which the server was told that it may load, and the proxy was not
+    dataset = (
+        "midstream.run.datasets:digits"  # which the server was told that it may load, and the proxy was not
+    )
     registry.settings = replace(registry.settings, allowed=frozenset({dataset}))
     with between(dataset=dataset) as middle:
         found = problem(middle.run.put(0), 500)

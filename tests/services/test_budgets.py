@@ -9,11 +9,11 @@ import pytest
 import safetensors.torch
 from torch import Tensor
 
-from midstream.batches import BatchSource, load_split
-from midstream.budget import Budget, Norm
-from midstream.datasets import Source
-from midstream.runfolder import read_metrics
-from midstream.specification import Specification
+from midstream.mathematics.budget import Budget, Norm
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
+from midstream.storage.run_folder import read_metrics
 from services.conftest import Ended
 
 # Asks for far more than it may have, and for nothing that the pixel range would cut off. What the defender

@@ -11,11 +11,11 @@ pytest.importorskip("playwright", reason="the pages are tested with playwright: 
 
 from playwright.sync_api import Browser
 
-from midstream.hosting import OPEN, Guard
-from midstream.tokens import ROLES, Role, Tokens
-from midstream_server.app import make_app, wake
-from midstream_server.registry import Registry
-from midstream_server.resuming import left_behind
+from midstream.protocol.tokens import ROLES, Role, Tokens
+from midstream.web.hosting import OPEN, Guard
+from midstream_server.http.app import make_app, wake
+from midstream_server.runs.registry import Registry
+from midstream_server.runs.resuming import left_behind
 from services import tiny
 from services.browser import Seen, chromium, points
 from services.loopback import client_of, served

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from midstream import DerivativeError
-from midstream.specification import Specification
-from midstream.training import Training
+from midstream.protocol.specification import Specification
+from midstream.run.training import Training
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
-from midstream_server.resuming import ResumeError, left_behind
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
+from midstream_server.runs.resuming import ResumeError, left_behind
 from services import tiny
 from services.conftest import Ended
 from services.games import in_one_process, over_http

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from midstream.specification import Specification
-from midstream_server.app import make_app, wake
-from midstream_server.events import events
-from midstream_server.registry import Registry
+from midstream.protocol.specification import Specification
+from midstream_server.http.app import make_app, wake
+from midstream_server.http.events import events
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.loopback import client_of
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem
@@ -123,7 +123,7 @@ def test_a_run_that_ends_while_an_event_is_on_its_way_loses_no_step(tmp_path: Pa
 
 
 def test_an_idle_stream_is_kept_alive(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midstream_server.events.KEEP_ALIVE", 0.05)
+    monkeypatch.setattr("midstream_server.http.events.KEEP_ALIVE", 0.05)
     with run.client.stream("GET", f"{run.path}/events") as response:
         comments = (line for line in response.iter_lines() if line.startswith(":"))
         assert next(comments)
@@ -183,7 +183,7 @@ def test_a_status_is_told_again_only_when_it_is_another(registry: Registry) -> N
 def test_an_idle_stream_of_all_runs_is_kept_alive(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midstream_server.events.KEEP_ALIVE", 0.05)
+    monkeypatch.setattr("midstream_server.http.events.KEEP_ALIVE", 0.05)
     with client_of(make_app(registry)) as client, client.stream("GET", "/v1/events") as response:
         comments = (line for line in response.iter_lines() if line.startswith(":"))
         assert next(comments) == ": from here on"

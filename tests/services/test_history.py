@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from midstream.models import build_model
-from midstream.wire import decode_tensors
+from midstream.protocol.wire import decode_tensors
+from midstream.run.models import build_model
 from services.tiny import STEPS, TinyRun, batch, problem
 
 

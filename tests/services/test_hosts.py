@@ -10,14 +10,14 @@ import click
 import httpx
 import pytest
 
-from midstream import options
-from midstream.hosting import Guard
-from midstream.status.beside import shown
-from midstream.status.page import Status
+from midstream.console import options
+from midstream.web.hosting import Guard
+from midstream.web.status.beside import shown
+from midstream.web.status.page import Status
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Command
 from services.loopback import served

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from midstream.runfolder import read_metrics
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
+from midstream.storage.run_folder import read_metrics
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 from services.conftest import Ended
 from services.games import in_one_process
 from services.loopback import served, unused_url

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from learners import Held
 
-from midstream_server.app import make_app, wake
-from midstream_server.registry import Registry
-from midstream_server.resuming import left_behind
+from midstream_server.http.app import make_app, wake
+from midstream_server.runs.registry import Registry
+from midstream_server.runs.resuming import left_behind
 from services import tiny
 from services.games import in_one_process, over_http
 from services.loopback import client_of

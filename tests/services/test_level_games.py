@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_every_player import installed
 
-from midstream_server.registry import Registry
+from midstream_server.runs.registry import Registry
 from services.games import in_one_process, over_http
 
 ATTACKERS, DEFENDERS = ([chosen.text for chosen in installed(side)] for side in ("attackers", "defenders"))

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from midstream import connections, limits
-from midstream.asgi import Receive, Scope, Send
-from midstream.hosting import Guard
-from midstream.wire import WireBatch, encode_batch
+from midstream.protocol.wire import WireBatch, encode_batch
+from midstream.web import connections, limits
+from midstream.web.asgi import Receive, Scope, Send
+from midstream.web.hosting import Guard
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.answering import Fixed, Gradual
 from services.loopback import served

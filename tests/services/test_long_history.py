@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from midstream_server.registry import Registry
+from midstream_server.runs.registry import Registry
 from services.test_watchers import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST

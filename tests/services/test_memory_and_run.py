@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from midstream.players.remembering import remembers
 from midstream.plugins import make
-from midstream.remembering import remembers
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
+from midstream_server.http.app import make_app as make_server
 from services import tiny
 from services.attacked import EVOSHIFT, LEVEL_1, client_at, on_a_server, other_body, undisturbed
 from services.commands import Command

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from midstream_server.registry import Registry
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.foreign_proxies import (

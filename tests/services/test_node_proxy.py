@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from midstream import Budget, level_1_attack, pixels
-from midstream.gradients import validation_gradient
-from midstream.hosting import Guard
-from midstream.models import build_model
-from midstream.tokens import ROLES, Role, Tokens
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
+from midstream.mathematics.derivatives.gradients import validation_gradient
+from midstream.protocol.tokens import ROLES, Role, Tokens
+from midstream.run.models import build_model
+from midstream.web.hosting import Guard
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.foreign_proxies import (

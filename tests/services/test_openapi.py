@@ -8,8 +8,8 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from midstream.problem import PROBLEM_TYPE
-from midstream_server.app import make_app
+from midstream.protocol.problem import PROBLEM_TYPE
+from midstream_server.http.app import make_app
 from services import tiny
 
 # What the other tests of the server see, beside the success.

@@ -23,9 +23,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from midstream.hosting import Guard
-from midstream.tokens import ROLES, Role, Tokens
-from midstream_server.app import make_app
+from midstream.protocol.tokens import ROLES, Role, Tokens
+from midstream.web.hosting import Guard
+from midstream_server.http.app import make_app
 from services import tiny
 from services.loopback import served
 from services.test_openapi import STATUSES

@@ -6,12 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
-from midstream.batches import BatchSource
-from midstream.gradients import validation_gradient
-from midstream.models import build_model
-from midstream.pixels import pixels
-from midstream.specification import Specification
-from midstream.step_file import decode_step
+from midstream.mathematics.derivatives.gradients import validation_gradient
+from midstream.mathematics.pixels import pixels
+from midstream.protocol.specification import Specification
+from midstream.protocol.step_file import decode_step
+from midstream.run.batches import BatchSource
+from midstream.run.models import build_model
 from services.tiny import SPECIFICATION, TinyRun, problem, split
 
 

@@ -10,21 +10,21 @@ import httpx
 import pytest
 import torch
 
-from midstream.batches import load_split
-from midstream.dataset_checks import DifferentDatasetError
-from midstream.datasets import Source, load
-from midstream.problem import Problem
-from midstream.specification import Specification
+from midstream.protocol.problem import Problem
+from midstream.protocol.specification import Specification
+from midstream.run.batches import load_split
+from midstream.run.dataset_checks import DifferentDatasetError
+from midstream.run.datasets import Source, load
 from midstream_provider.push import load_source
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackedRun, AttackSettings
-from midstream_proxy.black_box import BlackBoxRun
 from midstream_proxy.local_game import LocalGame
-from midstream_proxy.surrogate import SurrogateError, SurrogateSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
-from midstream_server.resuming import ResumeError, left_behind
-from midstream_server.training import TrainingRun
+from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
+from midstream_server.runs.resuming import ResumeError, left_behind
+from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served

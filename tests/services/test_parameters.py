@@ -11,8 +11,8 @@ import httpx
 import pytest
 import safetensors.numpy
 
-from midstream.models import build_model
-from midstream.wire import decode_tensors, tensors_sha256
+from midstream.protocol.wire import decode_tensors, tensors_sha256
+from midstream.run.models import build_model
 from services.tiny import STEPS, TinyRun, problem
 from services.waiting import LONGEST
 

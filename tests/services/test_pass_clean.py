@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from midstream import pixels
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
-from midstream_server.resuming import left_behind
-from midstream_server.training import TrainingRun
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
+from midstream_server.runs.resuming import left_behind
+from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served

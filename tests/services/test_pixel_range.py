@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.registry import Registry
-from midstream_server.samples import sample_sheet
-from midstream_server.training import TrainingRun
+from midstream_server.runs.registry import Registry
+from midstream_server.runs.samples import sample_sheet
+from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.games import in_one_process, over_http
 from services.plain_batches import changed, pixel

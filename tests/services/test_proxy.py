@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from midstream import pixels
-from midstream.wire import WireBatch, decode_batch, encode_batch
+from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.loopback import served, unused_url
 from services.recorder import Recorder

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from midstream.batches import BatchSource
-from midstream.client import Client
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource
+from midstream.web.client import Client
 from midstream_provider.push import RunEndedError, push
 from services import tiny
 from services.loopback import served

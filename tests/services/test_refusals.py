@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from midstream.hosting import listen
+from midstream.web.hosting import listen
 from services.conftest import Ended
 from services.loopback import unused_url
 
@@ -60,7 +60,7 @@ REFUSALS: list[tuple[str, str]] = [
     ("play --attacker level-1,beta", "option=value"),
     ("play --attacker level-1,beta=2", "2"),
     ("play --attacker no.such.module:Attack", "'no'"),
-    ("play --attacker midstream.players:Nobody", "'Nobody'"),
+    ("play --attacker midstream.players.interface:Nobody", "'Nobody'"),
     ("play --attacker attacks/none.py:Attack", "'attacks/none.py'"),
     ("play --transport local --dataset digts", "did you mean 'digits'"),
     ("play --transport local --dataset mnist", "--data-root"),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from midstream.players import state_of
-from midstream.wire import decode_batch
+from midstream.players.referee import state_of
+from midstream.protocol.wire import decode_batch
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_proxy.surrogate import SurrogateSettings
-from midstream_server.app import make_app as make_server
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_server.http.app import make_app as make_server
 from services import tiny
 from services.attacked import (
     EVOSHIFT,

@@ -11,11 +11,11 @@ import pytest
 from cases import CONV
 from test_level_players import view
 
-from midstream.wire import WireError, decode_batch
+from midstream.protocol.wire import WireError, decode_batch
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.games import in_one_process
 from services.loopback import client_of, served

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from midstream import datasets
 from midstream.attacks.cw import Search
-from midstream.networks import digits_cnn
-from midstream.robustness import robustness
-from midstream.runfolder import RunFolder
-from midstream.seal import digest, sealed
-from midstream.seeds import permutation
+from midstream.attacks.robustness import robustness
+from midstream.mathematics.seeds import permutation
+from midstream.networks.classifiers import digits_cnn
+from midstream.run import datasets
+from midstream.storage.run_folder import RunFolder
+from midstream.storage.seal import digest, sealed
 from services.conftest import Ended
 from services.games import in_one_process
 

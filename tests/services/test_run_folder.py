@@ -12,7 +12,7 @@ import safetensors.torch
 import yaml
 from PIL import Image
 
-from midstream.wire import tensors_sha256
+from midstream.protocol.wire import tensors_sha256
 from services.commands import Command
 from services.conftest import Ended
 from services.waiting import until

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from midstream_server.app import make_app
+from midstream_server.http.app import make_app
 from services import tiny
 from services.commands import Command
 from services.conftest import Ended

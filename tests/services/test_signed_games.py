@@ -9,13 +9,13 @@ import httpx
 import pytest
 import torch
 
-from midstream.datasets import Source
-from midstream.signature import signed
-from midstream.wire import encode_batch
+from midstream.protocol.signature import signed
+from midstream.protocol.wire import encode_batch
+from midstream.run.datasets import Source
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry, Settings
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry, Settings
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from midstream.batches import BatchSource
-from midstream.client import Client, ServerGoneError
-from midstream.specification import Specification
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource
+from midstream.web.client import Client, ServerGoneError
 from midstream_provider.push import push
 from midstream_proxy.app import Proxy
 from midstream_proxy.app import make_app as make_proxy
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.games import in_one_process
 from services.loopback import served

@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from midstream import pixels
-from midstream.status.beside import shown
-from midstream.status.page import Status, status_page
-from midstream.wire import decode_batch
+from midstream.protocol.wire import decode_batch
+from midstream.web.status.beside import shown
+from midstream.web.status.page import Status, status_page
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Command
 from services.loopback import served, unused_url

@@ -9,7 +9,7 @@ pytest.importorskip("playwright", reason="the pages are tested with playwright: 
 
 from playwright.sync_api import Browser
 
-from midstream.status.page import RunStatus, Status, status_page
+from midstream.web.status.page import RunStatus, Status, status_page
 from services.browser import Seen, chromium
 from services.loopback import served
 from services.tiny import STEPS

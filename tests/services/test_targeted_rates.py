@@ -10,7 +10,7 @@ import httpx
 import pytest
 import torch
 
-from midstream.models import build_model
+from midstream.run.models import build_model
 from services.conftest import Ended
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem, split
 

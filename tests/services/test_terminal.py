@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from midstream import progress
+from midstream.console import progress
 from services.conftest import Ended
 from services.waiting import until
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 import trustme
 
-from midstream.client import Client, UntrustedServerError
-from midstream.hosting import Guard
-from midstream.tls import distrust, trusting
+from midstream.web.client import Client, UntrustedServerError
+from midstream.web.hosting import Guard
+from midstream.web.tls import distrust, trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from services import tiny

@@ -3,8 +3,8 @@
 import torch
 
 from midstream import validation_gradient
-from midstream.models import build_model
-from midstream.wire import decode_tensors
+from midstream.protocol.wire import decode_tensors
+from midstream.run.models import build_model
 from services.tiny import TinyRun, problem, split
 
 

@@ -9,15 +9,15 @@ from threading import Event
 import httpx
 import pytest
 
-from midstream import connections
-from midstream.asgi import Receive, Scope, Send
-from midstream.hosting import Guard
-from midstream.tokens import ROLES, Role, Tokens
+from midstream.protocol.tokens import ROLES, Role, Tokens
+from midstream.web import connections
+from midstream.web.asgi import Receive, Scope, Send
+from midstream.web.hosting import Guard
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.app import make_app as make_server
-from midstream_server.app import wake
-from midstream_server.registry import Registry
+from midstream_server.http.app import make_app as make_server
+from midstream_server.http.app import wake
+from midstream_server.runs.registry import Registry
 from services.answering import start_up
 from services.loopback import served
 from services.tiny import TinyRun, problem

@@ -9,13 +9,13 @@ import httpx
 import torch
 from torch import Tensor
 
-from midstream import datasets
-from midstream.batches import BatchSource
-from midstream.datasets import Source, Split
-from midstream.problem import PROBLEM_TYPE
-from midstream.specification import Specification
-from midstream.wire import BATCH_TYPE, WireBatch, decode_tensors, encode_batch, tensors_sha256
-from midstream_server.registry import Registry, Settings
+from midstream.protocol.problem import PROBLEM_TYPE
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import BATCH_TYPE, WireBatch, decode_tensors, encode_batch, tensors_sha256
+from midstream.run import datasets
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Source, Split
+from midstream_server.runs.registry import Registry, Settings
 from services.waiting import until
 
 STEPS = 6

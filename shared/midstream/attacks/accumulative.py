@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from midstream.attacks.gradient_matching import combined
-from midstream.gradients import Gradient, mixed_derivative, validation_gradient
-from midstream.hessian import hessian_vector_product
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.derivatives.gradients import Gradient, mixed_derivative, validation_gradient
+from midstream.mathematics.derivatives.hessian import hessian_vector_product
+from midstream.mathematics.level_k import check_steps
+from midstream.players.interface import Batch, View
 
 
 def layer_cosines(one: Gradient, other: Gradient) -> float:

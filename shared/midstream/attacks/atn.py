@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.generator import Generator, descend, generated
-from midstream.course import Course, Ground
-from midstream.loss import cross_entropy
-from midstream.players import Batch, View
+from midstream.mathematics.loss import cross_entropy
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, View
 
 
 @dataclass(kw_only=True)

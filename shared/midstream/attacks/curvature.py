@@ -7,9 +7,9 @@ from torch import Tensor
 
 from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.power_iteration import largest_eigenvector, loss_hessian
-from midstream.budget import per_example
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.budget import per_example
+from midstream.mathematics.level_k import check_steps
+from midstream.players.interface import Batch, View
 
 
 @dataclass(kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from midstream.budget import per_example
-from midstream.gradients import CHUNK, chunks, refuse_coupled_examples
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.budget import per_example
+from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
+from midstream.mathematics.level_k import check_steps
+from midstream.players.interface import Batch, View
 
 _NO_BOUND = 1e10
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.generator import Generator, descend, generated
-from midstream.course import Course, Ground
-from midstream.gradients import loss_and_gradient, mixed_derivative
-from midstream.loss import Loss, cross_entropy
-from midstream.players import Batch, View
+from midstream.mathematics.derivatives.gradients import loss_and_gradient, mixed_derivative
+from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, View
 
 
 def confusion(

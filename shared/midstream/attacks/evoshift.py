@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from midstream.budget import Budget
-from midstream.pixels import pixels
-from midstream.players import Batch, View
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch, View
 
 CHUNK = 2000
 """Images that the model is asked about at once."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midstream.loss import Loss, cross_entropy
+from midstream.mathematics.loss import Loss, cross_entropy
 
 _POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _ACTIVATIONS = (

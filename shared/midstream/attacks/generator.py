@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from midstream.autoencoder import LATENTS, Decoder, Encoder
-from midstream.budget import Budget, per_example
+from midstream.mathematics.budget import Budget, per_example
+from midstream.networks.autoencoder import LATENTS, Decoder, Encoder
 
 
 class Generator(nn.Module):
@@ -14,7 +14,7 @@ class Generator(nn.Module):
 
     With `t = tanh(g_ξ(x))`, `p_ξ(x) = ε t` in the L∞ game, and `ε t / max(1, ‖t‖₂)` in the L2 game, which is
     `Proj(ε t)`: both can be differentiated. `g_ξ` has the shapes of the paper's VAE and nothing random
-    (A.1.2); see `midstream.autoencoder`.
+    (A.1.2); see `midstream.networks.autoencoder`.
 
     Args:
         shape: of one input, `(channels, height, width)`.
@@ -62,7 +62,7 @@ def generated(generator: Generator | None, inputs: Tensor, *, attack: str) -> Te
     if generator is None:
         raise RuntimeError(
             f"{attack} has not learned yet: its host must take the steps of its course before the game, as "
-            f"midstream.course.learn(player, ground) does"
+            f"midstream.players.course.learn(player, ground) does"
         )
     with torch.no_grad():
         moves: Tensor = generator(inputs)

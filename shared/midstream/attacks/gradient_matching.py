@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from midstream.budget import Budget
-from midstream.gradients import Gradient, mixed_derivative, validation_gradient
-from midstream.level_k import check_steps
-from midstream.loss import Loss, cross_entropy
-from midstream.players import Batch, View
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.derivatives.gradients import Gradient, mixed_derivative, validation_gradient
+from midstream.mathematics.level_k import check_steps
+from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.players.interface import Batch, View
 
 
 def dot(one: Gradient, other: Gradient) -> float:

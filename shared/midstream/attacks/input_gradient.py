@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from midstream.gradients import CHUNK, chunks, refuse_coupled_examples
-from midstream.loss import Loss, cross_entropy
+from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
+from midstream.mathematics.loss import Loss, cross_entropy
 
 
 def input_gradient(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from midstream.players import Batch, View
+from midstream.players.interface import Batch, View
 
 
 @dataclass(kw_only=True)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.input_gradient import input_gradient
-from midstream.budget import Budget
-from midstream.level_k import check_steps
-from midstream.loss import Loss, cross_entropy
-from midstream.players import Batch, View
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.level_k import check_steps
+from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.players.interface import Batch, View
 
 
 def pgd(

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp
 
-from midstream.budget import Budget
-from midstream.by_formula import differentiable
-from midstream.functional import (
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.derivatives.by_formula import differentiable
+from midstream.mathematics.derivatives.functional import (
     T,
     functional_call,
     holding,
     load_forward_mode,
     refuse_coupled_examples,
 )
-from midstream.known_orders import order_of
-from midstream.loss import Loss, cross_entropy
-from midstream.orders import Order, Vector, curved
+from midstream.mathematics.derivatives.known_orders import order_of
+from midstream.mathematics.derivatives.orders import Order, Vector, curved
+from midstream.mathematics.loss import Loss, cross_entropy
 
 Product = Callable[[Tensor], Tensor]
 """`d ↦ H d`, each example's own symmetric H, `(batch, *input)` to the same."""

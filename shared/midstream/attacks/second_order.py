@@ -12,9 +12,9 @@ from midstream.attacks.power_iteration import (
     largest_eigenvector,
     loss_hessian,
 )
-from midstream.budget import per_example
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.budget import per_example
+from midstream.mathematics.level_k import check_steps
+from midstream.players.interface import Batch, View
 
 
 def ascend_quadratic(

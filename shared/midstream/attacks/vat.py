@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from midstream.attacks.power_iteration import divergence_hessian, largest_eigenvector
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.level_k import check_steps
+from midstream.players.interface import Batch, View
 
 
 @dataclass(kw_only=True)

@@ -11,11 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from midstream import options
 from midstream.command.curves import sparkline
 from midstream.command.inspection import output_options, write_files
 from midstream.command.played import PlayedRun, read_runs, reading_options
 from midstream.command.summary import summary
+from midstream.console import options
 
 _WIDE = 200  # columns, where no terminal sets them
 

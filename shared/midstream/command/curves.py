@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from midstream.runfolder import read_metrics
+from midstream.storage.run_folder import read_metrics
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

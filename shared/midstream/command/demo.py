@@ -9,11 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from midstream import options
 from midstream.command.curves import draw_learning_curves
 from midstream.command.game import GamePlan, free_name
 from midstream.command.play import play_game
-from midstream.specification import defaults
+from midstream.console import options
+from midstream.protocol.specification import defaults
 
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from midstream import options
-from midstream.batches import load_split
-from midstream.datasets import Source
-from midstream.environment import configure
-from midstream.finite import POSITIVE
-from midstream.level_k import constant_of_rule, step_size_by_rule, steps_by_rule
-from midstream.smoothness import estimate_smoothness
-from midstream_server.training import TrainingRun
+from midstream.console import options
+from midstream.console.finite import POSITIVE
+from midstream.mathematics.level_k import constant_of_rule, step_size_by_rule, steps_by_rule
+from midstream.mathematics.smoothness import estimate_smoothness
+from midstream.run.batches import load_split
+from midstream.run.datasets import Source
+from midstream.run.environment import configure
+from midstream_server.runs.training import TrainingRun
 
 _LEVELS = (2, 3, 4)
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import yaml
 
 from midstream import plugins
-from midstream.budget import Budget
-from midstream.run_files import read_object
-from midstream.specification import Specification
-from midstream_proxy.surrogate import SurrogateSettings
-from midstream_server.provenance import SPECIFICATION, read_standing
-from midstream_server.resuming import is_left
+from midstream.mathematics.budget import Budget
+from midstream.protocol.specification import Specification
+from midstream.storage.run_files import read_object
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_server.runs.provenance import SPECIFICATION, read_standing
+from midstream_server.runs.resuming import is_left
 
 Follow = Callable[[int, int, str], None]
 """Told how a game goes: steps done, steps in all, and a few words."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from midstream import options
 from midstream.command.curves import draw_runs, sparkline
 from midstream.command.played import PlayedRun, read_run, reading_options
 from midstream.command.summary import resumed_words, summary
 from midstream.command.tensorboard import write_events
+from midstream.console import options
 
 _ROWS = 10
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import click
 
 from midstream import plugins
-from midstream.fraction import OPTIONS as FRACTION
-from midstream.fraction import Fraction
+from midstream.players.fraction import OPTIONS as FRACTION
+from midstream.players.fraction import Fraction
 
 _WIDTH = 110
 

@@ -5,18 +5,18 @@ from typing import Any
 
 import click
 
-from midstream.batches import BatchSource, load_split
-from midstream.checks import check_batch
 from midstream.command.game import Follow, GameError, GamePlan
-from midstream.datasets import Source
-from midstream.environment import configure
-from midstream.runfolder import RunFolder
-from midstream.training import DivergedError
+from midstream.protocol.checks import check_batch
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Source
+from midstream.run.environment import configure
+from midstream.run.training import DivergedError
+from midstream.storage.run_folder import RunFolder
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.black_box import attacked_run
 from midstream_proxy.local_game import LocalGame
-from midstream_server.record import RecordedRun
-from midstream_server.training import TrainingRun
+from midstream_proxy.surrogates.black_box import attacked_run
+from midstream_server.runs.record import RecordedRun
+from midstream_server.runs.training import TrainingRun
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:

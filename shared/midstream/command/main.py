@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from midstream.command.parent import end_with_parent
-from midstream.problem import Problem
+from midstream.protocol.problem import Problem
 
 # Three processes share a machine: a thread that waits for its siblings must sleep, not spin. It is read
 # when torch is first imported, which is later than this.

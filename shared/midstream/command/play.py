@@ -7,17 +7,18 @@ from typing import Any, Literal
 
 import click
 
-from midstream import options, plugins
-from midstream.budget import Budget, Norm
+from midstream import plugins
 from midstream.command.game import GamePlan, free_name
 from midstream.command.listing import print_players
 from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.command.summary import resumed_words
-from midstream.progress import Progress
-from midstream.scenario import read_scenario
-from midstream.specification import Specification
-from midstream_proxy.surrogate import SurrogateSettings
+from midstream.console import options
+from midstream.console.progress import Progress
+from midstream.console.scenario import read_scenario
+from midstream.mathematics.budget import Budget, Norm
+from midstream.protocol.specification import Specification
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 
 def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from midstream import options
-from midstream.client import Client
 from midstream.command.unaltered import refuse_altered
-from midstream.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
-from midstream.scenario import read_values
-from midstream.tls import trusting
+from midstream.console import options
+from midstream.console.scenario import read_values
+from midstream.storage.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
+from midstream.web.client import Client
+from midstream.web.tls import trusting
 
 _ADDRESS = re.compile(r"(https?://.+)/v1/runs/([^/]+)/?")
 _GIVE_UP_AFTER = 1.0  # seconds
@@ -27,7 +27,7 @@ class PlayedRun:
         place: its folder or its address, as it was named.
         state: what its server says, or of a folder `finished` or `unfinished`.
         specification: everything that its result depends on.
-        records: one a step, see `midstream_server.messages.Record`.
+        records: one a step, see `midstream_server.http.messages.Record`.
         result: how it ended; None where it did not yet.
         environment: versions, device and threads; None where its server does not tell.
         scenario: the options of `midstream play` that repeat it; None where `play` did not play it.
@@ -71,9 +71,9 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
     Raises:
         click.UsageError: there is no run.
-        midstream.run_files.DamagedRunError: a file of it cannot be read.
+        midstream.storage.run_files.DamagedRunError: a file of it cannot be read.
         ValueError: it is finished, and what its folder holds is no longer what it finished with.
-        midstream.client.ServerGoneError: the server does not answer.
+        midstream.web.client.ServerGoneError: the server does not answer.
     """
     if (address := _ADDRESS.fullmatch(place)) and options.is_whole_url(address[1]):
         return _from_server(place, *address.groups(), token=token, ca=ca)

@@ -13,8 +13,8 @@ from midstream import plugins
 from midstream.command.bench.bench import WORK, check_player
 from midstream.command.bench.checks import Check
 from midstream.command.bench.game import Role
-from midstream.environment import configure
-from midstream.progress import Progress
+from midstream.console.progress import Progress
+from midstream.run.environment import configure
 
 KINDS: dict[Role, Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
 _STYLES = {"passed": "green", "note": "yellow", "failed": "bold red"}

@@ -6,20 +6,21 @@ from typing import Any
 
 import click
 
-from midstream import options, plugins
-from midstream.batches import load_split
-from midstream.budget import Norm
+from midstream import plugins
 from midstream.command.local import say
 from midstream.command.play import attack_budget
-from midstream.datasets import Source
-from midstream.environment import configure
-from midstream.prepared import must_learn
-from midstream.progress import Progress
+from midstream.console import options
+from midstream.console.progress import Progress
+from midstream.mathematics.budget import Norm
+from midstream.run.batches import load_split
+from midstream.run.datasets import Source
+from midstream.run.environment import configure
+from midstream.run.prepared import must_learn
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.black_box import attacked_run
 from midstream_proxy.local_game import LocalGame
-from midstream_proxy.surrogate import SurrogateSettings
-from midstream_server.training import TrainingRun
+from midstream_proxy.surrogates.black_box import attacked_run
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_server.runs.training import TrainingRun
 
 
 def _learned(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

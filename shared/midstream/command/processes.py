@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Any
 
 from midstream import plugins
-from midstream.client import Client, ServerGoneError
 from midstream.command import parent
 from midstream.command.game import Follow, GameError, GamePlan
-from midstream.hosting import listen, url_of
-from midstream.prepared import must_learn
-from midstream.secret_files import write_secret
-from midstream.storage import remove
+from midstream.run.prepared import must_learn
+from midstream.storage.secret_files import write_secret
+from midstream.storage.sqlite import remove
+from midstream.web.client import Client, ServerGoneError
+from midstream.web.hosting import listen, url_of
 
 _POLL = 0.2
 _STOP_WITHIN = 60.0
@@ -99,7 +99,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
 
     Raises:
         GameError: a service ended, or the run did not finish.
-        midstream.problem.Problem: the server refused the specification.
+        midstream.protocol.problem.Problem: the server refused the specification.
     """
     common = ["--device", plan.device] + ([] if plan.threads is None else ["--threads", str(plan.threads)])
     data = ([] if plan.data_root is None else ["--data-root", str(plan.data_root)]) + [

@@ -14,20 +14,20 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from midstream import options
 from midstream.attacks.cw import Search
-from midstream.batches import load_split
+from midstream.attacks.robustness import Robustness, robustness, suspicions
 from midstream.command.played import PlayedRun, read_run
-from midstream.datasets import Source, Split
-from midstream.environment import configure
-from midstream.finite import FINITE
-from midstream.models import build_model
-from midstream.progress import Progress
-from midstream.robustness import Robustness, robustness, suspicions
-from midstream.seeds import permutation
-from midstream.specification import Specification
-from midstream.wire import tensors_sha256
-from midstream_server.checkpoint import NEWEST, read_checkpoint
+from midstream.console import options
+from midstream.console.finite import FINITE
+from midstream.console.progress import Progress
+from midstream.mathematics.seeds import permutation
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import tensors_sha256
+from midstream.run.batches import load_split
+from midstream.run.datasets import Source, Split
+from midstream.run.environment import configure
+from midstream.run.models import build_model
+from midstream_server.runs.checkpoint import NEWEST, read_checkpoint
 
 _GREY, _COLOUR = 0.3, 8 / 255  # the paper's L∞ radii, for MNIST and for CIFAR-10
 

@@ -5,8 +5,8 @@ from statistics import fmean, median
 from typing import Any
 
 from midstream.command.played import PlayedRun
-from midstream.players import PASSED_CLEAN
-from midstream.remembering import RESUMED_ANYWAY
+from midstream.players.referee import PASSED_CLEAN
+from midstream.players.remembering import RESUMED_ANYWAY
 
 _EVALUATED = (
     *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),

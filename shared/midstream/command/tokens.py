@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from midstream.tokens import write_tokens
+from midstream.protocol.tokens import write_tokens
 
 
 @click.command("tokens")

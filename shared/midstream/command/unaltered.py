@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from midstream.runfolder import METRICS, metrics_sha256
-from midstream.seal import BrokenSealError, digest, unsealed
+from midstream.storage.run_folder import METRICS, metrics_sha256
+from midstream.storage.seal import BrokenSealError, digest, unsealed
 
 _REMEDY = "put it back as it was; what it says now is not what happened"
 

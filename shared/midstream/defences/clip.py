@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from midstream.pixels import pixels
-from midstream.players import Batch, View
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch, View
 
 
 def class_ranges(inputs: Tensor, labels: Tensor, classes: int, width: float) -> tuple[Tensor, Tensor]:

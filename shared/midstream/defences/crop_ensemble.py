@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midstream.defences.images import check_images
-from midstream.players import Batch, View
+from midstream.players.interface import Batch, View
 
 
 def crop_and_rescale(inputs: Tensor, tops: Tensor, lefts: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midstream.defences.images import check_images
-from midstream.players import Batch, View
-from midstream.strategies import level_0
+from midstream.mathematics.level_1 import level_0
+from midstream.players.interface import Batch, View
 
 Box = tuple[int, int, int, int]
 """Rows from, to (exclusive), columns from, to."""

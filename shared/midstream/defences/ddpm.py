@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from midstream.budget import Budget
-from midstream.course import Course, Ground
 from midstream.defences.purifier import Purifier, drawn, learned, slow_down, unit_range
-from midstream.defences.unet import UNet
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.level_k import check_steps
+from midstream.networks.unet import UNet
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, View
 
 DEPTHS = 500
 """T of the paper."""

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from midstream.autoencoder import LATENTS, Decoder, Encoder
-from midstream.budget import per_example
-from midstream.course import Course, Ground
 from midstream.defences.purifier import Purifier, drawn, learned, unit_range
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.budget import per_example
+from midstream.mathematics.level_k import check_steps
+from midstream.networks.autoencoder import LATENTS, Decoder, Encoder
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, View
 
 _CANDIDATES = 64
 _PENALTY = 10.0

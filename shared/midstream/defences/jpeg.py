@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from midstream.defences.images import check_images
-from midstream.players import Batch, View
+from midstream.players.interface import Batch, View
 
 
 def jpeg(inputs: Tensor, quality: int, *, low: float = 0.0, high: float = 1.0) -> Tensor:

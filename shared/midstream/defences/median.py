@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midstream.defences.images import check_images
-from midstream.players import Batch, View
+from midstream.players.interface import Batch, View
 
 
 def median_filter(inputs: Tensor, size: int) -> Tensor:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from midstream.budget import Budget
-from midstream.course import Course, Ground
-from midstream.level_k import check_steps
-from midstream.players import Batch, View
+from midstream.mathematics.budget import Budget
+from midstream.mathematics.level_k import check_steps
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, View
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -97,6 +97,6 @@ def learned(network: N | None) -> N:
     if network is None:
         raise RuntimeError(
             "this defence learns before the game, and has not: its host must take the steps of its course, "
-            "as midstream.course.learn(player, ground) does"
+            "as midstream.players.course.learn(player, ground) does"
         )
     return network

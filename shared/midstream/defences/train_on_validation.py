@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from midstream.pixels import pixels
-from midstream.players import Batch, View
-from midstream.seeds import permutation
-from midstream.strategies import level_0
+from midstream.mathematics.level_1 import level_0
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.seeds import permutation
+from midstream.players.interface import Batch, View
 
 
 @dataclass(kw_only=True)

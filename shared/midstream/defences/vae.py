@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midstream.autoencoder import LATENTS, Decoder, Encoder
-from midstream.course import Course, Ground
 from midstream.defences.purifier import Purifier, drawn, learned, randomly_perturbed, slow_down, unit_range
-from midstream.players import Batch, View
+from midstream.networks.autoencoder import LATENTS, Decoder, Encoder
+from midstream.players.course import Course, Ground
+from midstream.players.interface import Batch, View
 
 
 class VariationalAutoencoder(nn.Module):

@@ -18,10 +18,10 @@ from midstream.command.bench.checks import (
     untouched,
 )
 from midstream.command.bench.game import NOISE, STEPS, Role, TinyGame
-from midstream.players import PlayerError
-from midstream.remembering import memory_of
-from midstream.training import DivergedError
-from midstream_proxy.memory import AttackMemory
+from midstream.players.referee import PlayerError
+from midstream.players.remembering import memory_of
+from midstream.run.training import DivergedError
+from midstream_proxy.memory.attack_memory import AttackMemory
 
 Tell = Callable[[int, str], None]
 """Told how many of `WORK` steps are done, and in a few words with what."""

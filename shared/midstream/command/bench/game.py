@@ -8,16 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from midstream.batches import BatchSource, load_split
 from midstream.command.bench.witness import Witness
-from midstream.datasets import Examples, Source, Split
-from midstream.pixels import pixels
-from midstream.players import Batch, View
-from midstream.specification import Specification
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch, View
+from midstream.protocol.specification import Specification
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.datasets import Examples, Source, Split
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.evaluation import Evaluation
-from midstream_server.training import TrainingRun
+from midstream_server.runs.evaluation import Evaluation
+from midstream_server.runs.training import TrainingRun
 
 Role = Literal["attacker", "defender"]
 
@@ -92,8 +92,8 @@ class TinyGame:
         """Take so many steps.
 
         Raises:
-            midstream.players.PlayerError: a player broke its rules.
-            midstream.training.DivergedError: the training diverged.
+            midstream.players.referee.PlayerError: a player broke its rules.
+            midstream.run.training.DivergedError: the training diverged.
         """
         for seq in range(self.step, self.step + steps):
             attacked = self._attacked.attack(self._batches.batch(seq))

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from midstream import players
-from midstream.gradients import Gradient
-from midstream.players import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
-from midstream.training_step import TrainingStep
+from midstream.mathematics.derivatives.gradients import Gradient
+from midstream.mathematics.training_step import TrainingStep
+from midstream.players import referee
+from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 
 Touchable = Literal[
     "parameters",
@@ -112,11 +112,11 @@ class Witness:
 
     def state(self) -> dict[str, Tensor]:
         """Return the player's memory."""
-        return players.state_of(self.player)
+        return referee.state_of(self.player)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Give the player its memory back."""
-        players.restore(self.player, state)
+        referee.restore(self.player, state)
 
 
 class _Seen:

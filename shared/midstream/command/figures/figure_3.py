@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from midstream import options
 from midstream.command.figures import regression
 from midstream.command.figures.files import BLUE, VERMILLION, blank, figure_options, write
-from midstream.environment import configure
-from midstream.progress import Progress
+from midstream.console import options
+from midstream.console.progress import Progress
+from midstream.run.environment import configure
 
 _UNDERSHOOTS, _OVERSHOOTS = 1.2, 1.8  # inputs on either side of √(1 / 2η) = 1.58
 _PLAYERS: tuple[tuple[regression.Side, int], ...] = (

@@ -9,8 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from midstream import options
-from midstream.batches import load_split
 from midstream.command.figures.files import (
     BLACK,
     BLUE,
@@ -31,8 +29,10 @@ from midstream.command.figures.second_order_games import (
     summary,
     thinned,
 )
-from midstream.datasets import Source
-from midstream.progress import Progress
+from midstream.console import options
+from midstream.console.progress import Progress
+from midstream.run.batches import load_split
+from midstream.run.datasets import Source
 
 # Label, colour, marker.
 _STYLES = {

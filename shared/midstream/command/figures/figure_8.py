@@ -10,14 +10,15 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from midstream import level_1_attack, level_1_defense, options
-from midstream.batches import load_split
+from midstream import level_1_attack, level_1_defense
 from midstream.command.figures.files import blank, figure_options, write
 from midstream.command.figures.games import ObservedGame
-from midstream.datasets import Examples, MissingDataError, Source, Split
-from midstream.progress import Progress
-from midstream.specification import Specification
-from midstream_server.training import TrainingRun
+from midstream.console import options
+from midstream.console.progress import Progress
+from midstream.protocol.specification import Specification
+from midstream.run.batches import load_split
+from midstream.run.datasets import Examples, MissingDataError, Source, Split
+from midstream_server.runs.training import TrainingRun
 
 _COLUMNS = ("clean x", "attack δ", "attacked x′", "defence σ", "defended x″")
 # The paper's networks and budgets in games short enough for a CPU.

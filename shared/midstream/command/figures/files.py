@@ -8,7 +8,7 @@ import click
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from midstream import options
+from midstream.console import options
 
 # Okabe and Ito's colours, told apart with every kind of colour blindness.
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, BLACK = (

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from midstream.batches import BatchSource
-from midstream.datasets import Split
-from midstream.environment import configure
-from midstream.pixels import pixels
-from midstream.players import Batch
-from midstream.specification import Specification
-from midstream.wire import WireBatch
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import Batch
+from midstream.protocol.specification import Specification
+from midstream.protocol.wire import WireBatch
+from midstream.run.batches import BatchSource
+from midstream.run.datasets import Split
+from midstream.run.environment import configure
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
-from midstream_server.training import TrainingRun
+from midstream_server.runs.training import TrainingRun
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream import Budget, level_1_attack, level_1_defense, level_2_vector, validation_gradient
-from midstream.seeds import generator
+from midstream.mathematics.seeds import generator
 
 Side = Literal["attacker", "defender"]
 

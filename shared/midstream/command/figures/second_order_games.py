@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from midstream.command.figures.games import ObservedGame, Turn
-from midstream.datasets import Split
-from midstream.gradients import functional_call, trainable
-from midstream.loss import cross_entropy
-from midstream.specification import Specification
+from midstream.mathematics.derivatives.gradients import functional_call, trainable
+from midstream.mathematics.loss import cross_entropy
+from midstream.protocol.specification import Specification
+from midstream.run.datasets import Split
 
 _TRAIN, _VALIDATION, _TEST = 40, 400, 2500
 _POINTS = 12  # of a curve, behind its first

@@ -1,0 +1,225 @@
+"""An attack that survives its process: each batch is attacked once, however often it comes."""
+
+import time
+from dataclasses import replace
+from typing import Protocol
+
+from torch import Tensor
+
+from midstream.mathematics.pixels import pixels
+from midstream.players.interface import REPORTS
+from midstream.players.referee import PASSED_CLEAN, PlayerError
+from midstream.players.remembering import RESUMED_ANYWAY, give_back, memory_of
+from midstream.protocol.checks import BatchRules
+from midstream.protocol.problem import Problem
+from midstream.protocol.signature import signed
+from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
+from midstream.storage import faults
+from midstream_proxy.activity import Move
+from midstream_proxy.attack import AttackedRun
+from midstream_proxy.memory.attack_memory import AttackMemory, digest_of
+from midstream_proxy.memory.recognised import Going, misfit
+from midstream_proxy.surrogates.black_box import BlackBoxRun
+
+_ELSEWHERE = -1  # the player is neither where the memory stands nor behind one of its answers
+
+
+class Server(Protocol):
+    """What an attack asks of the server when a batch comes that it does not expect."""
+
+    def identity(self) -> str:
+        """Return what tells the run from another of its name."""
+
+    def step(self) -> int:
+        """Return which batch the run takes next."""
+
+    def took(self, seq: int, body: bytes) -> bool | None:
+        """Return whether a batch that the run is beyond was taken with this content; None if nobody knows."""
+
+
+class OtherRunError(RuntimeError):
+    """The run that an attack was of is there no more; another one has its name."""
+
+
+class RememberedAttack:
+    """An attacker at work on one run, and its memory; used by one thread.
+
+    Args:
+        attacked: the attacker, as it is before the first batch.
+        rules: those that a batch is held to before it is attacked.
+        memory: the answers it gave, and its state.
+        server: of the run.
+        going: how it goes on.
+        signing_key: what the answers are signed with; None leaves the signature they came with.
+    """
+
+    def __init__(
+        self,
+        attacked: AttackedRun | BlackBoxRun,
+        rules: BatchRules,
+        memory: AttackMemory,
+        server: Server,
+        going: Going,
+        *,
+        signing_key: bytes | None = None,
+    ) -> None:
+        self.attacked = attacked
+        self._signing_key = signing_key
+        self.rules = rules
+        self.moves = 0
+        """Batches attacked; those that were remembered do not count."""
+        self.move: Move | None = None
+        """The last of them."""
+        self.passed_clean = 0
+        """How many of them went on as they came, since the attacker failed."""
+        self._memory = memory
+        self._server = server
+        self._going = going
+        self._kept_from = 0
+        self._remembers = going.remembers
+        self._at: int | None = None  # the answer that the player is behind; None where the memory stands
+        self._unstored: tuple[int, bytes, bytes] | None = None
+        self._sent: int | None = None
+        attacked.before = self
+        if not memory.started:
+            memory.start(self._state())
+        elif self._remembers:
+            give_back(going.settings.attacker, attacked.player, memory.state())
+
+    @property
+    def resumed(self) -> int:
+        """How often the attack went on although it would not by itself."""
+        return self._memory.resumptions
+
+    def answer(self, seq: int, came: bytes) -> bytes:
+        """Return the body that goes on in place of another: the very same one where it came before.
+
+        Args:
+            seq: the batch's place in the run.
+            came: the body that the provider sent.
+
+        Raises:
+            midstream.protocol.wire.WireError: that is no batch.
+            Problem: 422, it does not fit the run; 409, the run does not wait for it, or the memory does not
+                fit the run.
+            OtherRunError: another run has the name of this one.
+            midstream.players.referee.PlayerError: the attacker broke its rules.
+            midstream.storage.sqlite.StorageError: the answer could not be stored, and must not go on; it is
+            at hand
+                when the batch comes again.
+            midstream.storage.sqlite.DamagedDatabaseError: the memory does not hold what was written.
+        """
+        unexpected = seq == 0 or seq != self._memory.position
+        if unexpected and self._server.identity() != self._going.run:
+            raise OtherRunError
+        digest = digest_of(came)
+        found = self._memory.answer(seq, digest)
+        if found is None:
+            if self._unstored is None or self._unstored[:2] != (seq, digest):
+                self._unstored = seq, digest, self._attack(seq, came)
+            body, kept_from = self._unstored[2], min(self._kept_from, seq)
+            found = self._memory.store(seq, digest, body, self._state(), kept_from=kept_from)
+            self._at = found.number if self._remembers else None
+            faults.reached("stored")
+            self._unstored = None
+        self._sent = found.number
+        return found.body
+
+    def acknowledged(self, *, kept_from: int) -> None:
+        """Take the state behind the answer that was returned last for the attacker's: the server took it.
+
+        Args:
+            kept_from: the server needs no batch before this one again.
+        """
+        self._kept_from = kept_from
+        if self._sent is not None:
+            self._settle(self._sent)
+
+    def _settle(self, number: int) -> None:
+        if not self._memory.acknowledge(number) or not self._remembers:
+            return
+        self._at = None if self._at == number else _ELSEWHERE
+
+    def _attack(self, seq: int, came: bytes) -> bytes:
+        batch = decode_batch(came)
+        self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
+        if self._remembers:
+            self._come_to(seq)
+        self._at = _ELSEWHERE if self._remembers else None
+        began = time.monotonic()
+        try:
+            moved = self.attacked.attack(batch)
+        except Exception:
+            self.back()  # half a move may have left its mark; the batch will come again
+            raise
+        self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
+        self.passed_clean += PASSED_CLEAN in moved.report
+        report = dict(moved.report)
+        if self._memory.untold:
+            report = dict(list(report.items())[: REPORTS - 1]) | {RESUMED_ANYWAY: 1}
+        moved = replace(moved, report=report, signature=batch.signature)
+        goes_on = signed(moved, run=str(self.rules.specification.name), key=self._signing_key)
+        body = b"".join(encode_batch(goes_on))
+        faults.reached("attacked")
+        return body
+
+    def _come_to(self, seq: int) -> None:
+        """Have the attacker as it is before a batch.
+
+        Raises:
+            Problem: 409, the run does not wait for that batch, or the memory does not fit the run.
+        """
+        memory, run = self._memory, str(self.rules.specification.name)
+        if seq != memory.position:
+            step = self._server.step()
+            if seq != step:
+                detail = f"batch {seq} came, batch {step} is next in run {run!r}"
+                raise Problem(409, "Not the next batch", detail, next_seq=step)
+            if seq == memory.position + 1:
+                self._find_out_what_was_taken()
+        if seq != memory.position:
+            self._go_on_anyway(seq)
+        if self._at is not None:
+            self.back()
+
+    def _find_out_what_was_taken(self) -> None:
+        """Take the state behind the answer that the server took, and did not say so, for the attacker's."""
+        answers = list(self._memory.open_answers())
+        for answer in answers:
+            taken = self._server.took(answer.seq, answer.body)
+            if taken or (taken is None and len(answers) == 1):
+                self._settle(answer.number)
+                return
+
+    def _go_on_anyway(self, seq: int) -> None:
+        why = misfit(self._memory, seq)
+        if not self._going.anyway:
+            raise self._going.refused(why)
+        self._memory.resume(self._going.described(), [why], position=seq)
+        self._going.say(f"{why}; it goes on from there all the same")
+
+    def _state(self) -> dict[str, Tensor]:
+        return memory_of(self._going.settings.attacker, self.attacked.player) if self._remembers else {}
+
+    def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
+        budget = self.attacked.budget
+        sizes = budget.size(goes_on.inputs - pixels(came.inputs))
+        return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
+
+    def mark(self) -> None:
+        """Do nothing: the memory has what the attacker goes back to."""
+
+    def back(self) -> None:
+        """Take the attacker back to where the memory stands: before the next batch."""
+        if not self._remembers:
+            return
+        try:
+            now = self._state()
+        except PlayerError:
+            now = {}  # then everything is read
+        give_back(self._going.settings.attacker, self.attacked.player, self._memory.before(now))
+        self._at = None
+
+    def close(self) -> None:
+        """Close the memory."""
+        self._memory.close()

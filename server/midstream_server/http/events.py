@@ -1,0 +1,111 @@
+"""A run, or all of them, live, as server-sent events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from midstream_server.http.history import AT_ONCE, Records, aside
+from midstream_server.http.messages import Message, Record, RunRecord, Status
+from midstream_server.http.status import describe
+from midstream_server.runs.hosted import HostedRun
+from midstream_server.runs.registry import Registry
+
+KEEP_ALIVE = 10.0
+
+TOGETHER = 0.2
+"""Seconds over which events are gathered: what people watch need not come one by one."""
+
+_FEW = 20  # records that are encoded at once, and once for all who are told; more are a replay
+_texts: WeakKeyDictionary[HostedRun, dict[Hashable, str]] = WeakKeyDictionary()
+
+
+async def events(run: HostedRun, after: int = 0) -> AsyncIterator[str]:
+    """Tell a run's steps after `after` and its states, until it is over: what came in `TOGETHER`, together.
+
+    A `step` event holds a record of the metrics and has the step as its id; a `status` event holds the
+    run's status, whenever its state is another. A comment is sent where nothing happens for a while.
+    """
+    clock = asyncio.get_running_loop().time
+    sent, state = after, ""
+    while True:
+        # Taken before the records are, since the run goes on while an event is being sent.
+        now, over, began = run.changed.now(), run.over, clock()
+        status = Status.model_validate(describe(run)) if run.state != state else None
+        while sent < len(run.recorded.records):
+            text, sent = await _steps(run, sent)
+            yield text
+        if status is not None:
+            state = status.state
+            yield _event("status", status)
+        if over:
+            return
+        if not await run.changed.wait(KEEP_ALIVE, since=now):
+            yield ": nothing new\n\n"
+        await asyncio.sleep(TOGETHER - (clock() - began))
+
+
+async def events_of_all(registry: Registry) -> AsyncIterator[str]:
+    """Tell the steps that any run takes from now on, and each run's status when it is another.
+
+    A comment opens the stream: whoever reads a run's metrics after it misses no step.
+    """
+    sent = {name: len(run.recorded.records) for name, run in registry.runs.items()}
+    told: dict[str, str] = {}
+    quiet = 0.0
+    yield ": from here on\n\n"
+    while not registry.closing:
+        quiet += TOGETHER
+        for name, run in list(registry.runs.items()):
+            while sent.setdefault(name, 0) < len(run.recorded.records):
+                text, sent[name] = await _steps(run, sent[name], name)
+                quiet = 0.0
+                yield text
+            if (text := _status(run)) != told.get(name):
+                told[name], quiet = text, 0.0
+                yield text
+        if quiet >= KEEP_ALIVE:
+            quiet = 0.0
+            yield ": nothing new\n\n"
+        await asyncio.sleep(TOGETHER)
+
+
+async def _steps(run: HostedRun, sent: int, name: str | None = None) -> tuple[str, int]:
+    """Return the events of some records after the first `sent`, and how many are sent with them."""
+    piece = run.recorded.records[sent : sent + AT_ONCE]
+    if len(piece) > _FEW:
+        text = await aside(partial(_joined, piece, name))
+    else:
+        text = "".join(_once(run, (name, record["step"]), partial(_step, name, record)) for record in piece)
+    return text, sent + len(piece)
+
+
+def _joined(records: Records, name: str | None) -> str:
+    return "".join(_step(name, record) for record in records)
+
+
+def _step(name: str | None, record: Mapping[str, Any]) -> str:
+    if name is None:
+        return _event("step", Record.model_validate(record), record["step"])
+    return _event("step", RunRecord.model_validate({"run": name, **record}))
+
+
+def _status(run: HostedRun) -> str:
+    """Return the event of a run's status, made anew as often as anyone may hear of it."""
+    moment = int(asyncio.get_running_loop().time() / TOGETHER)
+    return _once(run, moment, lambda: _event("status", Status.model_validate(describe(run))))
+
+
+def _once(run: HostedRun, key: Hashable, make: Callable[[], str]) -> str:
+    texts = _texts.setdefault(run, {})
+    if key not in texts:
+        if len(texts) > 10 * _FEW:
+            texts.clear()
+        texts[key] = make()
+    return texts[key]
+
+
+def _event(kind: str, data: Message, number: int | None = None) -> str:
+    identity = "" if number is None else f"id: {number}\n"
+    return f"event: {kind}\n{identity}data: {data.model_dump_json()}\n\n"

@@ -1,0 +1,51 @@
+"""The OpenAPI document, mended where the framework writes what this server does not do."""
+
+from typing import Any
+
+from midstream.protocol.problem import PROBLEM_TYPE
+from midstream.web.authorization import OPEN
+from midstream_server.http import messages
+from midstream_server.http.problems import documented
+
+_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of the observer (GET), the provider (PUT, too) or the operator (everything). "
+    "Nothing is asked for where the server was started without tokens.",
+}
+
+
+def mend(document: dict[str, Any]) -> None:
+    """Make a document say what the server answers, in place.
+
+    The framework adds a 422 of its own form to every route with a path parameter, offers each problem as
+    plain JSON too, and drops the nulls of examples.
+    """
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            responses = operation["responses"]
+            for status, response in list(responses.items()):
+                if "HTTPValidationError" in str(response):
+                    del responses[status]
+                elif int(status) >= 400:
+                    response["content"] = {PROBLEM_TYPE: response["content"][PROBLEM_TYPE]}
+            _add(responses, 400, 403, 421)
+            if path not in OPEN:
+                operation["security"] = [{"token": []}]
+                if path.startswith("/v1/runs/{run}/"):
+                    _add(responses, 409)  # it was set aside
+                _add(responses, 401, 503, *([] if method == "get" else [408, 413]))
+    document["components"]["securitySchemes"] = {"token": _SCHEME}
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for name, schema in schemas.items():
+        config = getattr(getattr(messages, name, None), "model_config", {})
+        if isinstance(extra := config.get("json_schema_extra"), dict):
+            schema.update(extra)
+
+
+def _add(responses: dict[str, Any], *statuses: int) -> None:
+    for status, response in documented(*statuses).items():
+        kept = {key: value for key, value in response.items() if key != "model"}
+        responses.setdefault(str(status), kept)

@@ -1,0 +1,89 @@
+"""Every error leaves the server as `application/problem+json`."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from midstream.protocol.problem import PROBLEM_TYPE, Problem
+from midstream_server.http.messages import ProblemBody
+
+_MEANING = {
+    400: "The body is not what this resource takes, or a header came twice or not at all",
+    401: "The request shows no token, or none of this server's",
+    403: "A page of another site asks, the token's role does not include this, the run is black-box, or the "
+    "batch's signature is wrong",
+    404: "There is no such run or version",
+    408: "The body came too slowly",
+    409: "The run's state does not allow it",
+    410: "That version is no longer kept",
+    413: "The body is too large",
+    415: "The body's content type is not the one this resource takes",
+    421: "The Host header names another host than this service",
+    422: "A value does not fit",
+    500: "The defender failed, or the server has a fault",
+    503: "Too many requests at once, the run is paused, or the server is closing; try again",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that can end in these problems."""
+    return {
+        status: {
+            "description": _MEANING[status],
+            "model": ProblemBody,
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem."""
+
+    def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(
+            problem.body(),
+            problem.status,
+            headers={**problem.headers(), **(headers or {})},
+            media_type=PROBLEM_TYPE,
+        )
+
+    @app.exception_handler(Problem)
+    async def _problem(_: Request, error: Problem) -> JSONResponse:
+        return respond(error)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and error.__cause__ is not None:
+            return respond(Problem(400, "The body cannot be read", _unreadable(error.__cause__)))
+        title = "No such resource" if error.status_code == 404 else str(error.detail)
+        detail = f"{request.method} {request.url.path} is not a resource of this server; /docs lists them"
+        return respond(Problem(error.status_code, title, detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        return respond(Problem(422, "The request does not fit", "; ".join(faults)))
+
+    @app.exception_handler(ClientDisconnect)
+    async def _left(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return respond(Problem(400, "The body broke off", "the client hung up before its end"))
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> JSONResponse:
+        logging.getLogger("midstream.server").exception("%s %s failed", request.method, request.url.path)
+        detail = f"the server failed with a {type(error).__name__}; its log says more"
+        return respond(Problem(500, "The server has a fault", detail))
+
+
+def _unreadable(cause: BaseException) -> str:
+    """Return in words why a body could not be made out, where it is not its syntax."""
+    if isinstance(cause, RecursionError):
+        return "it nests values too deeply; what this resource takes is flat"
+    return f"it is no JSON that can be read: {cause}"

@@ -1,0 +1,222 @@
+"""The game: batches in, and what a white-box attacker reads."""
+
+import asyncio
+from typing import Annotated, Any
+from weakref import WeakKeyDictionary
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from midstream.protocol.problem import Problem
+from midstream.protocol.signature import check_signature
+from midstream.protocol.wire import BATCH_TYPE, TENSORS_TYPE, WireBatch, WireError, decode_batch
+from midstream.web.places import kind_of
+from midstream_server.http.messages import Acknowledgement, ModelDescription
+from midstream_server.http.problems import documented
+from midstream_server.http.routes_runs import registry_of, run_of
+from midstream_server.runs.hosted import HostedRun
+from midstream_server.runs.waking import Pace
+
+router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
+
+_PIECE = 256 * 1024
+_OTHER_POLLS = Pace(25, at_once=4)
+_told: WeakKeyDictionary[HostedRun, int] = WeakKeyDictionary()  # of which version somebody was told
+
+Seq = Annotated[int, Path(ge=0, lt=2**63)]
+
+_TENSORS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A safetensors file",
+        "content": {TENSORS_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing newer"}}
+_BATCH_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One MessagePack map: protocol, seq, parameters_version, inputs, labels.",
+        "content": {BATCH_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.put(
+    "/batches/{seq}",
+    summary="Train on one minibatch",
+    response_model=Acknowledgement,
+    responses=documented(400, 403, 404, 409, 413, 415, 422, 500, 503),
+    openapi_extra=_BATCH_BODY,
+)
+async def put_batch(run: str, seq: Seq, request: Request) -> Any:
+    """Check the batch against the run, defend it, and take one step.
+
+    Repeating a batch is harmless: the same content has the same answer, with `replay` true. Other content
+    under a known number, and a gap, are 409 with `next_seq`. A server that asks for signed batches answers
+    403 to what is not signed, or was altered afterwards.
+    """
+    found = run_of(request, run)
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
+    if kind not in (BATCH_TYPE, "application/vnd.msgpack", "application/x-msgpack"):
+        raise Problem(415, "Not MessagePack", f"the Content-Type is {kind or 'absent'!r}; send {BATCH_TYPE}")
+    body = await _read(request, found.largest_body)
+    key = registry_of(request).settings.signature_key
+    return await found.put_batch(seq, await asyncio.to_thread(_decode, body, run, key), body)
+
+
+@router.get(
+    "/model",
+    summary="Architecture and loss",
+    response_model=ModelDescription,
+    responses=documented(403, 404),
+)
+async def model(run: str, request: Request) -> Any:
+    """Describe the model, enough to rebuild it."""
+    return _white_box(request, run).run.description()
+
+
+@router.get(
+    "/parameters",
+    summary="The live parameters",
+    response_class=Response,
+    responses=_TENSORS | NOT_MODIFIED | documented(403, 404, 410, 422),
+)
+async def parameters(
+    run: str,
+    request: Request,
+    after: Annotated[int | None, Query(ge=-1, description="Answer once the version is above this.")] = None,
+    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for that.")] = 0,
+    version: Annotated[int | None, Query(ge=0, description="Exactly this version, if still kept.")] = None,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 where it still holds.")] = None,
+) -> Response:
+    """Return θ as safetensors; the version is in `X-Parameters-Version` and in the ETag.
+
+    With `after` and `wait` this is a long poll: 304 where nothing newer came in time. The two newest
+    versions are kept; an older `version` is 410.
+    """
+    found = _white_box(request, run)
+    if version is None:
+        floor = -1 if after is None else after
+        if await found.wait_for_version(floor, wait) <= floor:
+            return Response(status_code=304, headers=_tag(run, found.version))
+        if kind_of(request.scope) == "wait":
+            await _take_turn(found)
+        version = found.version
+    if holds(if_none_match, _tag(run, version)["ETag"]):
+        return Response(status_code=304, headers=_tag(run, version))
+    body = await found.published.parameters(version)
+    return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+
+
+@router.get(
+    "/validation",
+    summary="The public validation set",
+    response_class=Response,
+    responses=_TENSORS | documented(404),
+)
+async def validation(run: str, request: Request) -> Response:
+    """Return Dval as safetensors: `inputs` as stored (uint8 or float32) and `labels`."""
+    return InPieces(await run_of(request, run).published.validation(), media_type=TENSORS_TYPE)
+
+
+@router.get(
+    "/validation-gradient/{version}",
+    summary="The validation gradient v",
+    response_class=Response,
+    responses=_TENSORS | documented(403, 404, 410, 422),
+)
+async def validation_gradient(run: str, version: Seq, request: Request) -> Response:
+    """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters, as safetensors.
+
+    Both sides know θ and Dval, so v is common knowledge; the server computes it once for all who ask.
+    """
+    found = _white_box(request, run)
+    body = await found.published.validation_gradient(version)
+    return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+
+
+@router.get(
+    "/optimizer/{version}",
+    summary="The optimizer before the next step",
+    response_class=Response,
+    responses=_TENSORS | documented(403, 404, 410, 422),
+)
+async def optimizer(run: str, version: Seq, request: Request) -> Response:
+    """Return the optimizer as it will step from the live parameters, as safetensors.
+
+    Its settings are in the file's metadata: `optimizer` (`sgd` or `adam`), `learning_rate`, and for Adam
+    `beta1`, `beta2`, `epsilon` and `count`, the steps taken, and where some parameters have taken fewer
+    `counts`, theirs by name as JSON. Adam's moments are tensors by parameter name,
+    behind `first/` and `second/`; there are none before the first step.
+    """
+    found = _white_box(request, run)
+    body = await found.published.optimizer(version)
+    return InPieces(body, media_type=TENSORS_TYPE, headers=_tag(run, version))
+
+
+async def _take_turn(run: HostedRun) -> None:
+    """Let the first who waited for a version have it at once, who may attack by it; all others are paced."""
+    first = _told.get(run) != run.version
+    _told[run] = run.version
+    if not first:
+        await _OTHER_POLLS.turn()
+
+
+def holds(if_none_match: str | None, tag: str) -> bool:
+    """Return whether an `If-None-Match` header names an ETag (RFC 9110, 13.1.2)."""
+    named = [name.strip().removeprefix("W/") for name in (if_none_match or "").split(",")]
+    return tag in named or named == ["*"]
+
+
+class InPieces(Response):
+    """A body that is given to its reader in pieces: who reads slowly does not have a copy of it made."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for first in range(0, len(self.body), _PIECE):
+            piece = bytes(self.body[first : first + _PIECE])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _white_box(request: Request, run: str) -> HostedRun:
+    found = run_of(request, run)
+    if found.specification.access == "black-box":
+        raise Problem(
+            403,
+            "The run is black-box",
+            f"run {run!r} shows neither its model, its parameters, its gradient nor its optimizer",
+        )
+    return found
+
+
+def _tag(run: str, version: int) -> dict[str, str]:
+    return {"ETag": f'"{run}-{version}"', "X-Parameters-Version": str(version), "Cache-Control": "no-cache"}
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    # Counted as it comes: a body without a truthful Content-Length is cut off all the same.
+    body = bytearray()
+    declared = request.headers.get("Content-Length", "0")
+    if not declared.isdigit() or int(declared) > limit:
+        raise _too_large(limit)
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "The body is too large", f"a batch of this run has at most {limit} bytes")
+
+
+def _decode(body: bytes, run: str, key: bytes | None) -> WireBatch:
+    try:
+        batch = decode_batch(body)
+    except WireError as error:
+        raise Problem(400, "The body is not a batch", str(error)) from error
+    if key is not None:
+        check_signature(batch, run=run, key=key)
+    return batch

@@ -1,0 +1,219 @@
+"""What happened so far: metrics, live events, pictures, and counters for Prometheus."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from midstream.protocol.problem import Problem
+from midstream_server.http.downsampling import FEWEST, thinned
+from midstream_server.http.events import events, events_of_all
+from midstream_server.http.history import aside, csv_pieces, json_pieces
+from midstream_server.http.messages import COLUMNS, Metrics, Predictions
+from midstream_server.http.problems import documented
+from midstream_server.http.routes_game import NOT_MODIFIED, Seq, holds
+from midstream_server.http.routes_runs import registry_of, run_of
+from midstream_server.http.status import describe
+
+router = APIRouter(tags=["history"])
+
+_PROCESS = uuid4().hex[:8]  # what a server replays has other times
+_POINTS = "At most so many records beside the evaluated ones; peaks and troughs of loss and correction stay."
+_Format = Annotated[str | None, Query(pattern="^(json|csv)$", description="json or csv, over Accept.")]
+
+_CSV: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One record a step; CSV where the Accept header prefers text/csv, or with format=csv",
+        "content": {"text/csv": {"example": ",".join(COLUMNS)}},
+    }
+}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG image", "content": {"image/png": {}}}}
+_EVENT = {
+    "type": "object",
+    "description": "One event; the stream is many of them.",
+    "properties": {
+        "event": {"type": "string", "enum": ["step", "status"]},
+        "id": {"type": "string", "description": "The step."},
+        "data": {"type": "string", "description": "A Record or a Status, as JSON."},
+    },
+    "required": ["event", "data"],
+}
+_EVENT_OF_ALL = _EVENT | {
+    "properties": {
+        "event": {"type": "string", "enum": ["step", "status"]},
+        "data": {"type": "string", "description": "A Record with its `run`, or a Status, as JSON."},
+    }
+}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    }
+}
+_EVENTS_OF_ALL: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events",
+        "content": {"text/event-stream": {"schema": _EVENT_OF_ALL}},
+    }
+}
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus text", "content": {"text/plain": {}}}
+}
+
+
+@router.get(
+    "/v1/runs/{run}/metrics",
+    summary="The run's history",
+    response_model=Metrics,
+    responses=_CSV | NOT_MODIFIED | documented(404, 422),
+)
+async def metrics(
+    run: str,
+    request: Request,
+    after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
+    limit: Annotated[int | None, Query(ge=1, description="At most so many; `Link` names the next.")] = None,
+    points: Annotated[int | None, Query(ge=FEWEST, description=_POINTS)] = None,
+    format: _Format = None,  # noqa: A002
+    accept: Annotated[
+        str | None, Header(description="text/csv for CSV, where `format` does not say.")
+    ] = None,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 where it still holds.")] = None,
+) -> Any:
+    """Return one record a step, or fewer where `points` asks for a history that can be drawn.
+
+    With `limit` it comes in pages: `Link` names the next one as long as there is one. The ETag is another
+    once there are more records.
+    """
+    if limit is not None and points is not None:
+        raise Problem(422, "The request does not fit", "limit and points exclude each other; ask for one")
+    recorded = run_of(request, run).recorded
+    records: Sequence[Mapping[str, Any]] = recorded.records
+    end = len(records) if limit is None else min(len(records), after + limit)
+    as_csv = format == "csv" or (format is None and (accept or "").startswith("text/csv"))
+    tag = f'"{_PROCESS}-{recorded.identity}-{after}-{end}-{points}-{"csv" if as_csv else "json"}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept"}
+    if end < len(records):
+        following = request.url.include_query_params(after=end)
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    if holds(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    records = records[after:end]
+    if points is not None:
+        records = await aside(partial(thinned, records, points))
+    pieces = csv_pieces(records) if as_csv else json_pieces(run, records)
+    return StreamingResponse(pieces, headers=headers, media_type="text/csv" if as_csv else "application/json")
+
+
+@router.get(
+    "/v1/runs/{run}/events",
+    summary="The run, live",
+    response_class=Response,
+    responses=_EVENTS | documented(404, 422),
+)
+async def stream_events(
+    run: str,
+    request: Request,
+    last_event_id: Annotated[int | None, Header(ge=0, description="Go on behind this event.")] = None,
+) -> Response:
+    """Stream `step` events (a record of the metrics, its id the step) and `status` events.
+
+    A client that reconnects with `Last-Event-ID` misses nothing. The stream ends with the run.
+    """
+    return _stream(events(run_of(request, run), last_event_id or 0))
+
+
+@router.get("/v1/events", summary="All runs, live", response_class=Response, responses=_EVENTS_OF_ALL)
+async def stream_events_of_all(request: Request) -> Response:
+    """Stream the steps that any run takes from now on, and each run's status when it is another.
+
+    One connection for a page, since browsers open six to a server at most. The stream ends with the server.
+    """
+    return _stream(events_of_all(registry_of(request)))
+
+
+def _stream(told: AsyncIterator[str]) -> StreamingResponse:
+    return StreamingResponse(
+        told,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.get(
+    "/v1/runs/{run}/samples/{seq}",
+    summary="What the semantic checker looks at",
+    response_class=Response,
+    responses=_PNG | documented(404, 422),
+)
+async def samples(run: str, seq: Seq, request: Request) -> Response:
+    """Return a PNG, a row for each of a few examples: as it arrived, the correction, the sum."""
+    return FileResponse(_sampled(request, run, seq, "png"), media_type="image/png")
+
+
+@router.get(
+    "/v1/runs/{run}/samples/{seq}/predictions",
+    summary="What the model takes the sampled examples for",
+    response_model=Predictions,
+    responses=documented(404, 422),
+)
+async def predictions(run: str, seq: Seq, request: Request) -> Response:
+    """Return labels and predictions of the examples in the picture, by the model after that batch's step."""
+    return FileResponse(_sampled(request, run, seq, "json"), media_type="application/json")
+
+
+def _sampled(request: Request, run: str, seq: int, kind: str) -> Path:
+    recorded = run_of(request, run).recorded
+    path = recorded.folder.path / f"samples/{seq:07d}.{kind}"
+    if seq not in recorded.samples or not path.is_file():
+        newest = recorded.samples[-1] if recorded.samples else "none yet"
+        raise Problem(
+            404, "No pictures of that batch", f"batch {seq} was not sampled; the newest is {newest}"
+        )
+    return path
+
+
+@router.get("/metrics", summary="Counters for Prometheus", response_class=Response, responses=_TEXT)
+async def prometheus(request: Request) -> Response:
+    """Return every run's step, losses, accuracies and rate in Prometheus' text format."""
+    registry = CollectorRegistry()
+    gauges = {
+        name: Gauge(f"midstream_{name}", text, ["run"], registry=registry)
+        for name, text in (
+            ("step", "Steps taken"),
+            ("total_steps", "Steps the run has in all"),
+            ("loss", "Mean training loss of the last step, nats an example"),
+            ("test_accuracy", "Accuracy on the test set, of the last evaluation"),
+            ("validation_accuracy", "Accuracy on the validation set, of the last evaluation"),
+            ("validation_loss", "Mean validation loss of the last evaluation, nats an example"),
+            ("conversion_rate", "Share of the test inputs of other classes predicted as the target"),
+            ("evasion_rate", "Share of the test inputs of the target class predicted as another"),
+            ("steps_per_second", "Rate of the last steps"),
+        )
+    }
+    passed = Gauge(
+        "midstream_passed_clean",
+        "Batches that went on although a player failed at them",
+        ["run", "side"],
+        registry=registry,
+    )
+    resumed = Gauge(
+        "midstream_resumed_anyway",
+        "Times that a side went on although what it remembered did not fit the run",
+        ["run", "side"],
+        registry=registry,
+    )
+    for run in registry_of(request).runs.values():
+        status = describe(run)
+        for side, count in status["passed_clean"].items():
+            passed.labels(run.name, side).set(count)
+        for side, count in status["resumed_anyway"].items():
+            resumed.labels(run.name, side).set(count)
+        for name, gauge in gauges.items():
+            if status[name] is not None:
+                gauge.labels(run.name).set(status[name])
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,92 @@
+"""A run at one moment, in one file: all that a resume needs."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from midstream.protocol.wire import encode_tensors, tensors_sha256
+from midstream.storage import faults
+from midstream.storage.run_folder import synchronise, write_whole
+from midstream_server.runs.provenance import Provenance
+
+NEWEST = "checkpoint.safetensors"
+OLDER = "checkpoint.previous.safetensors"
+
+
+class DamagedCheckpointError(RuntimeError):
+    """A checkpoint that does not hold what was written."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after a number of steps.
+
+    Attributes:
+        provenance: what the run was begun with; None where an earlier midstream wrote the checkpoint.
+        step: steps taken.
+        history: what the run's record needs to go on from there, as JSON holds it.
+        tensors: `model.…`, `optimizer.…` and `defender.…`.
+    """
+
+    provenance: Provenance | None
+    step: int
+    history: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint beside the one before it, which stays as the older one; return its path.
+
+    Whatever happens meanwhile, one of the two is whole.
+    """
+    assert checkpoint.provenance is not None
+    described = {
+        "step": str(checkpoint.step),
+        "provenance": checkpoint.provenance.written(),
+        "history": json.dumps(checkpoint.history),
+    }
+    body = encode_tensors(checkpoint.tensors, **described, sha256=_digest(described, checkpoint.tensors))
+    newest = folder / NEWEST
+    write_whole(folder / "checkpoint.next.safetensors", body)
+    faults.reached("checkpoint written")
+    if newest.exists():
+        newest.replace(folder / OLDER)
+        faults.reached("checkpoint set back")
+    (folder / "checkpoint.next.safetensors").replace(newest)
+    synchronise(folder)
+    faults.reached("checkpoint in place")
+    return newest
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """Return the checkpoint in a file, or None where there is no file.
+
+    Raises:
+        DamagedCheckpointError: it does not hold what was written.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DamagedCheckpointError(f"{path} cannot be read: {error}") from error
+    if described.pop("sha256", None) != _digest(described, tensors):
+        raise DamagedCheckpointError(f"{path} does not hold what was written there: its SHA-256 differs")
+    began = described.get("provenance")
+    return Checkpoint(
+        provenance=None if began is None else Provenance.read(began),
+        step=int(described["step"]),
+        history=json.loads(described["history"]),
+        tensors=tensors,
+    )
+
+
+def _digest(described: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    return sha256((json.dumps(described, sort_keys=True) + tensors_sha256(tensors)).encode()).hexdigest()

@@ -1,0 +1,71 @@
+"""How good a model is: losses, accuracies, and what a targeted attack made of one class."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from midstream.mathematics.derivatives.gradients import CHUNK, chunks
+from midstream.mathematics.loss import cross_entropy
+from midstream.mathematics.rates import conversion_rate, evasion_rate
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good the model is after a number of steps; losses in nats an example, accuracies in [0, 1].
+
+    The two rates are shares of the test set, see `midstream.mathematics.rates`; None where the run has no
+    target, or the
+    test set no input that they count.
+    """
+
+    step: int
+    test_accuracy: float
+    test_loss: float
+    validation_accuracy: float
+    validation_loss: float
+    conversion_rate: float | None
+    evasion_rate: float | None
+
+
+Labelled = tuple[Tensor, Tensor]
+
+
+def evaluate(
+    model: nn.Module, *, step: int, validation: Labelled, test: Labelled, target: int | None
+) -> Evaluation:
+    """Return losses, accuracies and, where there is a target class, its rates.
+
+    Args:
+        model: the model, in evaluation mode.
+        step: steps taken so far.
+        validation: inputs and labels of the validation set.
+        test: inputs and labels of the test set.
+        target: the class whose rates are measured; None for no class.
+    """
+    test_loss, predictions = _predict(model, *test)
+    validation_loss, guesses = _predict(model, *validation)
+    labels = test[1]
+    return Evaluation(
+        step=step,
+        test_accuracy=_agreement(predictions, labels),
+        test_loss=test_loss,
+        validation_accuracy=_agreement(guesses, validation[1]),
+        validation_loss=validation_loss,
+        conversion_rate=None if target is None else conversion_rate(predictions, labels, target),
+        evasion_rate=None if target is None else evasion_rate(predictions, labels, target),
+    )
+
+
+def _predict(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    loss, predictions = 0.0, []
+    with torch.no_grad():
+        for part_inputs, part_labels in chunks(inputs, labels, CHUNK):
+            outputs = model(part_inputs)
+            loss += cross_entropy(outputs, part_labels).item()
+            predictions.append(outputs.argmax(1))
+    return loss / len(labels), torch.cat(predictions)
+
+
+def _agreement(predictions: Tensor, labels: Tensor) -> float:
+    return int((predictions == labels).sum()) / len(labels)

@@ -1,0 +1,192 @@
+"""A training run that keeps its history: metrics, samples, checkpoint and result."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from midstream.players.interface import Batch
+from midstream.players.referee import PASSED_CLEAN
+from midstream.players.remembering import RESUMED_ANYWAY
+from midstream.protocol.wire import tensors_sha256
+from midstream.storage import faults
+from midstream.storage.run_folder import METRICS, RunFolder, read_metrics
+from midstream.storage.seal import sealed
+from midstream_server.http.messages import COLUMNS
+from midstream_server.runs.checkpoint import Checkpoint, write_checkpoint
+from midstream_server.runs.evaluation import Evaluation
+from midstream_server.runs.provenance import Provenance
+from midstream_server.runs.samples import sample_sheet
+from midstream_server.runs.training import Step, TrainingRun
+
+
+class RecordedRun:
+    """A training run and its run folder, played by one thread: `train`, then `settle`.
+
+    Args:
+        run: the training run, at step 0.
+        folder: where its files go.
+        provenance: what it was begun with; None begins it here and now.
+    """
+
+    def __init__(self, run: TrainingRun, folder: RunFolder, *, provenance: Provenance | None = None) -> None:
+        self.run = run
+        self.folder = folder
+        self.records: list[dict[str, Any]] = []
+        self.evaluation: Evaluation | None = None
+        self.samples: list[int] = []
+        self.passed_clean = {"attacker": 0, "defender": 0}
+        """Batches that went on although a player failed at them."""
+        self.resumed_anyway = {"attacker": 0}
+        """Batches at which a side went on although what it remembered was not of this run and step."""
+        self.result: dict[str, Any] | None = None
+        self.provenance = provenance or Provenance.of(run)
+        self._seconds_before = 0.0
+        self._started: float | None = None
+        self._unsettled: tuple[Step, Mapping[str, float]] | None = None
+        if provenance is None:
+            self.begin()
+
+    def begin(self) -> None:
+        """Write what the run was begun with into its folder."""
+        for name, content in self.provenance.files().items():
+            self.folder.write_json(name, content)
+
+    @property
+    def identity(self) -> str:
+        """What tells the run from another of its name."""
+        return self.provenance.run
+
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Go to where a checkpoint was written, or to step 0; what was recorded since is cut off.
+
+        The records that the checkpoint counts on must be there.
+        """
+        if checkpoint is None:
+            self.folder.cut_metrics(0)
+            return
+        history = checkpoint.history
+        self.folder.cut_metrics(history["metrics_bytes"])
+        self.records = read_metrics(self.folder.path)
+        for record in self.records:
+            self._count(record)
+        self.run.load_state_dict(checkpoint.tensors, step=checkpoint.step)
+        self.samples = history["samples"]
+        self.evaluation = Evaluation(**history["evaluation"]) if history["evaluation"] else None
+        self._seconds_before = history["seconds"]
+
+    def train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
+        """Take one step; see `TrainingRun.train`.
+
+        Args:
+            batch: the minibatch.
+            reported: numbers that the attacker wants in the metrics; the defender does not see them.
+        """
+        if self._started is None:
+            self._started = time.monotonic()
+        step = self.run.train(batch)
+        self._unsettled = step, dict(reported)
+        return step
+
+    def settle(self) -> None:
+        """Do what follows a step and need not delay its acknowledgement; harmless where it has been done.
+
+        Raises:
+            OSError: a file could not be written; the next call tries again.
+        """
+        if self._unsettled is not None:
+            self._record(*self._unsettled)
+            self._unsettled = None
+        if self.result is None and self.run.step == self.run.total_steps:
+            self._finish()
+
+    def _record(self, step: Step, reported: Mapping[str, float]) -> None:
+        record = dict.fromkeys(COLUMNS) | {
+            "step": step.step,
+            "epoch": (step.step - 1) // self.run.steps_per_epoch,
+            "loss": step.loss,
+            "correction": step.correction,
+            "seconds": step.seconds,
+            "attacker": reported or None,
+            "defender": step.reported or None,
+        }
+        evaluation = self.run.evaluate() if self.run.evaluation_due() else None
+        if evaluation is not None:
+            record |= asdict(evaluation)
+        seq = step.step - 1
+        pictured = seq % self.run.steps_per_epoch == 0 and step.received.dim() == 4
+        if pictured:
+            self.folder.write(f"samples/{seq:07d}.png", sample_sheet(step.received, step.defended))
+            self.folder.write_json(f"samples/{seq:07d}.json", self._predictions(step))
+        self.folder.append_metrics(record)
+        faults.reached("recorded")
+        self.records.append(record)
+        self._count(record)
+        self.samples += [seq] * pictured
+        self.evaluation = evaluation or self.evaluation
+
+    def _count(self, record: dict[str, Any]) -> None:
+        for side in self.passed_clean:
+            self.passed_clean[side] += PASSED_CLEAN in (record[side] or {})
+        for side in self.resumed_anyway:
+            self.resumed_anyway[side] += RESUMED_ANYWAY in (record[side] or {})
+
+    def _predictions(self, step: Step) -> dict[str, Any]:
+        return {
+            "version": step.step,
+            "labels": step.labels.tolist(),
+            "received": self.run.predict(step.received),
+            "defended": self.run.predict(step.defended),
+        }
+
+    def checkpoint(self) -> Path:
+        """Write everything that a resume needs as one safetensors file, atomically; return its path.
+
+        Raises:
+            OSError: it could not be written; the one before it is still there.
+        """
+        self.settle()
+        return self._checkpoint()
+
+    def _checkpoint(self) -> Path:
+        self.folder.synchronise_metrics()
+        history = {
+            "metrics_bytes": self.folder.metrics_bytes,
+            "metrics_sha256": self.folder.metrics_sha256,
+            "samples": self.samples,
+            "evaluation": asdict(self.evaluation) if self.evaluation else None,
+            "seconds": self._seconds(),
+        }
+        checkpoint = Checkpoint(self.provenance, self.run.step, history, self.run.state_dict())
+        return write_checkpoint(self.folder.path, checkpoint)
+
+    def _seconds(self) -> float:
+        """Return how long the run has taken, by a clock that nobody sets."""
+        here = 0.0 if self._started is None else time.monotonic() - self._started
+        return self._seconds_before + here
+
+    def _finish(self) -> None:
+        assert self.evaluation is not None
+        specification = self.run.specification
+        result = {
+            "run": specification.name,
+            "dataset": specification.dataset,
+            "defender": specification.defender,
+            "seed": specification.seed,
+            "steps": self.run.step,
+            "epochs": -(-self.run.step // self.run.steps_per_epoch),
+            "test_accuracy": self.evaluation.test_accuracy,
+            "validation_loss": self.evaluation.validation_loss,
+            "conversion_rate": self.evaluation.conversion_rate,
+            "evasion_rate": self.evaluation.evasion_rate,
+            "passed_clean": dict(self.passed_clean),
+            "resumed_anyway": dict(self.resumed_anyway),
+            "parameters_sha256": tensors_sha256(self.run.parameters()),
+            "seconds": round(self._seconds(), 3),
+            "files": {**self.provenance.digests(), METRICS: self.folder.metrics_sha256},
+        }
+        self._checkpoint()
+        whole = sealed(result)
+        self.folder.write_json("result.json", whole)
+        self.result = whole

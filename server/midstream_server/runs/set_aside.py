@@ -1,0 +1,99 @@
+"""Runs that an earlier server left behind and that cannot go on: each named, with the reason."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from midstream.protocol.problem import Problem
+from midstream.protocol.specification import Specification
+from midstream_server.runs.provenance import SPECIFICATION, Provenance, read_standing
+from midstream_server.runs.resuming import Recovered
+
+_UNKNOWN = (
+    *("loss", "test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "conversion_rate"),
+    *("evasion_rate", "steps_per_second", "seconds_left", "result", "dataset_sha256"),
+)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """One such run; its files stay as they are.
+
+    Attributes:
+        name: the run's.
+        reason: why it cannot go on.
+        identity: what tells it from another of its name; empty where no file says it.
+        specification: what it trains; None where no file says it.
+    """
+
+    name: str
+    reason: str
+    identity: str
+    specification: Specification | None
+
+    @classmethod
+    def of(cls, folder: Path, error: Exception, found: Recovered | None) -> "SetAside":
+        """Return the run of a folder, which an error kept from going on."""
+        provenance = _provenance(folder) if found is None else found.provenance
+        said = None if provenance is None else provenance.specification
+        identity = "" if provenance is None else provenance.run
+        return cls(folder.name, _words(error), identity, _specification(folder, said))
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and with which run."""
+        return f"run {self.name!r} is set aside: {self.reason}"
+
+    def is_what(self, wanted: Specification) -> bool:
+        """Return whether it is the run that someone asks for, by name or by what it trains."""
+        if wanted.name is not None:
+            return wanted.name == self.name
+        return (
+            self.specification is not None and self.specification.model_copy(update={"name": None}) == wanted
+        )
+
+    def status(self) -> dict[str, Any] | None:
+        """Return the members of `messages.Status`; None where no file says what the run trains."""
+        if self.specification is None:
+            return None
+        return {
+            **dict.fromkeys(_UNKNOWN),
+            "name": self.name,
+            "id": self.identity,
+            "state": "failed",
+            "reason": self.sentence,
+            "waiting_for": None,
+            "step": 0,
+            "total_steps": 0,
+            "epoch": 0,
+            "steps_per_epoch": 1,
+            "train_size": 0,
+            "passed_clean": {"attacker": 0, "defender": 0},
+            "resumed_anyway": {"attacker": 0},
+            "samples": [],
+            "specification": self.specification.public().model_dump(),
+        }
+
+
+def _provenance(folder: Path) -> Provenance | None:
+    try:
+        standing = read_standing(folder)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return None if standing is None else standing.provenance
+
+
+def _specification(folder: Path, said: dict[str, Any] | None) -> Specification | None:
+    try:
+        content = said or json.loads((folder / SPECIFICATION).read_text(encoding="utf-8"))
+        return Specification.model_validate(content)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, Problem):
+        return f"{error.title}: {error.detail}"
+    ours = type(error).__module__.startswith("midstream") or isinstance(error, OSError | ValueError)
+    return str(error) if ours else f"{type(error).__name__}: {error}"

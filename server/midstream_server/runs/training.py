@@ -1,0 +1,224 @@
+"""One training run: its model, its defender, and the step."""
+
+import math
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from midstream import plugins
+from midstream.mathematics.loss import cross_entropy
+from midstream.mathematics.pixels import pixels
+from midstream.players.course import Ground
+from midstream.players.interface import Batch, Player, View
+from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
+from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
+from midstream.protocol.specification import Specification
+from midstream.run.datasets import Split
+from midstream.run.learned import Say, Tell
+from midstream.run.prepared import must_learn, prepare
+from midstream.run.training import DivergedError, Training
+from midstream_server.runs.evaluation import Evaluation, evaluate
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did.
+
+    Attributes:
+        step: steps taken so far, this one included; also the version of the parameters after it.
+        loss: mean training loss of what the step was taken on, the defended batch or what the defender made
+            of it, at the parameters before the step; nats an example.
+        correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
+        seconds: time the defence and the step took.
+        received: the first few inputs as they arrived.
+        defended: the same inputs after the defence.
+        labels: their labels.
+        reported: what the defender said of its move, by name.
+    """
+
+    step: int
+    loss: float
+    correction: float
+    seconds: float
+    received: Tensor
+    defended: Tensor
+    labels: Tensor
+    reported: dict[str, float]
+
+
+class TrainingRun(Training):
+    """A model in training, defended and evaluated.
+
+    Args:
+        specification: what to train, on what, how.
+        split: the data, of which the training part is only counted here: it arrives in batches.
+        device: where to compute.
+        allowed: the dotted paths and files that the specification may name; None allows all.
+
+    Raises:
+        ValueError: the specification does not fit the data.
+        midstream.plugins.PluginError: there is no such model or defender.
+        midstream.DerivativeError: the model's derivatives are right in no order.
+    """
+
+    def __init__(
+        self,
+        specification: Specification,
+        split: Split,
+        *,
+        device: torch.device,
+        allowed: Collection[str] | None = None,
+    ) -> None:
+        if specification.target is not None and specification.target >= len(split.classes):
+            raise ValueError(
+                f"target is class {specification.target}, but {specification.dataset!r} has the classes 0 to "
+                f"{len(split.classes) - 1}; name one of them, or leave it out"
+            )
+        super().__init__(specification, split, device=device, allowed=allowed)
+        self.total_steps = specification.total_steps(self.train_size)
+        self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
+        self.prepared = not must_learn(self.defender)
+        """Whether the defender has learned what it must before the first step."""
+        self._last: Evaluation | None = None
+        self._test = (split.test.inputs.to(device), split.test.labels.to(device))
+
+    def prepare(
+        self, *, cache: Path | None = None, tell: Tell = lambda *_: None, say: Say = lambda _: None
+    ) -> None:
+        """Have the defender learn what it must; see `midstream.run.prepared.prepare`.
+
+        Raises:
+            midstream.run.prepared.LearningError: it could not.
+        """
+        if self.prepared:
+            return
+        specification = self.specification
+        ground = Ground(
+            validation_inputs=pixels(self.validation_here[0]),
+            validation_labels=self.validation_here[1],
+            classes=len(self.classes),
+            budget=specification.budget,
+            learning_rate=specification.learning_rate,
+            batch_size=specification.batch_size,
+            seed=specification.seed,
+            role="defender",
+            model_source=self.another_model,
+        )
+        prepare(
+            specification.defender, self.defender, ground, run=specification, cache=cache, tell=tell, say=say
+        )
+        self.prepared = True
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what `Training.state_dict` does, and the defender's memory: `defender.NAME`."""
+        memory = state_of(self.defender)
+        return super().state_dict() | {f"defender.{name}": value.clone() for name, value in memory.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
+        """Go to where another run of the same specification was when it returned `state_dict`."""
+        memory = {name[9:]: value for name, value in state.items() if name.startswith("defender.")}
+        super().load_state_dict(state, step=step)
+        self._last = None
+        restore(self.defender, memory)
+
+    def view(self) -> View:
+        """Return what the defender sees before the next step."""
+        return View(
+            model=self.model,
+            parameters_version=self.step,
+            loss=cross_entropy,
+            learning_rate=self.specification.learning_rate,
+            validation_inputs=self.validation_here[0],
+            validation_labels=self.validation_here[1],
+            budget=self.specification.budget,
+            seed=self.specification.seed,
+            role="defender",
+            gradient_source=self.validation_gradient,
+            step_source=self.training_step,
+            classes=len(self.classes),
+            steps_per_epoch=self.steps_per_epoch,
+            batch_size=self.specification.batch_size,
+        )
+
+    def train(self, batch: Batch) -> Step:
+        """Defend one batch and take the step on it, and on what the defender rehearses; see `Training`.
+
+        Raises:
+            midstream.players.referee.PlayerError: the defender broke its rules, and is to stop there;
+            nothing was
+                changed.
+            midstream.run.training.DivergedError: the loss is infinite or NaN; nothing was changed.
+        """
+        started = time.perf_counter()
+        batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
+        view = self.view()
+        try:
+            defended, trained_on, also = self._defend(batch, view)
+        except PlayerError as error:
+            if self.specification.on_error == "stop":
+                raise
+            pass_clean(view, error)
+            defended, trained_on, also = batch.inputs, batch, []
+        loss = self._stepped(trained_on, also)
+        return Step(
+            step=self.step,
+            loss=loss,
+            correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
+            seconds=time.perf_counter() - started,
+            received=batch.inputs[:8].cpu(),
+            defended=defended[:8].cpu(),
+            labels=batch.labels[:8].cpu(),
+            reported=view.reports,
+        )
+
+    def _stepped(self, batch: Batch, rehearsed: list[Batch]) -> float:
+        """Take the step; the last is taken back where it leaves a model whose losses are no numbers."""
+        if self.step + 1 < self.total_steps:
+            return self.take_step_and_rehearse(batch, rehearsed)
+        before = {name: value.clone() for name, value in Training.state_dict(self).items()}
+        loss = self.take_step_and_rehearse(batch, rehearsed)
+        self._last = found = self.evaluate()
+        if not math.isfinite(found.validation_loss) or not math.isfinite(found.test_loss):
+            Training.load_state_dict(self, before, step=self.step - 1)
+            self._last = None
+            raise DivergedError(
+                f"the last step, on batch {batch.seq}, leaves a validation loss of {found.validation_loss} "
+                f"and a test loss of {found.test_loss}"
+            )
+        return loss
+
+    def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
+        """Return the corrected inputs, what is trained on, and what is rehearsed."""
+        name = self.specification.defender
+        defended = move(name, self.defender, batch, view)
+        corrected = replace(batch, inputs=defended)
+        trained_on = augmented(name, self.defender, corrected, view)
+        also = rehearsed(name, self.defender, corrected, view)
+        return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
+
+    def evaluation_due(self) -> bool:
+        """Return whether the parameters as they are now are to be evaluated."""
+        every = self.specification.evaluate_every or self.steps_per_epoch
+        return self.step > 0 and (self.step % every == 0 or self.step == self.total_steps)
+
+    def predict(self, inputs: Tensor) -> list[int]:
+        """Return the class that the live model takes each input for."""
+        with torch.no_grad():
+            classes: list[int] = self.model(inputs.to(self.device)).argmax(1).tolist()
+        return classes
+
+    def evaluate(self) -> Evaluation:
+        """Return how good the model is at the live parameters."""
+        if self._last is not None and self._last.step == self.step:
+            return self._last
+        return evaluate(
+            self.model,
+            step=self.step,
+            validation=self.validation_here,
+            test=self._test,
+            target=self.specification.target,
+        )

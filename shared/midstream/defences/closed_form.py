@@ -1,0 +1,21 @@
+"""R2T2's defenders in closed form: level 2, the influence function and optimal contraction."""
+
+from dataclasses import dataclass
+
+from midstream.defences.along_gradient import GradientDefender
+from midstream.players.followed import FollowsContraction, FollowsInfluence, FollowsLevel2
+
+
+@dataclass(kw_only=True)
+class Level2ClosedForm(FollowsLevel2, GradientDefender):
+    """`σ = e(B_x' [v - η H Σ_j ∇θ L(x'_j)])`: as ε goes to 0 (Theorem 2, Corollary 3; Table 1: level 2)."""
+
+
+@dataclass(kw_only=True)
+class Influence(FollowsInfluence, GradientDefender):
+    """`σ = e(B_x' H⁻¹ v)`: the influence function (IF, eq. 8; Table 1: level 2)."""
+
+
+@dataclass(kw_only=True)
+class OptimalContraction(FollowsContraction, GradientDefender):
+    """`σ = e(B_x' [H⁻¹ v - η Σ_j ∇θ L(x'_j)])`: optimal contraction (Corollary 1; Table 1: level 2)."""

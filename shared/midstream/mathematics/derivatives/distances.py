@@ -1,0 +1,25 @@
+"""How far two derivatives are from each other."""
+
+from torch import Tensor
+
+from midstream.mathematics.derivatives.orders import Vector
+
+
+def inner(one: Vector, other: Vector) -> float:
+    """Return `⟨a, b⟩`."""
+    return float(sum((value * other[name]).sum().item() for name, value in one.items()))
+
+
+def norm(value: Tensor | Vector) -> float:
+    """Return the Euclidean length, in double precision."""
+    parts = [value] if isinstance(value, Tensor) else value.values()
+    return float(sum(part.double().square().sum().item() for part in parts) ** 0.5)
+
+
+def far(one: Tensor | Vector, other: Tensor | Vector, least: float = 0.0) -> float:
+    """Return the distance of two vectors as a share of the longer, or of the least length that counts."""
+    first = {"": one} if isinstance(one, Tensor) else one
+    second = {"": other} if isinstance(other, Tensor) else other
+    size = max(norm(first), norm(second), least)
+    difference = norm({name: value.double() - second[name].double() for name, value in first.items()})
+    return difference / size if size else difference

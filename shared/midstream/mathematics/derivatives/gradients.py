@@ -1,0 +1,191 @@
+"""The two derivatives that every strategy is made of: `v` and `B_x v`.
+
+Both are functions of the parameters as they are: neither changes the model, its mode, or the
+`.grad` of a parameter. While one of them runs the model holds other tensors, so a model belongs to one
+thread at a time.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from midstream.mathematics.derivatives.by_formula import differentiable
+from midstream.mathematics.derivatives.functional import DerivativeError as DerivativeError
+from midstream.mathematics.derivatives.functional import called, holding, warn_of_random_layers
+from midstream.mathematics.derivatives.functional import functional_call as functional_call
+from midstream.mathematics.derivatives.functional import load_forward_mode as load_forward_mode
+from midstream.mathematics.derivatives.functional import refuse_coupled_examples as refuse_coupled_examples
+from midstream.mathematics.derivatives.functional import trainable as trainable
+from midstream.mathematics.derivatives.known_orders import order_of
+from midstream.mathematics.derivatives.orders import Order, Vector, mixed
+from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.mathematics.pixels import pixels
+
+Gradient = Mapping[str, Tensor]
+"""A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
+
+CHUNK = 250
+"""Examples differentiated at a time. Memory follows this number, not the size of the set."""
+
+
+def validation_gradient(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> Gradient:
+    """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)`, the validation gradient (paper eq. 7): a sum.
+
+    The set is walked in chunks whose gradients are added up, so the memory needed does not
+    depend on how many examples there are. What layers write into their buffers meanwhile is gone afterwards.
+    Call it in evaluation mode: dropout and the like draw anew for each chunk in training mode, and so `v` is
+    another one with each call (`RandomLayersWarning`).
+
+    Args:
+        model: any module; `v` is taken over its parameters that require a gradient.
+        inputs: the validation inputs, `(examples, *input)`; uint8 is read as pixels of x/255, chunk by chunk.
+        labels: their targets, `(examples,)`.
+        loss: a loss that sums over its batch.
+        chunk_size: examples at a time; another value gives other low bits.
+
+    Raises:
+        DerivativeError: the model has batch norm over batch statistics, which couples the examples; or it
+            returns no tensor, or is a wrapper round another model.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> v = validation_gradient(model, torch.eye(2), torch.tensor([0, 1]))
+    >>> v["weight"].shape
+    torch.Size([2, 2])
+    """
+    warn_of_random_layers(model)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)[1]
+
+
+def loss_and_gradient(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> tuple[Tensor, Gradient]:
+    """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
+    warn_of_random_layers(model)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)
+
+
+def _loss_and_gradient(
+    model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int
+) -> tuple[Tensor, Gradient]:
+    refuse_coupled_examples(model)
+    parameters = trainable(model)
+    leaves = list(parameters.values())
+    total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
+    gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
+    for part_inputs, part_labels in chunks(inputs, labels, chunk_size):
+
+        def taken(
+            x: Tensor = part_inputs, y: Tensor = part_labels
+        ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            value = loss(called(model, x), y)
+            return value, torch.autograd.grad(value, leaves, allow_unused=True)
+
+        with torch.enable_grad(), differentiable(model):
+            value, part = holding(model, parameters, taken)
+        total += value.detach()
+        for accumulated, term in zip(gradient.values(), part, strict=True):
+            if term is not None:
+                accumulated += term
+    return total, gradient
+
+
+def mixed_derivative(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    vector: Gradient,
+    *,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+    order: Order | None = None,
+) -> Tensor:
+    """Return `B_x v = ∇x ⟨∇θ L_θ(x), v⟩`, one per example (paper eq. 7 and B.4).
+
+    `⟨∇θ L_θ(x), v⟩` is the derivative of the loss along `v`: one pass in forward mode gives it, exactly, and
+    one backwards its gradient. Neither `∇θ L` nor `∇x L` is computed on the way, which makes this order the
+    cheapest of three. It is wrong through layers such as layer norm, so the order is the cheapest that is
+    right for this model (see `midstream.check_derivatives`, asked at the first call and after each change of
+    the model's layers or modes). (Finite differences along `v` are not `B_x v`: they step across ReLU and
+    pooling kinks.) To first order in the step size η, `∇x U_t = -η B_x v`.
+
+    Call it in evaluation mode: while dropout and the like draw random numbers, each call takes the derivative
+    of another function (`RandomLayersWarning`).
+
+    Args:
+        model: any module.
+        inputs: `(batch, *input)`.
+        labels: their targets, `(batch,)`.
+        vector: `v`, from `validation_gradient`; a constant, it is not differentiated.
+        loss: a loss that sums over its batch.
+        chunk_size: examples at a time.
+        order: how the two derivatives are taken, unchecked; None takes the cheapest right one.
+
+    Returns:
+        A tensor shaped like `inputs`.
+
+    Raises:
+        DerivativeError: the model's derivatives are right in no order; the message names the layer.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> x, y = torch.eye(2), torch.tensor([0, 1])
+    >>> mixed_derivative(model, x, y, validation_gradient(model, x, y)).shape
+    torch.Size([2, 2])
+    """
+    refuse_coupled_examples(model)
+    warn_of_random_layers(model)
+    parameters = {name: value.detach() for name, value in trainable(model).items()}
+    tangents = along(vector, parameters)
+
+    def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
+        def chunk_loss(at: Vector, z: Tensor) -> Tensor:
+            return loss(functional_call(model, at, (z,)), y)
+
+        chosen = order_of(model, x, y, loss=loss) if order is None else order
+        return mixed(chosen, chunk_loss, parameters, tangents, x, within=partial(holding, model))
+
+    with differentiable(model):
+        return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+
+
+def mixed_derivative_by_double_backward(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    vector: Gradient,
+    *,
+    loss: Loss = cross_entropy,
+) -> Tensor:
+    """Return the same as `mixed_derivative`, by differentiating `⟨∇θ L_θ(x), v⟩` backwards, unchecked.
+
+    Slower and with the memory of both graphs.
+    """
+    return mixed_derivative(
+        model, inputs, labels, vector, loss=loss, chunk_size=len(inputs), order="double-backward"
+    )
+
+
+def along(vector: Gradient, parameters: Gradient) -> dict[str, Tensor]:
+    """Return a vector as constants laid out like the parameters, so that equal numbers meet equal kernels."""
+    return {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
+
+
+def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Walk a set in chunks of `size` examples, uint8 inputs turned into float32 pixels."""
+    if len(inputs) != len(labels) or len(inputs) == 0:
+        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
+    parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+    return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)

@@ -1,0 +1,152 @@
+"""Three orders in which a second derivative can be taken. They agree, but for what torch does not know.
+
+With `L(θ, x)` a scalar and u a constant vector in parameter space, each order gives `∇x ⟨∇θ L, u⟩` and
+`∇θ ⟨∇θ L, u⟩`:
+
+- reverse over forward: one pass in forward mode gives `⟨∇θ L, u⟩`, one backwards its gradient. It is the
+  cheapest, and wrong where torch's forward rule is written by hand and cannot be differentiated itself, as
+  of layer norm.
+- double backward: the gradient of `⟨∇θ L, u⟩`, taken backwards and backwards again.
+- forward over reverse: the derivative along u of the backward pass that gives `∇x L` or `∇θ L`. Some layers
+  have no forward rule of their backward pass.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp
+
+from midstream.mathematics.derivatives.functional import load_forward_mode
+
+Order = Literal["reverse-over-forward", "double-backward", "forward-over-reverse"]
+"""In which order the two derivatives are taken."""
+
+ORDERS: tuple[Order, ...] = ("reverse-over-forward", "double-backward", "forward-over-reverse")
+"""All of them, the cheapest first."""
+
+Vector = Mapping[str, Tensor]
+"""A vector in parameter space."""
+
+Function = Callable[[Vector, Tensor], Tensor]
+"""`(θ, x) -> L`, a scalar."""
+
+T = TypeVar("T")
+
+
+class Within(Protocol):
+    """Does some work while a model holds θ; see `midstream.mathematics.derivatives.functional.holding`."""
+
+    def __call__(self, parameters: Vector, work: Callable[[], T]) -> T:
+        """Return what the work returns."""
+
+
+def anywhere(parameters: Vector, work: Callable[[], T]) -> T:  # noqa: ARG001
+    """Do some work that no model takes part in."""
+    return work()
+
+
+def mixed(
+    order: Order,
+    function: Function,
+    at: Vector,
+    along: Vector,
+    inputs: Tensor,
+    *,
+    within: Within = anywhere,
+) -> Tensor:
+    """Return `∇x ⟨∇θ L, u⟩`, shaped like the inputs.
+
+    Args:
+        order: how.
+        function: L.
+        at: θ.
+        along: u, a tensor for each of θ.
+        inputs: x.
+        within: where backward passes through backward passes run.
+
+    >>> x, at = torch.tensor([1.0, 2.0]), {"w": torch.tensor([3.0, 5.0])}
+    >>> u = {"w": torch.tensor([1.0, 1.0])}
+    >>> [mixed(order, lambda p, z: (p["w"] * z).square().sum(), at, u, x).tolist() for order in ORDERS]
+    [[12.0, 40.0], [12.0, 40.0], [12.0, 40.0]]
+    """
+    if order == "double-backward":
+        x = inputs.detach().clone().requires_grad_()
+        theta = _leaves(at)
+        return within(theta, lambda: _backward_twice(function, theta, along, x, [x]))[0]
+    load_forward_mode()
+    at, along = dict(at), dict(along)
+    if order == "reverse-over-forward":
+
+        def slope(z: Tensor) -> Tensor:
+            found: Tensor = jvp(lambda theta: function(theta, z), (at,), (along,))[1]
+            return found
+
+        derivative: Tensor = grad(slope)(inputs)
+        return derivative
+
+    def by_input(theta: Vector) -> Tensor:
+        found: Tensor = grad(lambda z: function(theta, z))(inputs)
+        return found
+
+    product: Tensor = jvp(by_input, (at,), (along,))[1]
+    return product.detach()
+
+
+def curved(
+    order: Order,
+    function: Function,
+    at: Vector,
+    along: Vector,
+    inputs: Tensor,
+    *,
+    within: Within = anywhere,
+) -> dict[str, Tensor]:
+    """Return `H u = ∇θ ⟨∇θ L, u⟩`, a tensor for each of θ; the arguments are those of `mixed`.
+
+    >>> x, at = torch.tensor([1.0, 2.0]), {"w": torch.tensor([3.0, 5.0])}
+    >>> u = {"w": torch.tensor([1.0, 1.0])}
+    >>> [curved(order, lambda p, z: (p["w"] * z).square().sum(), at, u, x)["w"].tolist() for order in ORDERS]
+    [[2.0, 8.0], [2.0, 8.0], [2.0, 8.0]]
+    """
+    if order == "double-backward":
+        theta = _leaves(at)
+        wanted = list(theta.values())
+        found = within(theta, lambda: _backward_twice(function, theta, along, inputs, wanted))
+        return dict(zip(theta, found, strict=True))
+    load_forward_mode()
+    at, along = dict(at), dict(along)
+    if order == "reverse-over-forward":
+
+        def slope(theta: Vector) -> Tensor:
+            found: Tensor = jvp(lambda moved: function(moved, inputs), (theta,), (along,))[1]
+            return found
+
+        derivative: dict[str, Tensor] = grad(slope)(at)
+        return derivative
+
+    def by_parameters(theta: Vector) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = grad(lambda moved: function(moved, inputs))(theta)
+        return found
+
+    product: dict[str, Tensor] = jvp(by_parameters, (at,), (along,))[1]
+    return {name: value.detach() for name, value in product.items()}
+
+
+def _leaves(at: Vector) -> dict[str, Tensor]:
+    return {name: value.detach().requires_grad_() for name, value in at.items()}
+
+
+def _backward_twice(
+    function: Function, theta: Vector, along: Vector, inputs: Tensor, wanted: list[Tensor]
+) -> list[Tensor]:
+    with torch.enable_grad():
+        value = function(theta, inputs)
+        leaves = list(theta.values())
+        gradient = torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)
+        products = [(g * along[n].detach()).sum() for n, g in zip(theta, gradient, strict=True)]
+        total = torch.stack(products).sum()
+        if not total.requires_grad:  # the loss is linear in θ
+            return [torch.zeros_like(one) for one in wanted]
+        return list(torch.autograd.grad(total, wanted, materialize_grads=True))

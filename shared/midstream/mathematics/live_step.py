@@ -1,0 +1,111 @@
+"""The step that a live optimizer of torch would take next, read from it or refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
+
+_NOT_MODELLED = ("momentum", "nesterov", "weight_decay", "amsgrad", "maximize")
+
+
+def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> TrainingStep:
+    """Return the step that a live optimizer would take next, its moments by the model's parameter names.
+
+    The moments are the optimizer's own tensors, not copies of them. A trainable parameter that the optimizer
+    does not hold stays where it is; one of another model is passed over. What is done to the gradients or to
+    the learning rate between two steps, by a scheduler, a clipping of gradients or a `GradScaler`, is not
+    the optimizer's and not seen: steps further on are taken at today's learning rate.
+
+    Args:
+        optimizer: a plain `torch.optim.SGD`, or a `torch.optim.Adam`; its groups of parameters may have
+            learning rates, betas and eps of their own.
+        model: the model it trains.
+
+    Returns:
+        `Sgd` or `Adam`; `Grouped` where there are several groups, or parameters that are not held.
+
+    Raises:
+        ValueError: the optimizer is another one, has an option that is not modelled here or a hook, holds
+            none of the model's trainable parameters, or holds one of them twice.
+
+    >>> model = nn.Linear(2, 2)
+    >>> training_step(torch.optim.SGD(model.parameters(), lr=0.1), model)
+    Sgd(learning_rate=0.1)
+    >>> training_step(torch.optim.SGD([model.bias], lr=0.1), model)
+    Grouped(groups=((('bias',), Sgd(learning_rate=0.1)),))
+    """
+    kind = type(optimizer).__name__
+    if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam):
+        raise ValueError(f"a step of {kind} is not modelled; train with SGD or Adam")
+    _refuse_hooks(optimizer)
+    names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+    held: set[str] = set()
+    groups = []
+    for group in optimizer.param_groups:
+        own = {names[id(p)]: p for p in group["params"] if id(p) in names}
+        twice = [names[id(p)] for p in group["params"] if id(p) in names]
+        if again := sorted(held & own.keys()) or sorted({n for n in twice if twice.count(n) > 1}):
+            raise ValueError(
+                f"this {kind} holds parameter {again[0]!r} twice, and would step it twice; give it each "
+                f"parameter once"
+            )
+        held |= own.keys()
+        if own:
+            groups.append((tuple(own), _step(optimizer, group, own)))
+    if not groups:
+        raise ValueError(
+            f"this {kind} holds none of the {len(names)} trainable parameters of this "
+            f"{type(model).__name__}; give the optimizer that trains it"
+        )
+    return groups[0][1] if len(groups) == 1 and len(held) == len(names) else Grouped(tuple(groups))
+
+
+def _step(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], own: Mapping[str, nn.Parameter]
+) -> Sgd | Adam:
+    """Return the step of one group; `own` are its parameters of the model, by name."""
+    kind, one = type(optimizer).__name__, next(iter(own))
+    if refused := [name for name in _NOT_MODELLED if group.get(name)]:
+        settings = ", ".join(f"{name}={group[name]}" for name in refused)
+        raise ValueError(
+            f"a {kind} step with {settings}, as of parameter {one!r}, is not modelled; "
+            f"leave these options off"
+        )
+    learning_rate = float(group["lr"])
+    if isinstance(optimizer, torch.optim.SGD):
+        return Sgd(learning_rate)
+    if wrong := [name for name, p in own.items() if p.is_complex()]:
+        raise ValueError(f"an Adam step of complex numbers, those of parameter {wrong[0]!r}, is not modelled")
+    states = {name: optimizer.state[p] for name, p in own.items() if optimizer.state.get(p)}
+    steps = {name: int(states[name]["step"]) if name in states else 0 for name in own}
+    count = max(steps.values())
+    beta1, beta2 = group["betas"]
+    return Adam(
+        learning_rate,
+        float(beta1),
+        float(beta2),
+        group["eps"],
+        count=count,
+        first={name: state["exp_avg"].detach() for name, state in states.items()},
+        second={name: state["exp_avg_sq"].detach() for name, state in states.items()},
+        counts={name: steps[name] for name in own if steps[name] != count},
+    )
+
+
+def _refuse_hooks(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer with something else to call at each step, which may change what is stepped."""
+    hooks = [
+        *optimizer._optimizer_step_pre_hooks.values(),
+        *optimizer._optimizer_step_post_hooks.values(),
+        *_global_optimizer_pre_hooks.values(),
+        *_global_optimizer_post_hooks.values(),
+    ]
+    if hooks:
+        raise ValueError(
+            f"this {type(optimizer).__name__} calls {getattr(hooks[0], '__qualname__', repr(hooks[0]))} at "
+            f"each step, which is not modelled; remove the hook"
+        )

@@ -1,0 +1,181 @@
+"""The step that the training optimizer really takes, as a function that can be differentiated.
+
+The paper's step is plain SGD (eq. 3), its experiments train with Adam (A.1). Each optimizer is here a value:
+its settings and, for Adam, its moments. `stepped` returns the parameters after a step together with the
+optimizer after it, in operations that autograd can pass through. `midstream.mathematics.live_step` reads one
+from a live
+optimizer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
+
+from torch import Tensor
+
+from midstream.mathematics.derivatives.gradients import Gradient
+
+Moments = Mapping[str, Gradient]
+"""What an optimizer remembers: name of the moment → a tensor for each parameter, none before a first step."""
+
+
+class TrainingStep(Protocol):
+    """An optimizer between two steps."""
+
+    @property
+    def moments(self) -> Moments:
+        """Return what it remembers of the steps so far."""
+
+    def with_moments(self, moments: Moments) -> Self:
+        """Return this optimizer with other memories."""
+
+    def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
+        """Return the parameters after one step along `gradient`, and the optimizer after it."""
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Plain gradient descent, `θ' = θ - η g` (paper eq. 3).
+
+    Attributes:
+        learning_rate: η, against the **sum** of the batch's losses.
+
+    >>> import torch
+    >>> Sgd(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})[0]["w"].item()
+    0.800000011920929
+    """
+
+    learning_rate: float
+
+    @property
+    def moments(self) -> Moments:
+        """Return nothing: it has no memory."""
+        return {}
+
+    def with_moments(self, moments: Moments) -> Self:  # noqa: ARG002
+        """Return itself."""
+        return self
+
+    def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
+        """Return `θ - η g`, and itself."""
+        after = {name: value - self.learning_rate * gradient[name] for name, value in parameters.items()}
+        return after, self
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, 2015), as `torch.optim.Adam` computes it.
+
+    With `t = count + 1`, `m' = β₁ m + (1 - β₁) g` and `s' = β₂ s + (1 - β₂) g²`,
+
+        θ' = θ - η m̂ / (√ŝ + epsilon),  m̂ = m' / (1 - β₁ᵗ),  ŝ = s' / (1 - β₂ᵗ).
+
+    Each parameter moves by its own gradient alone, so the derivative of `θ'` by `g` is diagonal. Where
+    `s' = 0`, which needs `g = 0`, it is `-η (1 - β₁) / ((1 - β₁ᵗ) epsilon)`, finite but large.
+
+    Attributes:
+        learning_rate: η.
+        beta1: β₁, the decay of the first moment.
+        beta2: β₂, the decay of the second moment.
+        epsilon: added to the root of the second moment.
+        count: steps taken so far.
+        first: m, a tensor for each parameter; an absent one is 0.
+        second: s, likewise.
+        counts: steps of each parameter that has taken another number of them than `count`, since torch
+            passes over a parameter that a batch gives no gradient.
+
+    >>> import torch
+    >>> after, adam = Adam(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
+    >>> round(after["w"].item(), 6), adam.count, round(adam.first["w"].item(), 6)
+    (0.9, 1, 0.2)
+    """
+
+    learning_rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    count: int = 0
+    first: Gradient = field(default_factory=dict)
+    second: Gradient = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def moments(self) -> Moments:
+        """Return `first` and `second`."""
+        return {"first": self.first, "second": self.second}
+
+    def with_moments(self, moments: Moments) -> Self:
+        """Return this optimizer with `first` and `second` replaced."""
+        return replace(self, first=moments["first"], second=moments["second"])
+
+    def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
+        """Return `θ'`, and the optimizer with one step more."""
+        first = _averaged(self.first, gradient, self.beta1)
+        second = _averaged(self.second, {name: g.square() for name, g in gradient.items()}, self.beta2)
+        after = {}
+        for name, value in parameters.items():
+            count = self.counts.get(name, self.count) + 1
+            size = self.learning_rate / (1 - self.beta1**count)
+            unbiased = (1 - self.beta2**count) ** 0.5
+            after[name] = value - size * first[name] / (_root(second[name]) / unbiased + self.epsilon)
+        counts = {name: count + 1 for name, count in self.counts.items()}
+        return after, replace(self, count=self.count + 1, first=first, second=second, counts=counts)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """An optimizer that steps groups of parameters by settings of their own, and leaves the rest alone.
+
+    Attributes:
+        groups: each group's parameters, by name, and their step.
+
+    >>> import torch
+    >>> one, two = torch.tensor(1.0), torch.tensor(2.0)
+    >>> after, _ = Grouped(((("w",), Sgd(0.5)),)).stepped({"w": one, "b": one}, {"w": two, "b": two})
+    >>> after["w"].item(), after["b"].item()
+    (0.0, 1.0)
+    """
+
+    groups: tuple[tuple[tuple[str, ...], Sgd | Adam], ...]
+
+    @property
+    def moments(self) -> Moments:
+        """Return those of all groups."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for _, step in self.groups:
+            for moment, values in step.moments.items():
+                found.setdefault(moment, {}).update(values)
+        return found
+
+    def with_moments(self, moments: Moments) -> Self:
+        """Return this optimizer with each group's memories replaced."""
+
+        def of(names: tuple[str, ...]) -> Moments:
+            return {key: {n: values[n] for n in names if n in values} for key, values in moments.items()}
+
+        return replace(
+            self, groups=tuple((names, step.with_moments(of(names))) for names, step in self.groups)
+        )
+
+    def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
+        """Return the parameters, those of each group stepped, and the optimizer after it."""
+        after, groups = dict(parameters), []
+        for names, step in self.groups:
+            moved, next_step = step.stepped(
+                {name: parameters[name] for name in names}, {name: gradient[name] for name in names}
+            )
+            after.update(moved)
+            groups.append((names, next_step))
+        return after, replace(self, groups=tuple(groups))
+
+
+def _averaged(old: Gradient, new: Gradient, beta: float) -> Gradient:
+    return {
+        name: (1 - beta) * value + (beta * old[name] if name in old else 0.0) for name, value in new.items()
+    }
+
+
+def _root(second: Tensor) -> Tensor:
+    # The root has no derivative at 0, where `g` is 0 too: with a slope of 0 the chain rule comes out right.
+    positive = second > 0
+    return second.where(positive, 1.0).sqrt().where(positive, 0.0)

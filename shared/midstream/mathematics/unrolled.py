@@ -1,0 +1,123 @@
+"""The exact gradient of the utility: through the training step itself, and through steps after it.
+
+Beyond the paper, whose strategies are first order in the step (Theorem 1) and whose future work this is. The
+chain rule is written out here step by step, backwards: each link is a derivative over one batch, taken in
+chunks, so memory grows neither with the validation set nor with the number of steps, but for one copy of the
+parameters and moments a step.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import vjp
+
+from midstream.mathematics.derivatives.functional import T, holding, trainable
+from midstream.mathematics.derivatives.gradients import (
+    CHUNK,
+    Gradient,
+    along,
+    mixed_derivative,
+    validation_gradient,
+)
+from midstream.mathematics.derivatives.hessian import hessian_vector_product
+from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.mathematics.training_step import Moments, TrainingStep
+
+
+def unrolled_utility_gradient(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    validation_inputs: Tensor,
+    validation_labels: Tensor,
+    *,
+    step: TrainingStep,
+    upcoming: Sequence[tuple[Tensor, Tensor]] = (),
+    sign: float = 1.0,
+    loss: Loss = cross_entropy,
+    chunk_size: int = CHUNK,
+) -> Tensor:
+    """Return `∇x Σ_{z∈Dval} L_{θ_{t+1+n}}(z)`, the gradient of the utility through n + 1 training steps.
+
+    `θ_{t+1} = step(θ_t, Σ_x ∇θ L(x))` is the step on this batch, as the optimizer really takes it; the
+    others are those on the `upcoming` batches. With `v'` the validation gradient at the last parameters, the
+    chain rule backwards is
+
+        λ ← v',  then for each step, the last first:  c ← (∂θ'/∂g)ᵀ λ,  λ ← λ + H_batch c,
+
+    where Adam's moments carry adjoints of their own, and the answer is `B_x c` of the first step. For one SGD
+    step that is `-η B_x v'`: level 1 at the stepped parameters, and level 1 itself as η goes to 0.
+
+    Cost, in forward passes F over one example: 3F for each validation example, 7F for each example of the
+    batch and 9F for each of an upcoming batch; level 1 costs 3F and 4F. Unlike `v` of level 1, `v'` depends
+    on the inputs: it has to be computed again for each point where the gradient is asked for.
+
+    Args:
+        model: the model at θ_t; it is not changed.
+        inputs: the batch as the model would train on it, `(batch, *input)`.
+        labels: its targets, `(batch,)`.
+        validation_inputs: `(examples, *input)`.
+        validation_labels: `(examples,)`.
+        step: the optimizer before the step; see `midstream.training_step`.
+        upcoming: the n batches after this one, as pairs of inputs and labels.
+        sign: of the validation loss in the utility; -1 where it is lowered.
+        loss: a loss that sums over its batch.
+        chunk_size: examples at a time.
+
+    Returns:
+        A tensor shaped like `inputs`: the direction that raises `sign` times the validation loss.
+
+    Raises:
+        DerivativeError: the model's derivatives are right in no order; see `midstream.check_derivatives`.
+
+    >>> from midstream.training_step import Sgd
+    >>> model = nn.Linear(4, 3)
+    >>> x, y = torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    >>> unrolled_utility_gradient(model, x, y, x, y, step=Sgd(0.1), upcoming=[(x, y)]).shape
+    torch.Size([5, 4])
+    """
+    laid_out = trainable(model)
+
+    def at(values: Gradient, derivative: Callable[..., T], *arguments: Tensor | Gradient) -> T:
+        placed = {name: value.requires_grad_() for name, value in along(values, laid_out).items()}
+        return holding(model, placed, lambda: derivative(model, *arguments, loss=loss, chunk_size=chunk_size))
+
+    batches = [(inputs.detach(), labels), *upcoming]
+    parameters: Gradient = {name: value.detach().clone() for name, value in laid_out.items()}
+    taken: list[tuple[TrainingStep, Gradient, Gradient]] = []
+    for x, y in batches:
+        gradient = at(parameters, validation_gradient, x, y)
+        taken.append((step, parameters, gradient))
+        parameters, step = step.stepped(parameters, gradient)
+
+    v = at(parameters, validation_gradient, validation_inputs, validation_labels)
+    adjoint: Gradient = {name: sign * value for name, value in v.items()}
+    remembered: Moments = {
+        key: {name: torch.zeros_like(m) for name, m in moment.items()} for key, moment in step.moments.items()
+    }
+    for (x, y), (step, parameters, gradient) in zip(batches[:0:-1], taken[:0:-1], strict=True):
+        pulled, remembered = _pull_back(step, parameters, gradient, adjoint, remembered)
+        curved = at(parameters, hessian_vector_product, x, y, pulled)
+        adjoint = {name: value + curved[name] for name, value in adjoint.items()}
+
+    (x, y), (step, parameters, gradient) = batches[0], taken[0]
+    pulled, _ = _pull_back(step, parameters, gradient, adjoint, remembered)
+    return at(parameters, mixed_derivative, x, y, pulled)
+
+
+def _pull_back(
+    step: TrainingStep, parameters: Gradient, gradient: Gradient, adjoint: Gradient, moments: Moments
+) -> tuple[Gradient, Moments]:
+    """Return the adjoints of the step's gradient and of the moments before it.
+
+    The parameters before it enter `θ' = θ - …` only as they are, so their adjoint stays the same here.
+    """
+
+    def after(g: Gradient, remembered: Moments) -> tuple[Gradient, Moments]:
+        arrived, next_step = step.with_moments(remembered).stepped(parameters, g)
+        return arrived, next_step.moments
+
+    pull = vjp(after, dict(gradient), step.moments)[1]
+    adjoints: tuple[Gradient, Moments] = pull((adjoint, moments))
+    return adjoints

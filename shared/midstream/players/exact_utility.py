@@ -1,0 +1,57 @@
+"""The options of players that follow the exact utility, and the gradient that they follow."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from midstream.mathematics.objective import Objective
+from midstream.mathematics.unrolled import unrolled_utility_gradient
+from midstream.players.interface import Batch, View
+
+Utility = Literal["linearised", "exact"]
+
+
+@dataclass(kw_only=True)
+class UtilityOption:
+    """Which utility a player of a level follows.
+
+    Args:
+        utility: `linearised`, to first order in the training step, the paper's; `exact`, through the step
+            that the optimizer really takes, at the cost of a validation gradient for each gradient.
+    """
+
+    utility: Utility = "linearised"
+
+
+def exact_gradient(
+    batch: Batch, view: View, raised: Objective, upcoming: Sequence[Batch] = ()
+) -> Callable[[Tensor], Tensor]:
+    """Return `x → ∇x U(x)` for one batch, through the step from the live parameters and those that follow.
+
+    Args:
+        batch: the batch, whose labels are used.
+        view: what the player sees; its host has to show it the optimizer.
+        raised: the loss in the utility; where it is over no example, the gradient is zero.
+        upcoming: the batches after this one that are trained on before the loss is taken.
+    """
+    step, later = view.training_step(), [(b.inputs, b.labels) for b in upcoming]
+
+    def gradient(at: Tensor) -> Tensor:
+        if len(raised.labels) == 0:
+            return torch.zeros_like(at)
+        return unrolled_utility_gradient(
+            view.model,
+            at,
+            batch.labels,
+            raised.inputs,
+            raised.labels,
+            step=step,
+            upcoming=later,
+            sign=raised.sign,
+            loss=view.loss,
+        )
+
+    return gradient

@@ -1,0 +1,91 @@
+"""An attacker that touches only a share of the examples, or of the batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from midstream.mathematics.budget import per_example
+from midstream.mathematics.momentum import content_keys
+from midstream.mathematics.seeds import derive
+from midstream.players.interface import Batch, Player, Relabelling, View
+from midstream.players.referee import restore, state_of
+from midstream.players.remembering import remembers
+
+Share = Literal["examples", "batches"]
+
+
+@dataclass(kw_only=True)
+class Fraction:
+    """Any attacker, with a share of the examples or of the batches; the rest passes untouched.
+
+    Which, follows from the run's seed: an example, recognised by its content, is touched at every visit or
+    never; a batch by its number. About that share is drawn, each for itself, and a smaller fraction's are
+    among a larger one's. The attacker sees whole batches, since a step is taken on all of a batch; of a batch
+    that is not touched it learns nothing.
+
+    Args:
+        inner: the attacker.
+        fraction: the share that it touches, from 0 to 1.
+        fraction_of: `examples`, or `batches`.
+    """
+
+    inner: Player
+    fraction: float = 1.0
+    fraction_of: Share = "examples"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction is a share, from 0 to 1, not {self.fraction}")
+
+    @property
+    def parts(self) -> tuple[Player, ...]:
+        """The attacker, for whoever looks for what is to be learned before the game."""
+        return (self.inner,)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the attacker does."""
+        return remembers(self.inner)
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:
+        """Return the attacker's perturbations where they are to go on, and zeros elsewhere."""
+        touched = self._touched(batch, view)
+        if not touched.any():
+            return torch.zeros_like(batch.inputs)
+        moves = self.inner.perturb(batch, view)
+        if not isinstance(moves, Tensor) or moves.shape != batch.inputs.shape:
+            return moves  # for the host to refuse
+        return torch.where(per_example(touched.to(moves.device), moves), moves, torch.zeros_like(moves))
+
+    def relabel(self, batch: Batch, view: View) -> Tensor:
+        """Return the attacker's labels, if it changes them, where they are to go on."""
+        touched = self._touched(batch, view)
+        if not isinstance(self.inner, Relabelling) or not touched.any():
+            return batch.labels
+        kept = batch.labels.clone()  # the attacker may write into its own
+        labels = self.inner.relabel(batch, view)
+        if not isinstance(labels, Tensor) or labels.shape != kept.shape or labels.dtype != kept.dtype:
+            return labels  # for the host to refuse
+        return torch.where(touched.to(labels.device), labels, kept)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the attacker's memory, if it has any."""
+        return state_of(self.inner)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up the attacker's memory, if it has any."""
+        restore(self.inner, state)
+
+    def _touched(self, batch: Batch, view: View) -> Tensor:
+        if self.fraction_of == "batches":
+            drawn = [derive(view.seed, "fraction", batch.seq)] * len(batch.inputs)
+        else:
+            drawn = [derive(view.seed, "fraction", key.hex()) for key in content_keys(batch.inputs)]
+        return torch.tensor([number < self.fraction * 2**63 for number in drawn])
+
+
+OPTIONS = ("fraction", "fraction_of")
+"""What may stand behind any attacker's name; an attacker that has an option of such a name keeps its own."""

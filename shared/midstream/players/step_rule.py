@@ -1,0 +1,71 @@
+"""How many PGD steps a level-k player takes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from midstream.mathematics.level_k import check_steps, constant_of_rule, steps_by_rule
+from midstream.mathematics.smoothness import estimate_smoothness
+from midstream.players.interface import View
+
+
+@dataclass(kw_only=True)
+class StepRule:
+    """How many PGD steps a player of level k takes: the options, and the estimate of M they may need.
+
+    Args:
+        steps: PGD steps; 0 takes them from the paper's rule, `n_k = max(k, ⌈c/Δ_k⌉)` (B.3.2).
+        smoothness: M of the rule; 0 estimates it at the first batch, on a white image. The paper's are
+            0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
+        c: c of the rule; by default the paper's for images of this size, 2 (up to 28×28, MNIST), 0.5
+            (CIFAR-10) or 0.01 (from 128×128 on, its photos).
+        max_steps: steps that the rule may ask for; the most in the paper is 16.
+    """
+
+    steps: int = 0
+    smoothness: float = 0.0
+    c: float | None = None
+    max_steps: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothness < math.inf:
+            raise ValueError(
+                f"smoothness must be above 0 and finite, or 0 to estimate it, not {self.smoothness}"
+            )
+        if self.c is not None and not 0 < self.c < math.inf:
+            raise ValueError(f"c must be above 0 and finite, not {self.c}")
+        check_steps(self.steps or 1)
+        check_steps(self.max_steps)
+
+    def count(self, k: int, view: View) -> int:
+        """Return n_k for this run, and put it, M and c into the metrics."""
+        if self.steps:
+            return self.steps
+        if not self.smoothness:
+            self.smoothness = estimate_smoothness(
+                view.model,
+                view.validation_inputs,
+                view.validation_labels,
+                learning_rate=view.learning_rate,
+                high=view.budget.white,
+                loss=view.loss,
+            ).value
+        # A model that a white image teaches nothing needs no more than k steps.
+        c = constant_of_rule(view.validation_inputs.shape[1:]) if self.c is None else self.c
+        rule = steps_by_rule(k, smoothness=self.smoothness, epsilon=view.budget.epsilon, c=c)
+        steps = min(rule, max(k, self.max_steps))
+        view.report("smoothness", self.smoothness)
+        view.report("rule_c", c)
+        view.report("pgd_steps", steps)
+        return steps
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return M, as estimated."""
+        return {"smoothness": torch.tensor(self.smoothness, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up M."""
+        self.smoothness = float(state["smoothness"])

@@ -1,0 +1,132 @@
+"""Who may do what: a bearer token for each role, known here by its digest alone."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+from typing import Literal, get_args
+
+import yaml
+
+from midstream.storage.secret_files import read_secret, write_secret
+
+Role = Literal["observer", "provider", "operator"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""Each role may do what those before it may: read; send batches; start and steer runs."""
+
+_SHORTEST = 16
+_LABEL = re.compile(rf"^({'|'.join(ROLES)}):\s*")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what a header can carry (RFC 6750, 2.1)
+
+
+class Tokens:
+    """The tokens that one service takes.
+
+    >>> tokens = Tokens({"observer": "look-but-do-not-touch", "operator": "all-that-there-is"})
+    >>> tokens.role_of("all-that-there-is"), tokens.role_of("guessed-at-random")
+    ('operator', None)
+    >>> tokens
+    Tokens(observer, operator)
+
+    Raises:
+        ValueError: a token is too short or cannot travel, or two roles share one.
+    """
+
+    def __init__(self, tokens: Mapping[Role, str]) -> None:
+        for role, token in tokens.items():
+            _check(token, f"the {role}'s token")
+        self._digests = {role: sha256(tokens[role].encode()).digest() for role in ROLES if role in tokens}
+        if not self._digests:
+            raise ValueError(f"no tokens are given; there is one for each of {', '.join(ROLES)}")
+        if len(set(self._digests.values())) < len(self._digests):
+            raise ValueError("two roles have the same token; each needs its own")
+
+    def role_of(self, token: str) -> Role | None:
+        """Return whose token this is, in a time that does not depend on how much of it is right."""
+        given = sha256(token.encode("utf-8", "surrogateescape")).digest()
+        found: Role | None = None
+        for role, digest in self._digests.items():
+            if compare_digest(given, digest):
+                found = role
+        return found
+
+    def __repr__(self) -> str:
+        return f"Tokens({', '.join(self._digests)})"
+
+
+def may(role: Role, needed: Role) -> bool:
+    """Return whether a role includes another.
+
+    >>> may("operator", "provider"), may("observer", "provider")
+    (True, False)
+    """
+    return ROLES.index(role) >= ROLES.index(needed)
+
+
+def read_tokens(path: Path | None, environment: Mapping[str, str]) -> Tokens | None:
+    """Return a service's tokens: of a YAML file, or else of `MIDSTREAM_<ROLE>_TOKEN`; None without any.
+
+    Raises:
+        ValueError: the file is open to others, or does not hold tokens; the message never shows one.
+        OSError: it cannot be read.
+    """
+    if path is not None:
+        return _of_file(path)
+    names: dict[Role, str] = {role: f"MIDSTREAM_{role.upper()}_TOKEN" for role in ROLES}
+    found = {role: environment[name] for role, name in names.items() if environment.get(name)}
+    return Tokens(found) if found else None
+
+
+def _of_file(path: Path) -> Tokens:
+    content = read_secret(path)
+    try:
+        fields = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeError):
+        fields = None  # what is wrong with it would be told by quoting it
+    if not isinstance(fields, dict) or not fields or not fields.keys() <= set(ROLES):
+        raise ValueError(f"{path} should hold 'role: token', one a line, of the roles {', '.join(ROLES)}")
+    if not all(isinstance(token, str) for token in fields.values()):
+        raise ValueError(f"{path} holds a token that is no text; put it in quotes")
+    try:
+        return Tokens(fields)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
+    """Return a client's one token: of a file, or else of `MIDSTREAM_TOKEN`; None without either.
+
+    The file holds the token, or one line of the server's file: `grep provider tokens.yaml` makes one.
+
+    Raises:
+        ValueError: the file is open to others, or the token cannot travel.
+        OSError: it cannot be read.
+    """
+    if path is None:
+        token, where = environment.get("MIDSTREAM_TOKEN", ""), "MIDSTREAM_TOKEN"
+        if not token:
+            return None
+    else:
+        token, where = read_secret(path).decode("utf-8", "replace").strip(), str(path)
+        token = _LABEL.sub("", token)
+    _check(token, f"the token of {where}")
+    return token
+
+
+def write_tokens(path: Path) -> None:
+    """Write fresh tokens for every role into a new file that its owner alone can read.
+
+    Raises:
+        FileExistsError: there is such a file.
+    """
+    lines = [f"{role}: {secrets.token_urlsafe(32)}\n" for role in ROLES]
+    write_secret(path, "".join(lines).encode())
+
+
+def _check(token: str, whose: str) -> None:
+    if len(token) < _SHORTEST:
+        raise ValueError(f"{whose} has {len(token)} characters; it needs at least {_SHORTEST}")
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(f"{whose} holds a character that no header carries; use letters, digits and -._~+/")

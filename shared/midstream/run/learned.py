@@ -1,0 +1,125 @@
+"""What was learned, kept on disk: each thing in a file found again by everything that it depends on."""
+
+import inspect
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+import midstream
+from midstream.protocol.wire import encode_tensors, tensors_sha256
+from midstream.run.environment import describe
+from midstream.storage.run_folder import write_whole
+
+Description = Mapping[str, Any]
+Say = Callable[[str], None]
+Tell = Callable[[int, int, str], None]
+"""Told how a learning goes: steps done, steps at most, a few words. What it raises ends the learning."""
+
+_EVERY = 10.0  # seconds between writes of what is unfinished
+
+
+class KeptFile:
+    """A learning's state in one safetensors file, unfinished or finished; its metadata say what it is.
+
+    Args:
+        folder: where such files are kept; it is made when something is written.
+        description: everything that the outcome depends on; a digest of it names the file.
+        what: what is learned, as a person would call it.
+        say: told where a file is damaged or cannot be written: neither is a reason to stop.
+    """
+
+    def __init__(self, folder: Path, description: Description, *, what: str, say: Say) -> None:
+        self._description = json.dumps(description, sort_keys=True)
+        self.path = folder / f"{sha256(self._description.encode()).hexdigest()[:32]}.safetensors"
+        self._what = what
+        self._say = say
+        self._written = time.monotonic()
+
+    def read(self) -> tuple[dict[str, Tensor], int] | None:
+        """Return the tensors and after how many steps they were kept, or None where there are none."""
+        if not self.path.exists():
+            return None
+        try:
+            return self._read()
+        except ValueError as error:
+            self._say(f"{error}; the {self._what} is trained again")
+            return None
+
+    def _read(self) -> tuple[dict[str, Tensor], int]:
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{self.path} cannot be read: {error}") from error
+        if metadata.get("sha256") != tensors_sha256(tensors):
+            raise ValueError(f"{self.path} does not hold what was written there: its SHA-256 differs")
+        if metadata.get("description") != self._description:
+            raise ValueError(f"{self.path} holds something else than this {self._what}")
+        return tensors, int(metadata["steps"])
+
+    def write(self, tensors: Mapping[str, Tensor], *, steps: int) -> bool:
+        """Write the state after a number of steps, whole or not at all; return whether that went well."""
+        content = encode_tensors(
+            tensors, description=self._description, sha256=tensors_sha256(tensors), steps=str(steps)
+        )
+        self._written = time.monotonic()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, content)
+        except OSError as error:
+            self._say(f"the {self._what} is not kept: {error}")
+            return False
+        return True
+
+    def due(self) -> bool:
+        """Return whether what is unfinished was written long enough ago."""
+        return time.monotonic() - self._written > _EVERY
+
+
+def cache_folder(kind: str) -> Path:
+    """Return where a kind of things is kept unless told otherwise: below `$XDG_CACHE_HOME`, or `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midstream" / kind
+
+
+def circumstances(device: torch.device) -> dict[str, Any]:
+    """Return what bits depend on besides settings, data and code."""
+    here = describe(device)
+    return {key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads")}
+
+
+LEARNED_BY = ("attacks", "defences", "mathematics", "networks", "players", "run")
+"""Folders of this library that what is learned depends on; the rest only carries it."""
+
+
+def code_sha256(*parts: object, packages: tuple[ModuleType, ...] = ()) -> str:
+    """Return a digest of the code that something was learned by.
+
+    It covers the folders `LEARNED_BY` of this library, all of `packages`, and the modules that hold `parts`,
+    such as a player's class.
+    """
+    library = Path(str(midstream.__file__)).parent
+    folders = [library / name for name in LEARNED_BY]
+    folders += [Path(str(package.__file__)).parent for package in packages]
+    files = {
+        path: f"{folder.name}/{path.relative_to(folder)}"
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }
+    for part in parts:
+        if found := getattr(inspect.getmodule(part), "__file__", None):
+            files.setdefault(Path(found), Path(found).name)
+    digest = sha256()
+    for path, name in sorted(files.items(), key=lambda item: (item[1], item[0])):
+        content = path.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

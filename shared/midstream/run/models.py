@@ -1,0 +1,111 @@
+"""Building a model by name, the same way on every side of the game."""
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from midstream import plugins
+from midstream.mathematics.derivatives.gradients import refuse_coupled_examples
+from midstream.mathematics.modes import BatchNorm, layers_in_training_mode, switched
+from midstream.players.culprit import place
+
+
+def build_model(
+    name: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    batch_norm: BatchNorm = "refuse",
+    allowed: Collection[str] | None = None,
+) -> nn.Module:
+    """Return the network that a name stands for, its convolutions laid out channels-last.
+
+    That layout is the faster one on a CPU, and both sides must have the same for equal bits. The network is
+    in the mode that its maker left it in, which is training mode for most, but for its batch norm.
+
+    Batch norm in training mode couples the examples of a batch: an input has no derivative of its own, so
+    such a network is refused. In evaluation mode a layer uses its running statistics, and these stay what
+    the maker left there. Where that is mean 0 and variance 1, as in a new layer, it normalises nothing: it
+    is a scale and a shift of each channel, both trained.
+
+    Args:
+        name: an installed name or `package.module:function`, called with `(input_shape, classes)`, and its
+            options, such as `mnist-cnn,dropout=0.2`.
+        input_shape: shape of one input.
+        classes: how many classes there are.
+        batch_norm: `refuse` a network that has it in training mode, or put it into `evaluation` mode, where
+            it is to stay.
+        allowed: the paths that may be imported, where the name came over a network; None allows all.
+
+    Raises:
+        midstream.plugins.PluginError: there is no such model, it is not allowed, it could not be built, it
+            has batch norm or nothing to train, or it returns something else than a logit for each class.
+
+    >>> sum(p.numel() for p in build_model("mnist-cnn", (1, 28, 28), 10).parameters())
+    92330
+    """
+    factory = plugins.configured("models", name, allowed=allowed, given=2)
+    try:
+        model = factory(input_shape, classes)
+    except Exception as error:
+        reason = str(error) if isinstance(error, (ValueError, TypeError)) else repr(error)
+        raise plugins.PluginError(
+            f"model {name!r} for inputs of shape {input_shape}: {reason}{place(error)}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise plugins.PluginError(f"model {name!r} is a {type(model).__name__}, not a torch.nn.Module")
+    _settle(model, name, batch_norm)
+    _check(model, name, input_shape, classes)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _settle(model: nn.Module, name: str, batch_norm: BatchNorm) -> None:
+    if batch_norm == "evaluation":
+        for layer in model.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.eval()
+    try:
+        refuse_coupled_examples(model)
+    except ValueError as error:
+        way_out = (
+            " Or let layers with running statistics keep those they start with: batch_norm: evaluation, on "
+            "the command line --batch-norm evaluation."
+        )
+        raise plugins.PluginError(f"model {name!r}: {error}{way_out * (batch_norm == 'refuse')}") from error
+
+
+def _check(model: nn.Module, name: str, input_shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a network that cannot be trained, or that returns no logit for each class."""
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        what = f"{len(parameters)} parameters, all of them frozen (requires_grad=False)"
+        raise plugins.PluginError(
+            f"model {name!r} has {what if parameters else 'no parameters'}: there is nothing to train"
+        )
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    images = torch.zeros(2, *input_shape)
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.no_grad(),
+            switched(layers_in_training_mode(model), training=False),
+        ):
+            outputs = model(images)
+    except Exception as error:
+        raise plugins.PluginError(
+            f"model {name!r} fails on inputs of {images.dtype} and shape {tuple(images.shape)}: {error!r}"
+        ) from error
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    if not isinstance(outputs, torch.Tensor):
+        raise plugins.PluginError(
+            f"model {name!r} returns a {type(outputs).__name__}, not a tensor of a logit for each class"
+        )
+    if outputs.shape != (2, classes):
+        raise plugins.PluginError(
+            f"model {name!r} returns outputs of shape {tuple(outputs.shape)} for 2 inputs, not "
+            f"{(2, classes)}, a logit for each of {classes} classes"
+        )

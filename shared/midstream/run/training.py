@@ -1,0 +1,208 @@
+"""A model in training: the run's own on the server, and an attacker's surrogate of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midstream.mathematics.derivatives.check import FEW, check_derivatives
+from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
+from midstream.mathematics.derivatives.known_orders import remember
+from midstream.mathematics.derivatives.orders import Order
+from midstream.mathematics.live_step import training_step
+from midstream.mathematics.loss import cross_entropy
+from midstream.mathematics.modes import layers_in_training_mode, switched
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.seeds import seeded
+from midstream.mathematics.training_step import TrainingStep
+from midstream.players.course import load_optimizer_state, optimizer_state
+from midstream.players.interface import Batch
+from midstream.protocol.specification import Specification
+from midstream.run.datasets import Split
+from midstream.run.models import build_model
+
+
+class DivergedError(ArithmeticError):
+    """The training loss is no longer a number."""
+
+
+class Training:
+    """A model and its optimizer, which take one step at a time from θ_0, drawn from the seed.
+
+    The only method that changes the model is `take_step`; it belongs to one thread at a time. Outside of the
+    step that it takes, the model is in evaluation mode.
+
+    Args:
+        specification: model, batch norm, optimizer, learning rate and seed.
+        split: the data, of which the training part is only counted here: it arrives in batches.
+        device: where to compute.
+        allowed: the dotted paths and files that the specification may name; None allows all.
+
+    Raises:
+        midstream.plugins.PluginError: there is no such model.
+        midstream.DerivativeError: its derivatives are right in no order.
+    """
+
+    def __init__(
+        self,
+        specification: Specification,
+        split: Split,
+        *,
+        device: torch.device,
+        allowed: Collection[str] | None = None,
+    ) -> None:
+        self.specification = specification
+        self.device = device
+        self.input_shape = tuple(split.validation.inputs.shape[1:])
+        self.classes = split.classes
+        self.train_size = len(split.train)
+        self.dataset_sha256 = split.dataset_sha256
+        self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
+        self._allowed = allowed
+        with seeded(torch.device("cpu"), specification.seed, "model"):
+            self.model = self.new_model()
+        self._trained = layers_in_training_mode(self.model)
+        self.model.eval()
+        self.validation = split.validation
+        self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
+        self.order: Order = self._check()
+        """The order in which the model's second derivatives are taken, in the whole run and on both sides."""
+        optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+        self.optimizer = optimizers[specification.optimizer](
+            self.model.parameters(), lr=specification.learning_rate
+        )
+        self.step = 0
+        self._known: tuple[int, Gradient] | None = None
+
+    def new_model(self) -> nn.Module:
+        """Return a model of the run's architecture, its parameters drawn from torch's numbers."""
+        specification = self.specification
+        model = build_model(
+            specification.model,
+            self.input_shape,
+            len(self.classes),
+            batch_norm=specification.batch_norm,
+            allowed=self._allowed,
+        )
+        return model.to(self.device)
+
+    def another_model(self) -> nn.Module:
+        """Return what `new_model` does, in evaluation mode, its derivatives to be taken as the run's are."""
+        model = self.new_model().eval()
+        remember(model, self._example(), self.order)
+        return model
+
+    def _check(self) -> Order:
+        inputs = self._example()
+        order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
+        remember(self.model, inputs, order)
+        return order
+
+    def _example(self) -> Tensor:
+        return pixels(self.validation_here[0][:FEW])
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the live parameters and buffers, by name, detached."""
+        return {name: value.detach() for name, value in self.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return parameters, buffers and the optimizer's state: `model.NAME` and `optimizer.NUMBER.KEY`."""
+        return {f"model.{name}": value for name, value in self.parameters().items()} | {
+            f"optimizer.{name}": value for name, value in optimizer_state(self.optimizer).items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
+        """Go to where another training of the same specification was when it returned `state_dict`.
+
+        Args:
+            state: what it returned.
+            step: how many steps it had taken.
+        """
+        parameters = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
+        self.model.load_state_dict(parameters)
+        remembered = {name[10:]: value for name, value in state.items() if name.startswith("optimizer.")}
+        load_optimizer_state(self.optimizer, remembered)
+        self.step, self._known = step, None
+
+    def description(self) -> dict[str, Any]:
+        """Return architecture and loss, enough to rebuild the model."""
+        return {
+            "model": self.specification.model,
+            "input_shape": list(self.input_shape),
+            "classes": list(self.classes),
+            "loss": "cross-entropy",
+            "reduction": "sum",
+            "optimizer": self.specification.optimizer,
+            "learning_rate": self.specification.learning_rate,
+            "derivatives": self.order,
+        }
+
+    def validation_gradient(self) -> Gradient:
+        """Return `v` at the live parameters, computed once for each version."""
+        if self._known is None or self._known[0] != self.step:
+            self._known = (self.step, validation_gradient(self.model, *self.validation_here))
+        return self._known[1]
+
+    def training_step(self) -> TrainingStep:
+        """Return the step that the optimizer will take next, its moments the live ones."""
+        return training_step(self.optimizer, self.model)
+
+    def take_step(self, batch: Batch) -> float:
+        """Take the step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3), by the optimizer.
+
+        The step alone is taken in training mode; what its layers draw derives from the seed and the batch's
+        number.
+
+        Args:
+            batch: on the device.
+
+        Returns:
+            The batch's mean loss before the step, nats an example.
+
+        Raises:
+            DivergedError: the loss is infinite or NaN; nothing was changed.
+        """
+        loss = self._descend(batch, "step")
+        self.step += 1
+        return loss
+
+    def take_step_and_rehearse(self, batch: Batch, rehearsed: Sequence[Batch]) -> float:
+        """Take the step on a batch, then one on each of others, all of them to the next version alone.
+
+        What the layers draw derives in each step from the seed, the batch's number and the place in the row.
+
+        Args:
+            batch: on the device.
+            rehearsed: further batches, on the device; there may be none.
+
+        Returns:
+            The batch's mean loss before its step, nats an example.
+
+        Raises:
+            DivergedError: the loss of one of them is infinite or NaN; nothing was changed.
+        """
+        if not rehearsed:
+            return self.take_step(batch)
+        step, before = self.step, {name: value.clone() for name, value in Training.state_dict(self).items()}
+        try:
+            loss = self._descend(batch, "step")
+            for place, one in enumerate(rehearsed):
+                self._descend(one, "rehearsal", place)
+        except DivergedError:
+            Training.load_state_dict(self, before, step=step)
+            raise
+        self.step += 1
+        return loss
+
+    def _descend(self, batch: Batch, *purpose: int | str) -> float:
+        seed = self.specification.seed
+        with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
+            loss = cross_entropy(self.model(batch.inputs), batch.labels)
+        if not loss.isfinite():
+            which = "".join(f", rehearsal {place}," for place in purpose[1:])
+            raise DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.item() / len(batch.labels)

@@ -1,0 +1,73 @@
+"""No request without a token gets past this."""
+
+from midstream.protocol.problem import Problem
+from midstream.protocol.tokens import Role, Tokens, may
+from midstream.web.asgi import App, Receive, Scope, Send, send_problem
+
+OPEN = frozenset({"/health/live", "/health/ready", "/", "/docs", "/openapi.json"})
+"""What anyone may ask for: whether the service lives, how it is spoken to, its pages without data."""
+
+PAGE_FILES = "/page/"
+"""Anyone may ask for what lies below: the scripts and styles of the pages."""
+
+ROLE = "midstream.role"
+"""Where a request's scope has the role of who asks; None on what anyone may ask for."""
+
+
+class Authorization:
+    """Lets through who shows a token (RFC 6750) whose role includes what is asked for.
+
+    An observer may read (GET), a provider also send batches (PUT), an operator do all.
+
+    Args:
+        app: the application behind it.
+        tokens: one a role.
+    """
+
+    def __init__(self, app: App, tokens: Tokens) -> None:
+        self._app = app
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 401 or 403 without reading its body."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if _is_open(scope):
+            await self._app({**scope, ROLE: None}, receive, send)
+            return
+        shown = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, token = (shown[0] if len(shown) == 1 else b"").decode("latin-1").partition(" ")
+        role = self._tokens.role_of(token.strip()) if scheme.lower() == "bearer" else None
+        needed = _needed(scope["method"])
+        if role is None:
+            what = "the token is not one of its own" if token else "the request shows no token"
+            problem = Problem(
+                401,
+                "Not authorized",
+                f"this service takes requests with a token only, and {what}: send 'Authorization: Bearer …', "
+                f"which the commands of midstream read from --token-file FILE or MIDSTREAM_TOKEN",
+            )
+            await send_problem(send, problem, {"WWW-Authenticate": 'Bearer realm="midstream"'})
+        elif not may(role, needed):
+            problem = Problem(
+                403,
+                "Another role is needed",
+                f"{scope['method']} needs the token of the {needed}; this is the token of the {role}",
+                needed=needed,
+            )
+            challenge = f'Bearer realm="midstream", error="insufficient_scope", scope="{needed}"'
+            await send_problem(send, problem, {"WWW-Authenticate": challenge})
+        else:
+            await self._app({**scope, ROLE: role}, receive, send)
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "GET" and (path in OPEN or path.startswith(PAGE_FILES))
+
+
+def _needed(method: str) -> Role:
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return "observer"
+    return "provider" if method == "PUT" else "operator"

@@ -1,0 +1,218 @@
+"""A client of the training server, and of a proxy that stands in front of it."""
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from torch import Tensor
+
+from midstream.mathematics.training_step import TrainingStep
+from midstream.protocol.problem import PROBLEM_TYPE, Problem
+from midstream.protocol.specification import Specification
+from midstream.protocol.step_file import decode_step
+from midstream.protocol.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
+from midstream.web.liveness import KEPT_ALIVE, SILENT_AFTER, Watch
+from midstream.web.tls import Verify, distrust
+
+Say = Callable[[str], None]
+
+_PATIENCE = 2.0  # seconds of silence before a wait is explained
+_LONGEST_PAUSE = 3.0
+
+
+class ServerGoneError(ConnectionError):
+    """The server did not answer for as long as the caller was ready to wait."""
+
+
+class UntrustedServerError(ServerGoneError):
+    """The server did not prove to be itself, and will not the next time."""
+
+
+class Client:
+    """The resources of one server, for callers that wait for it.
+
+    Connections that fail, and answers of `ask_again`, are tried again, with growing random pauses, until
+    `give_up_after` seconds have passed without an answer; after two seconds `say` is told what for.
+
+    Args:
+        url: base URL, such as `http://127.0.0.1:8000`.
+        say: called with a sentence when a wait lasts, and when it ends.
+        give_up_after: seconds; None waits for ever.
+        ask_again: the answers after which a request is made again, rather than raised as a problem.
+        token: shown with every request.
+        verify: how the server's certificate is verified, where the URL is https.
+        silent_after: seconds without a sign of life within which a connection is given up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        say: Say = lambda _: None,
+        give_up_after: float | None = None,
+        ask_again: Collection[int] = (502, 503, 504),
+        token: str | None = None,
+        verify: Verify = True,
+        silent_after: float = SILENT_AFTER,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._say = say
+        self._give_up_after = give_up_after
+        self._ask_again = ask_again
+        self._told = ""  # why an answer is waited for
+        self._watch = Watch(self.url, silent_after=silent_after, verify=verify, say=say)
+        # A step of a large run may take minutes.
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(600.0, connect=5.0),
+            trust_env=False,
+            transport=httpx.HTTPTransport(verify=verify, trust_env=False, socket_options=KEPT_ALIVE),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._watch.close()
+        self._http.close()
+
+    @contextmanager
+    def on_behalf_of(self, authorization: bytes | None) -> Iterator[None]:
+        """Show another's `Authorization` with the requests made in this context; for one thread."""
+        before = self._http.headers
+        if authorization is not None:
+            self._http.headers = httpx.Headers(before)
+            self._http.headers.update({b"Authorization": authorization})
+        try:
+            yield
+        finally:
+            self._http.headers = before
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the status of every run."""
+        runs: list[dict[str, Any]] = self._json("GET", "/v1/runs")["runs"]
+        return runs
+
+    def create_run(self, specification: Specification) -> dict[str, Any]:
+        """Start a run; return its status."""
+        return self._json("POST", "/v1/runs", json=specification.model_dump(exclude_unset=True))
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return one run's status."""
+        return self._json("GET", _path(run))
+
+    def metrics(self, run: str) -> list[dict[str, Any]]:
+        """Return a record of each step so far."""
+        records: list[dict[str, Any]] = self._json("GET", f"{_path(run)}/metrics")["records"]
+        return records
+
+    def model(self, run: str) -> dict[str, Any]:
+        """Return the architecture and the loss."""
+        return self._json("GET", f"{_path(run)}/model")
+
+    def validation(self, run: str) -> dict[str, Tensor]:
+        """Return the public Dval: `inputs` and `labels`."""
+        return decode_tensors(self._get(f"{_path(run)}/validation").content)
+
+    def parameters(self, run: str, version: int) -> dict[str, Tensor]:
+        """Return θ at a version.
+
+        Raises:
+            Problem: 404 where the run has not got there, 410 where that version is no longer kept.
+        """
+        return decode_tensors(self._get(f"{_path(run)}/parameters", params={"version": version}).content)
+
+    def validation_gradient(self, run: str, version: int) -> dict[str, Tensor]:
+        """Return v at a parameters version."""
+        return decode_tensors(self._get(f"{_path(run)}/validation-gradient/{version}").content)
+
+    def optimizer(self, run: str, version: int) -> TrainingStep:
+        """Return the optimizer before the step from a parameters version.
+
+        Raises:
+            Problem: 404 where the run has not got there, 410 where it is past.
+        """
+        return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
+
+    def put_batch(self, run: str, seq: int, body: list[Buffer]) -> dict[str, Any]:
+        """Send one minibatch; return the acknowledgement.
+
+        Raises:
+            Problem: the server refused it.
+            ServerGoneError: the server did not answer for `give_up_after` seconds.
+        """
+        headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
+        return self._json("PUT", f"{_path(run)}/batches/{seq}", content=lambda: slices(body), headers=headers)
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._request(method, path, **options)
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError as error:
+            what = f"{method} {self.url}{path} was answered with no JSON; is that a training server?"
+            raise Problem(502, "The answer is not understood", what) from error
+        return answer
+
+    def _get(self, path: str, **options: Any) -> httpx.Response:
+        return self._request("GET", path, **options)
+
+    def _request(
+        self, method: str, path: str, content: Callable[[], Any] | None = None, **options: Any
+    ) -> httpx.Response:
+        def once() -> httpx.Response:
+            body = {} if content is None else {"content": content()}
+            with self._watch.during() as extensions:
+                return self._http.request(method, path, extensions=extensions, **body, **options)
+
+        response = self._until_answered(once)
+        if response.status_code >= 400:
+            raise _problem(response)
+        return response
+
+    def _until_answered(self, once: Callable[[], httpx.Response]) -> httpx.Response:
+        asked = heard = time.monotonic()
+        pause = 0.05
+        while True:
+            try:
+                response = once()
+                if response.status_code not in self._ask_again:
+                    if self._told:
+                        self._say(f"{self.url} answers again")
+                    self._told = ""
+                    return response
+                if response.status_code == 503:  # someone is there, and asks for patience
+                    heard = time.monotonic()
+                reason = _problem(response).detail
+            except httpx.TransportError as error:
+                if hopeless := distrust(error, self.url):
+                    raise UntrustedServerError(hopeless) from error
+                reason = self._watch.verdict or str(error) or type(error).__name__
+                heard = max(heard, self._watch.heard)
+            now = time.monotonic()
+            if self._give_up_after is not None and now - heard > self._give_up_after:
+                raise ServerGoneError(
+                    f"{self.url} has not answered for {now - heard:.0f} s ({reason}); gave up"
+                )
+            if reason != self._told and now - asked > _PATIENCE:
+                self._say(f"waiting for {self.url}: {reason}")
+                self._told = reason
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _path(run: str) -> str:
+    return f"/v1/runs/{quote(run, safe='')}"  # a name as it came: '?' would begin a query
+
+
+def _problem(response: httpx.Response) -> Problem:
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    body = (
+        response.json() if kind == PROBLEM_TYPE else {"detail": response.text[:200] or response.reason_phrase}
+    )
+    problem = Problem.from_body(response.status_code, body)
+    retry_after = response.headers.get("Retry-After", "")
+    problem.retry_after = int(retry_after) if retry_after.isdecimal() else None
+    return problem

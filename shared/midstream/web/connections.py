@@ -1,0 +1,170 @@
+"""How long a connection may keep a service waiting, and how many there may be."""
+
+import asyncio
+import json
+from typing import Literal
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from midstream.protocol.problem import PROBLEM_TYPE, Problem
+from midstream.web.places import kind_of
+
+CONNECTIONS = 512
+"""Open connections of one service; one more takes the place of the longest idle, or else of a watcher."""
+
+HEAD_SECONDS = 10.0
+"""How long a request's head may take, from its first byte or from the opening of the connection."""
+
+REST_SECONDS = 10.0
+"""How long a body that was answered already may go on, unread."""
+
+READ_SECONDS = 10.0
+"""How long a client may leave an answer unread."""
+
+READ_BYTES = 64 * 1024
+"""What a client must take of a waiting answer in that time, at least."""
+
+HEAD_BYTES = 16 * 1024
+"""The most bytes of a head that are kept while its end has not come."""
+
+
+class Connection(H11Protocol):
+    """A connection that does not wait for ever: for a head, the rest of a refused body, or a slow reader."""
+
+    _awaited: Literal["head", "rest"] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _reader: asyncio.TimerHandle | None = None
+    _half_closed = False
+    _since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        if len(self.connections) > CONNECTIONS:
+            self._make_room()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        super().data_received(data)
+        self._watch()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer a whole request though its client sends no more; such a client may still read.
+
+        Who leaves a stream of events closes the connection likewise, and is not kept.
+        """
+        answering = self.cycle is not None and not self.cycle.response_complete
+        whole = answering and not self.cycle.more_body
+        followed = answering and self.cycle.response_started and self.cycle.scope["path"].endswith("/events")
+        self._half_closed = whole and not followed and self.scheme == "http"  # TLS has no such half
+        return self._half_closed
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a reader."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        self._stop_waiting_for_reader()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the rest of this one."""
+        super().on_response_complete()
+        self._since = self.loop.time()
+        if self._half_closed and self.cycle.response_complete:
+            self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._wait_for_reader()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._stop()
+        self._stop_waiting_for_reader()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP/1.1 with a problem, where an answer is still possible."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            detail = f"{msg} A head has at most {HEAD_BYTES} bytes."
+            body = json.dumps(Problem(400, "Not a request", detail).body()).encode()
+            headers = [
+                ("Content-Type", PROBLEM_TYPE),
+                ("Content-Length", str(len(body))),
+                ("Connection", "close"),
+            ]
+            for event in (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Its application may be about to answer: nobody is there for it any more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def _make_room(self) -> None:
+        """Give up the longest idle connection, else the oldest of a watcher, else this one."""
+        there = [other for other in self.connections if isinstance(other, Connection)]
+        there = [other for other in there if not other.transport.is_closing()]
+        if len(there) > CONNECTIONS:
+            min(
+                there, key=lambda other: (2 if other is self else other._worth(), other._since)
+            ).transport.abort()
+
+    def _worth(self) -> int:
+        if self.cycle is None or self.cycle.response_complete:
+            return 0
+        return 1 if kind_of(dict(self.cycle.scope)) in ("read", "wait") else 3
+
+    def _wait_for_reader(self) -> None:
+        """Give up a client that takes less than `READ_BYTES` of what waits for it in `READ_SECONDS`."""
+        waiting = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            left = self.transport.get_write_buffer_size()
+            self._reader = None
+            if left and waiting - left < READ_BYTES:
+                self.transport.abort()
+            elif left:
+                self._wait_for_reader()
+
+        if self._reader is None:
+            self._reader = self.loop.call_later(READ_SECONDS, look)
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+        self._reader = None
+
+    def _watch(self) -> None:
+        """Start a clock where something new is waited for; a byte more of the same does not restart it."""
+        awaited = self._waits_for()
+        if awaited == self._awaited:
+            return
+        self._stop()
+        self._awaited = awaited
+        if awaited is not None:
+            seconds = HEAD_SECONDS if awaited == "head" else REST_SECONDS
+            self._timer = self.loop.call_later(seconds, self.transport.close)
+
+    def _waits_for(self) -> Literal["head", "rest"] | None:
+        if self.conn.their_state is h11.IDLE:
+            # Between requests the server's own, shorter clock runs until a byte comes.
+            begun = self.cycle is None or self.conn.trailing_data[0]
+            return "head" if begun else None
+        if self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete:
+            return "rest"
+        return None
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._awaited = None
