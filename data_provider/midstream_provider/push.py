@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from midstream.errors import MidstreamError
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import signed
 from midstream.protocol.specification import Specification
@@ -18,7 +19,7 @@ _SENT_ELSEWHERE = 10  # times without a batch taken, after which whoever answers
 Say = Callable[[str], None]
 
 
-class RunEndedError(RuntimeError):
+class RunEndedError(MidstreamError, RuntimeError):
     """The run ended before its last batch; the message says why."""
 
 

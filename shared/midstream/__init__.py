@@ -4,6 +4,7 @@ Everything a plug-in or a training loop needs is importable from here.
 """
 
 from midstream.defences.loop import Defender
+from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
@@ -28,23 +29,28 @@ from midstream.mathematics.unrolled import unrolled_utility_gradient
 from midstream.mathematics.utility import utility
 from midstream.players.course import Course, Ground
 from midstream.players.interface import Batch, Player, View
+from midstream.run.datasets import Dataset, Examples, Source
 
 __all__ = [
     "Adam",
     "Batch",
     "Budget",
     "Course",
+    "Dataset",
     "Defender",
     "DerivativeError",
+    "Examples",
     "Gradient",
     "Ground",
     "Grouped",
     "Loss",
+    "MidstreamError",
     "MomentumHistory",
     "Order",
     "Player",
     "RandomLayersWarning",
     "Sgd",
+    "Source",
     "TrainingStep",
     "View",
     "check_derivatives",

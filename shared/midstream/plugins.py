@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from midstream.errors import MidstreamError
 from midstream.players import fraction
 from midstream.players.combination import Combination
 from midstream.players.culprit import place
@@ -41,7 +42,7 @@ _PLUS = re.compile(r"\+(?!\d)")  # not that of 1e+3
 _INSIDE_A_PATH = re.compile(r"[^:,]*/[^:,]*")
 
 
-class PluginError(ValueError):
+class PluginError(MidstreamError, ValueError):
     """A name or an option that leads nowhere; the message says what was meant to be there."""
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.mathematics.pixels import pixels
 from midstream.players.interface import REPORTS
 from midstream.players.referee import PASSED_CLEAN, PlayerError
@@ -37,7 +38,7 @@ class Server(Protocol):
         """Return whether a batch that the run is beyond was taken with this content; None if nobody knows."""
 
 
-class OtherRunError(RuntimeError):
+class OtherRunError(MidstreamError, RuntimeError):
     """The run that an attack was of is there no more; another one has its name."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.mathematics.momentum import content_keys
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import restore, state_of
@@ -18,7 +19,7 @@ TOLERANCE = 0.05
 PATIENCE = 5
 
 
-class SurrogateError(RuntimeError):
+class SurrogateError(MidstreamError, RuntimeError):
     """There can be no surrogate of a run; the message says what is missing or went wrong."""
 
 

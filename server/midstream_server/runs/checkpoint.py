@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.protocol.wire import encode_tensors, tensors_sha256
 from midstream.storage import faults
 from midstream.storage.run_folder import synchronise, write_whole
@@ -18,7 +19,7 @@ NEWEST = "checkpoint.safetensors"
 OLDER = "checkpoint.previous.safetensors"
 
 
-class DamagedCheckpointError(RuntimeError):
+class DamagedCheckpointError(MidstreamError, RuntimeError):
     """A checkpoint that does not hold what was written."""
 
 

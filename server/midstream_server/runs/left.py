@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from midstream.errors import MidstreamError
 from midstream.storage.run_folder import METRICS, OPEN, metrics_sha256
 from midstream.storage.sqlite import DamagedDatabaseError
 from midstream_server.runs.checkpoint import (
@@ -18,7 +19,7 @@ from midstream_server.runs.provenance import ENVIRONMENT, Provenance, Standing, 
 JOURNAL = "journal.sqlite"
 
 
-class ResumeError(RuntimeError):
+class ResumeError(MidstreamError, RuntimeError):
     """A run cannot go on; the message says why, and what to do."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from midstream import plugins
+from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
 from midstream.protocol.specification import Specification
 from midstream.storage.run_files import read_object
@@ -20,7 +21,7 @@ Follow = Callable[[int, int, str], None]
 """Told how a game goes: steps done, steps in all, and a few words."""
 
 
-class GameError(RuntimeError):
+class GameError(MidstreamError, RuntimeError):
     """The game did not end well; the message says whose fault it was."""
 
 

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from midstream.command.parent import end_with_parent
+from midstream.errors import MidstreamError
 from midstream.protocol.problem import Problem
 
 # Three processes share a machine: a thread that waits for its siblings must sleep, not spin. It is read
@@ -118,11 +119,7 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except Problem as problem:
         _fail(f"{problem.title}: {problem.detail}")
-    except (OSError, ValueError) as error:
-        _fail(str(error))
-    except (RuntimeError, ArithmeticError) as error:
-        if not type(error).__module__.startswith("midstream"):
-            raise
+    except (MidstreamError, OSError, ValueError) as error:
         _fail(str(error))
     finally:
         # Pressed twice, Ctrl-C would interrupt the libraries' own last words, with their traceback.

@@ -8,13 +8,15 @@ from typing import Any
 import click
 import yaml
 
+from midstream.errors import MidstreamError
+
 MOST = 64 * 1024
 """Bytes of the largest scenario file: some hundred times what `midstream play` writes."""
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
-class ScenarioError(ValueError):
+class ScenarioError(MidstreamError, ValueError):
     """A file that is no scenario; the message says where and why."""
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.players.culprit import place
 from midstream.players.interface import Batch, Player, Relabelling, Remembering, View
 
@@ -81,11 +82,11 @@ def restore(player: Player, state: Mapping[str, Tensor]) -> None:
         player.load_state_dict(state)
 
 
-class HostError(RuntimeError):
+class HostError(MidstreamError, RuntimeError):
     """What a player asked its view for could not be had; the cause says why."""
 
 
-class PlayerError(RuntimeError):
+class PlayerError(MidstreamError, RuntimeError):
     """A player broke the rules of `Player.perturb`; the message names it and says how."""
 
 

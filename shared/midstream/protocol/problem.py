@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from midstream.errors import MidstreamError
+
 PROBLEM_TYPE = "application/problem+json"
 
 
-class Problem(Exception):
+class Problem(MidstreamError):
     """A refusal, with a sentence that the person on the other side can act on.
 
     Args:

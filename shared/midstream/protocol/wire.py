@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.players.interface import REPORTS, check_report
 
 PROTOCOL = 1
@@ -39,7 +40,7 @@ _OPTIONAL = {"parameters_version", "report", "signature"}
 _SIGNATURE_BYTES = 32
 
 
-class WireError(ValueError):
+class WireError(MidstreamError, ValueError):
     """Bytes that are not what they should be; the message says where they go wrong."""
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.mathematics.budget import PixelRange, pixel_bounds
 
 
-class DatasetError(ValueError):
+class DatasetError(MidstreamError, ValueError):
     """A data set that cannot be trained on; the message names it, the part, the value, and what to do."""
 
 

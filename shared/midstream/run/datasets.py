@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from midstream import plugins
+from midstream.errors import MidstreamError
 from midstream.mathematics.budget import PixelRange
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.seeds import permutation
@@ -109,7 +110,7 @@ class Split:
     dataset_sha256: str | None = None
 
 
-class MissingDataError(FileNotFoundError):
+class MissingDataError(MidstreamError, FileNotFoundError):
     """A data set that is not there: what is missing, where it was looked for, and how to get it."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from midstream.errors import MidstreamError
 from midstream.mathematics.derivatives.check import FEW, check_derivatives
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
 from midstream.mathematics.derivatives.known_orders import remember
@@ -23,7 +24,7 @@ from midstream.run.datasets import Split
 from midstream.run.models import build_model
 
 
-class DivergedError(ArithmeticError):
+class DivergedError(MidstreamError, ArithmeticError):
     """The training loss is no longer a number."""
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from midstream.errors import MidstreamError
+
 Kinds = Mapping[str, tuple[type, ...]]
 """The names that an object must hold, and of which types each value may be."""
 
@@ -25,7 +27,7 @@ SPECIFICATION: Kinds = {
 RESULT: Kinds = {"parameters_sha256": (str,), "test_accuracy": _NUMBER}
 
 
-class DamagedRunError(ValueError):
+class DamagedRunError(MidstreamError, ValueError):
     """A file of a run folder that cannot be read; the message names it and says what is wrong."""
 
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from midstream.errors import MidstreamError
+
 _SEAL = "sha256"
 
 
-class BrokenSealError(ValueError):
+class BrokenSealError(MidstreamError, ValueError):
     """An object that is not what was sealed."""
 
 

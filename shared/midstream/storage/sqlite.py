@@ -4,17 +4,19 @@ import os
 import sqlite3
 from pathlib import Path
 
+from midstream.errors import MidstreamError
+
 IN_MEMORY = Path(":memory:")
 
 _PATIENCE = 3.0  # seconds that a process which is about to end may still take with a file
 _FILES = ("", "-wal", "-shm")
 
 
-class StorageError(OSError):
+class StorageError(MidstreamError, OSError):
     """Something could not be stored; the message says what and why."""
 
 
-class DamagedDatabaseError(RuntimeError):
+class DamagedDatabaseError(MidstreamError, RuntimeError):
     """A database that does not hold what was written."""
 
 

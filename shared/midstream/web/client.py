@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 from torch import Tensor
 
+from midstream.errors import MidstreamError
 from midstream.mathematics.training_step import TrainingStep
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.protocol.specification import Specification
@@ -24,7 +25,7 @@ _PATIENCE = 2.0  # seconds of silence before a wait is explained
 _LONGEST_PAUSE = 3.0
 
 
-class ServerGoneError(ConnectionError):
+class ServerGoneError(MidstreamError, ConnectionError):
     """The server did not answer for as long as the caller was ready to wait."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from midstream.errors import MidstreamError
 from midstream.protocol.tokens import Tokens
 from midstream.web.asgi import App
 from midstream.web.authorization import Authorization
@@ -21,7 +22,7 @@ from midstream.web.places import REQUESTS, WATCHERS, Places
 from midstream.web.tls import check_certificate
 
 
-class PortError(OSError):
+class PortError(MidstreamError, OSError):
     """The address cannot be listened on; the message says which and why."""
 
 

@@ -15,6 +15,7 @@ from midstream.command.figures import regression
 from midstream.command.figures.files import BLUE, VERMILLION, blank, figure_options, write
 from midstream.console import options
 from midstream.console.progress import Progress
+from midstream.errors import MidstreamError
 from midstream.run.environment import configure
 
 _UNDERSHOOTS, _OVERSHOOTS = 1.2, 1.8  # inputs on either side of √(1 / 2η) = 1.58
@@ -28,7 +29,7 @@ _COLORS = (BLUE, VERMILLION)  # towards θ*, away from it
 _CLOSE = 1e-11  # of θ, which is about 20: a few hundred roundings
 
 
-class DisagreementError(ArithmeticError):
+class DisagreementError(MidstreamError, ArithmeticError):
     """The closed forms and the general strategies played different games."""
 
 

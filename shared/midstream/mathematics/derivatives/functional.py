@@ -15,10 +15,12 @@ from torch.func import jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from midstream.errors import MidstreamError
+
 T = TypeVar("T")
 
 
-class DerivativeError(ValueError):
+class DerivativeError(MidstreamError, ValueError):
     """The derivatives of a model cannot be right; the message names the layer and says what to do."""
 
 

@@ -1,0 +1,46 @@
+"""The one base of every error that midstream raises on purpose, and the tree below it.
+
+MidstreamError
+├── PluginError             a plug-in cannot be found, or its options are wrong
+├── PlayerError             a player broke its rules; the message names it
+│   └── LearningError       a player could not learn what it needs before the game
+├── HostError               a player asked its view for something that could not be had
+├── DerivativeError         a model's second derivatives cannot be computed correctly
+├── DisagreementError       two computations of a figure that must agree do not
+├── DivergedError           the training loss is no longer a number
+├── DatasetError            a data set is not what it must be
+│   └── DifferentDatasetError  two processes hold different data
+├── MissingDataError        the files of a data set are not there
+├── SurrogateError          a black-box attacker's surrogate could not be trained
+├── ScenarioError           a scenario file cannot be read
+├── GameError               a game of several processes ended early
+├── WireError               bytes that came over a wire are not what they should be
+├── Problem                 a refusal as the protocol carries it: status, title, detail
+├── ServerGoneError         a service does not answer
+│   └── UntrustedServerError  its certificate cannot be verified
+├── RunEndedError           the run ended before its provider was done
+├── OtherRunError           another run has taken the name of this one
+├── PortError               a service cannot listen where it should
+├── StorageError            something could not be stored
+├── DamagedDatabaseError    a database is not what was written
+├── DamagedRunError         a file of a run folder is not what was written
+├── DamagedCheckpointError  a checkpoint is not what was written
+├── BrokenSealError         a sealed JSON object was altered
+└── ResumeError             a run cannot go on
+
+Most are also the built-in error that fits, so `except ValueError` and `except OSError` go on working.
+`midstream` prints any of them as one sentence; whatever else escapes is a fault of midstream, and shows its
+traceback.
+"""
+
+
+class MidstreamError(Exception):
+    """An error that midstream raises on purpose; its message says what was wrong and what to do.
+
+    >>> from midstream import plugins
+    >>> try:
+    ...     plugins.make("attackers", "levle-1")
+    ... except MidstreamError as error:
+    ...     print(str(error).partition('?')[0])
+    there is no attacker called 'levle-1'; did you mean 'level-1'
+    """
