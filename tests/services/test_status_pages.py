@@ -140,9 +140,9 @@ def test_its_colours_are_the_dashboards() -> None:
             r"--(?:page|panel|text|muted|line|accent|good|alert): #\w+", (ROOT / path).read_text()
         )
 
-    own = colours("shared/midstream/status/status.css")
+    own = colours("shared/midstream/web/status/status.css")
     assert len(own) == 16
-    assert own == colours("server/midstream_server/page/style.css")
+    assert own == colours("server/midstream_server/http/page/style.css")
 
 
 def test_both_services_show_theirs_at_a_port_of_their_own(registry: Registry, tmp_path: Path) -> None:
