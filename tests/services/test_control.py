@@ -62,7 +62,8 @@ def test_a_checkpoint_holds_parameters_optimizer_and_specification(run: TinyRun)
     assert written["step"] == 2
     with safe_open(written["file"], "pt") as checkpoint:
         assert checkpoint.metadata()["step"] == "2"
-        assert json.loads(checkpoint.metadata()["specification"]) == run.status()["specification"]
+        begun = json.loads(checkpoint.metadata()["provenance"])
+        assert begun["specification"] == run.status()["specification"]
         names = set(checkpoint.keys())
         for name, value in run.parameters().items():
             assert torch.equal(checkpoint.get_tensor(f"model.{name}"), value)

@@ -34,8 +34,7 @@ def game(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(game: Path, tmp_path: Path) -> Path:
-    shutil.copytree(game, tmp_path / "run")
-    return tmp_path / "run"
+    return Path(shutil.copytree(game, tmp_path / game.name))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -96,8 +95,7 @@ def test_a_setting_out_of_range_stops_robustness(copy: Path, midstream: Midstrea
     path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": -1, "batch_size": "many"}))
     ended = midstream("robustness", str(copy))
     assert ended.code == 1
-    assert f"{path} does not fit: batch_size: " in ended.err
-    assert "epochs: Input should be greater than or equal to 1, not -1" in ended.err
+    assert f"{path} was altered since the run finished" in ended.err
 
 
 @pytest.mark.parametrize("damage", ["cut", "list", "deep", "binary"])
@@ -106,4 +104,4 @@ def test_play_does_not_go_on_with_what_it_cannot_read(damage: str, copy: Path, m
     (copy / "specification.json").write_bytes(DAMAGE[damage])
     ended = midstream("play", "--run", copy.name, "--out", str(copy.parent))
     assert ended.code == 1
-    assert f"{copy / 'specification.json'} is damaged: " in ended.err.splitlines()[-1]
+    assert str(copy / "specification.json") in ended.err.splitlines()[-1], ended.err

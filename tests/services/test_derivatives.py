@@ -1,6 +1,7 @@
 """Each run's model is checked before its first step, and all sides take its derivatives in one order."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from midstream.run.training import Training
 from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_server.http.app import make_app
+from midstream_server.runs import provenance
 from midstream_server.runs.registry import Registry
-from midstream_server.runs.resuming import ResumeError, left_behind
+from midstream_server.runs.resuming import left_behind
+from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended
 from services.games import in_one_process, over_http
@@ -120,24 +123,30 @@ def test_an_attacker_does_not_follow_an_order_that_is_wrong(training: Training) 
 
 
 @pytest.fixture
-def left(registry: Registry, networks: str, tmp_path: Path) -> Path:
+def left(registry: Registry, networks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return what a crash leaves of a run that was begun with derivatives of another order."""
+    found = provenance.environment_of
+
+    def elsewhere(run: TrainingRun) -> dict[str, Any]:
+        return found(run) | {"derivatives": "reverse-over-forward"}
+
+    monkeypatch.setattr(provenance, "environment_of", elsewhere)
     with client_of(make_app(registry)) as server:
         run = TinyRun(server, model=f"{networks}:normalised")
         run.play(0, 1)
         run.until_recorded(1)
         run.post("/checkpoint")
         copied = Path(shutil.copytree(tmp_path / "runs", tmp_path / "crashed"))
-    path = copied / "tiny/environment.json"
-    recorded = json.loads(path.read_text())
-    path.write_text(json.dumps(recorded | {"derivatives": "reverse-over-forward"}))
+    monkeypatch.undo()
     return copied
 
 
 def test_a_run_does_not_go_on_in_another_order(left: Path, networks: str) -> None:
     allowed = frozenset({f"{networks}:normalised"})
-    with pytest.raises(ResumeError, match=r"with derivatives reverse-over-forward, here .*--resume-anyway"):
-        tiny.registry(left, allowed=allowed).take_up(left_behind(left))
+    refusing = tiny.registry(left, allowed=allowed)
+    refusing.take_up(left_behind(left))
+    why = refusing.set_aside["tiny"].sentence
+    assert re.search(r"with derivatives reverse-over-forward, here .*--resume-anyway", why), why
     registry = tiny.registry(left, allowed=allowed, resume_anyway=True)
     registry.take_up(left_behind(left))
     with client_of(make_app(registry)) as server:

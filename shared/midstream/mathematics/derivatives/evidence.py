@@ -1,6 +1,7 @@
 """What speaks for and against a model's derivatives; see `midstream.check_derivatives`."""
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Literal
 
 import torch
@@ -174,7 +175,8 @@ class Trial:
             second = None if other == order else self._second(other)
             if isinstance(second, Second):
                 apart = self._apart(found, second)
-                nearest = apart if nearest is None else min(nearest, apart)
+                if nearest is None or isnan(nearest) or apart < nearest:  # NaN is further than any number
+                    nearest = apart
                 if apart <= self.tolerance and "reverse-over-forward" in (order, other):
                     return nearest, True
         return nearest, False
