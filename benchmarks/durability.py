@@ -19,8 +19,8 @@ from midstream_proxy.attack import AttackedRun, AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.recognised import Going, open_memory
 from midstream_proxy.memory.remembered import RememberedAttack
+from midstream_server.runs.answers import content_digest
 from midstream_server.runs.durable import DurableRun
-from midstream_server.runs.hosted import content_digest
 from midstream_server.runs.journal import Journal
 from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.training import TrainingRun
