@@ -11,8 +11,9 @@ import torch
 from midstream import DerivativeError
 from midstream.protocol.specification import Specification
 from midstream.run.training import Training
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app
 from midstream_server.runs.registry import Registry
 from midstream_server.runs.resuming import ResumeError, left_behind
