@@ -15,12 +15,13 @@ from midstream.run.batches import BatchSource
 from midstream.run.datasets import Source, Split
 from midstream.run.datasets import split as split_dataset
 from midstream.storage.run_folder import RunFolder
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.recognised import Going, open_memory
 from midstream_proxy.memory.remembered import RememberedAttack
+from midstream_proxy.white_box import AttackedRun
+from midstream_server.runs.answers import content_digest
 from midstream_server.runs.durable import DurableRun
-from midstream_server.runs.hosted import content_digest
 from midstream_server.runs.journal import Journal
 from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.training import TrainingRun
@@ -67,6 +68,7 @@ def _step(kind: str, player: str, split: Split, device: torch.device, out: Path)
     batches = BatchSource(specification, split.train)
     settings = AttackSettings(player, 3.0, device=device, allowed=None)
     attacked = AttackedRun(LocalGame(run), settings)
+    attacked.prepare()
     rules = BatchRules(specification, run.train_size, run.input_shape, len(run.classes))
     recorded = RecordedRun(run, RunFolder(out / f"{kind}-{player}"))
     if kind == "recorded":

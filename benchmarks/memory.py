@@ -16,8 +16,9 @@ from midstream.mathematics.unrolled import unrolled_utility_gradient
 from midstream.protocol.checks import check_batch
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
 FEW, MANY = 1_000, 50_000

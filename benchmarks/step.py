@@ -10,8 +10,9 @@ from midstream.mathematics.pixels import pixels
 from midstream.protocol.checks import check_batch
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
 VALIDATION, BATCH = 5_000, 500
@@ -28,6 +29,7 @@ class Ours:
         self.run = TrainingRun(specification, data, device=device)
         settings = AttackSettings(attacker, device=device, allowed=None)
         self.attacked = AttackedRun(LocalGame(self.run), settings)
+        self.attacked.prepare()
         self.batches = BatchSource(specification, data.train)
 
     def __call__(self) -> None:

@@ -23,8 +23,9 @@ from midstream.run.datasets import split as split_dataset
 from midstream.run.models import build_model
 from midstream.web.client import Client
 from midstream.web.hosting import listen, url_of
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
 _DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"

@@ -24,8 +24,9 @@ from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source, Split
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
 ATTACKERS = (

@@ -12,8 +12,9 @@ import torch
 from midstream import DerivativeError
 from midstream.protocol.specification import Specification
 from midstream.run.training import Training
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app
 from midstream_server.runs import provenance
 from midstream_server.runs.registry import Registry

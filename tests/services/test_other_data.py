@@ -18,10 +18,11 @@ from midstream.run.dataset_checks import DifferentDatasetError
 from midstream.run.datasets import Source, load
 from midstream_provider.push import load_source
 from midstream_proxy.app import Proxy, make_app
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server
 from midstream_server.runs.registry import Registry
 from midstream_server.runs.resuming import left_behind

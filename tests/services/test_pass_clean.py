@@ -15,8 +15,9 @@ from midstream import pixels
 from midstream.protocol.specification import Specification
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server
 from midstream_server.runs.registry import Registry
 from midstream_server.runs.resuming import left_behind

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from midstream.protocol.specification import Specification
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.registry import Registry
 from midstream_server.runs.samples import sample_sheet
 from midstream_server.runs.training import TrainingRun

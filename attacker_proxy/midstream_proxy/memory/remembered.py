@@ -17,10 +17,10 @@ from midstream.protocol.signature import signed
 from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
 from midstream.storage import faults
 from midstream_proxy.activity import Move
-from midstream_proxy.attack import AttackedRun
 from midstream_proxy.memory.attack_memory import AttackMemory, digest_of
 from midstream_proxy.memory.recognised import Going, misfit
 from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.white_box import AttackedRun
 
 _ELSEWHERE = -1  # the player is neither where the memory stands nor behind one of its answers
 

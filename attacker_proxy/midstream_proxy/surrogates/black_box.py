@@ -14,11 +14,12 @@ from midstream.protocol.wire import WireBatch, tensors_sha256
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, MissingDataError, Split
 from midstream.run.learned import KeptFile, Say, Tell, cache_folder, circumstances, code_sha256
-from midstream_proxy.attack import AttackedRun, AttackSettings, Game, budget_of
+from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.before import Before
 from midstream_proxy.surrogates.surrogate import PATIENCE, Playback, Surrogate, SurrogateError
 from midstream_proxy.surrogates.surrogate_training import against_surrogate, train_surrogate
+from midstream_proxy.white_box import AttackedRun
 
 
 class BlackBoxRun:
@@ -58,9 +59,8 @@ class BlackBoxRun:
             replace(against_surrogate(settings), on_error=settings.on_error),
             player=Playback(self.surrogate.perturbations, player),
             batches=batches,
-            tell=tell,
-            say=say,
         )
+        self._white_box.prepare(tell=tell, say=say)
         self.budget = self._white_box.budget
         self.input_shape, self.classes = self._white_box.input_shape, self._white_box.classes
 
@@ -167,10 +167,12 @@ def _classes(player: Player) -> Iterator[type]:
 def attacked_run(
     game: Game, settings: AttackSettings, *, tell: Tell = lambda *_: None, say: Say = lambda _: None
 ) -> AttackedRun | BlackBoxRun:
-    """Return the attacker at work on a run, by what the run lets it see.
+    """Return the attacker of a run, ready to attack: white-box or black-box, as the run's access demands.
 
-    Arguments and errors are those of `AttackedRun` and `BlackBoxRun`.
+    Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`.
     """
     if game.specification().access == "white-box":
-        return AttackedRun(game, settings, tell=tell, say=say)
+        attacked = AttackedRun(game, settings)
+        attacked.prepare(tell=tell, say=say)
+        return attacked
     return BlackBoxRun(game, settings, tell=tell, say=say)

@@ -12,10 +12,11 @@ from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
 from midstream.run.learned import KeptFile, Say, Tell
 from midstream.run.training import DivergedError, Training
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogates.surrogate import Surrogate, SurrogateError
 from midstream_proxy.surrogates.surrogate_file import packed, unpacked
+from midstream_proxy.white_box import AttackedRun
 
 
 def train_surrogate(
@@ -44,9 +45,8 @@ def train_surrogate(
     """
     training = Training(specification, split, device=settings.device)
     batches = BatchSource(specification, split.train)
-    attacked = AttackedRun(
-        LocalGame(training), against_surrogate(settings), batches=batches, tell=tell, say=say
-    )
+    attacked = AttackedRun(LocalGame(training), against_surrogate(settings), batches=batches)
+    attacked.prepare(tell=tell, say=say)
     surrogate = Surrogate(training, {}, [])
     if (kept := file.read()) is not None:
         surrogate = unpacked(kept[0], training, attacked.player, steps=kept[1])

@@ -1,13 +1,11 @@
-"""A run as the network sees it: one batch at a time, answers that can be repeated, and who waits for what."""
+"""A run as the network sees it: batches in, acknowledgements out, and what it waits for."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from midstream.players.referee import PlayerError
 from midstream.protocol.checks import check_number, largest_body
@@ -15,17 +13,19 @@ from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.training import DivergedError
 from midstream.storage import faults
-from midstream_server.runs.durable import DurableRun, Kept
+from midstream_server.runs.answers import Answers, content_digest
+from midstream_server.runs.controls import Controls
+from midstream_server.runs.durable import DurableRun
+from midstream_server.runs.opening import Opening
 from midstream_server.runs.published import Published
 from midstream_server.runs.room import Room
+from midstream_server.runs.settling import Settling
+from midstream_server.runs.state import RunState, State
 from midstream_server.runs.training import Step
 from midstream_server.runs.waking import Signal
+from midstream_server.runs.worker import Worker
 
-State = Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
-T = TypeVar("T")
-
-_STORE_AGAIN = 1.0  # seconds
-_FAR_AHEAD = 0.1  # seconds
+_POLL_EVERY = 0.1  # seconds, for a client that waits for more than the next step
 
 
 class HostedRun:
@@ -34,8 +34,8 @@ class HostedRun:
     Args:
         name: the run's name.
         durable: the run, its history and its journal.
-        say: called with a sentence when the run gets somewhere.
-        cache: folder of what defenders learned.
+        say: called with a sentence about the run's progress.
+        cache: folder of what defenders learned; None for `~/.cache/midstream/learned`.
     """
 
     def __init__(
@@ -51,20 +51,37 @@ class HostedRun:
         self.recorded = durable.recorded
         self.run = self.recorded.run
         self.specification = self.run.specification
-        self.state: State = durable.state or ("running" if self.run.step else "waiting")
-        self.reason: str | None = durable.reason
-        self.closing = False
-        self.say = say
         self.changed = Signal()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"run-{name}")
+        self._say = say
+        self._state = RunState(
+            name,
+            step=self.run.step,
+            kept=durable.state,
+            reason=durable.reason,
+            say=say,
+            changed=self.changed.notify,
+        )
+        self._worker = Worker(f"run-{name}")
         self._turn = asyncio.Lock()
-        self.published = Published(name, self.run, self._in_worker)
-        self._replay_to = durable.length()
-        self._replaying = self._replay_to > self.version and not self.over
-        self._cache = cache
-        self._lesson = "is told what to learn"
+        self._answers = Answers(name, durable)
+        self.published = Published(name, self.run, self._worker.do)
         self._room = Room(self._say_of_run)
+        self._controls = Controls(durable, self._state, self._worker, self._room)
+        self._settling = Settling(durable, self._state, self._worker, self._room, self._say_of_run)
+        self._opening = Opening(
+            name,
+            durable,
+            self._state,
+            self._worker,
+            self._room,
+            publish=self.published.publish,
+            say=say,
+            cache=cache,
+        )
         self._arrivals: deque[float] = deque(maxlen=50)
+
+    def _say_of_run(self, text: str) -> None:
+        self._say(f"run {self.name!r}: {text}")
 
     @property
     def version(self) -> int:
@@ -72,22 +89,55 @@ class HostedRun:
         return self.published.version
 
     @property
+    def state(self) -> State:
+        """The run's state."""
+        return self._state.now
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run is in its state; None if there is nothing to say."""
+        return self._state.reason
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server is closing down; set by the server."""
+        return self._state.closing
+
+    @closing.setter
+    def closing(self, closing: bool) -> None:
+        self._state.closing = closing
+
+    @property
     def over(self) -> bool:
-        """Whether nothing more will happen here."""
-        return self.closing or self.state in ("finished", "stopped", "failed")
+        """Whether nothing more will happen to the run in this process."""
+        return self._state.over
 
     @property
     def largest_body(self) -> int:
-        """The most bytes that a batch of this run can take."""
+        """The largest size of a batch of this run, in bytes."""
         return largest_body(min(self.specification.batch_size, self.run.train_size), self.run.input_shape)
 
+    def begin(self) -> None:
+        """Open the run for batches; see `Opening`. Called once, when the event loop runs."""
+        asyncio.ensure_future(self._opening.open()).add_done_callback(self._opened)
+
+    def _opened(self, opening: asyncio.Future[bool]) -> None:
+        if opening.cancelled():
+            return
+        error = opening.exception()
+        if error is not None:
+            self._state.end("failed", str(error))
+        elif opening.result() and self.version:
+            self._state.start()
+            self._follow_up()
+
     async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> dict[str, Any]:
-        """Train on one batch, or repeat the answer it had; return the acknowledgement.
+        """Train on one batch, or repeat the answer to one that was sent before; return the acknowledgement.
 
         Args:
-            seq: its number, as of the request's path.
-            batch: what the body holds.
-            body: the bytes as they came.
+            seq: the batch's number in the request's path.
+            batch: the decoded body.
+            body: the body as it arrived.
 
         Raises:
             Problem: 409, 422, 500 or 503, saying why the batch was not taken.
@@ -95,24 +145,23 @@ class HostedRun:
         check_number(batch, seq)
         faults.reached("received")
         content = await asyncio.to_thread(content_digest, batch)
-        # Shielded: a client that goes away must not leave a step half accounted for.
+        # Shielded: if the client disconnects, the step must still be completed and recorded.
         return await asyncio.shield(asyncio.ensure_future(self._take(batch, content, body)))
 
     async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> dict[str, Any]:
         async with self._turn:
             seq = batch.seq
-            self._refuse_while_learning()
-            self._refuse_while_replaying()
+            self._opening.refuse_batch()
             if seq < self.version:
-                return self._repeat(seq, content)
-            self._refuse_unless_open(seq)
-            self.state = "running"
+                return self._answers.repeated(seq, content, next_seq=self.version)
+            self._state.refuse_batch(seq, step=self.version, total_steps=self.run.total_steps)
+            self._state.start()
             try:
-                step = await self._in_worker(lambda: self._train(batch, content, body))
+                step = await self._worker.do(lambda: self._train(batch, content, body))
             except PlayerError as error:
                 raise Problem(500, "The defender failed", f"{error}; the batch was not trained on") from error
             except DivergedError as error:
-                self._end("failed", str(error))
+                self._state.end("failed", str(error))
                 raise Problem(409, "The run has diverged", str(error), next_seq=seq) from error
             except OSError as error:
                 self._room.lacks(error)
@@ -122,267 +171,80 @@ class HostedRun:
             self.changed.notify()
             self._follow_up()
             faults.reached("answering")
-            return self._acknowledgement(seq, step.loss, replay=False)
-
-    def _acknowledgement(self, seq: int, loss: float, *, replay: bool) -> dict[str, Any]:
-        return {
-            "seq": seq,
-            "next_seq": self.version,
-            "parameters_version": seq + 1,
-            "loss": loss,
-            "replay": replay,
-            "kept_from": self.durable.kept_from,
-        }
-
-    def _repeat(self, seq: int, content: bytes) -> dict[str, Any]:
-        known, loss = self.durable.answers.get(seq, (None, 0.0))
-        if known is None:
-            detail = f"batch {seq} of run {self.name!r} was taken; its answer was lost with a damaged journal"
-            raise Problem(409, "That batch was taken", detail, next_seq=self.version, answer_lost=True)
-        if known != content:
-            raise Problem(
-                409,
-                "Another batch was taken under this number",
-                f"batch {seq} of run {self.name!r} had other content; a sequence number is used once",
-                next_seq=self.version,
-            )
-        return self._acknowledgement(seq, loss, replay=True)
+            return self._answers.new(seq, step.loss, next_seq=self.version)
 
     def _train(self, batch: WireBatch, content: bytes, body: bytes) -> Step:
         step = self.durable.take(batch, content, body)
         self.published.publish()
         return step
 
-    def begin(self) -> None:
-        """Have the defender learn what it must, then replay what the journal holds beyond the checkpoint.
+    def _follow_up(self) -> None:
+        asyncio.ensure_future(self._settling.settle()).add_done_callback(self._settled)
 
-        Called once, when the event loop runs.
-        """
-        if self.run.prepared or self.over:
-            self._replay()
+    def _settled(self, settling: asyncio.Future[None]) -> None:
+        if settling.cancelled():
             return
-        learned = asyncio.ensure_future(
-            self._in_worker(
-                lambda: self.run.prepare(cache=self._cache, tell=self._tell, say=self._say_of_run)
-            )
-        )
-        learned.add_done_callback(self._learned)
-
-    def _tell(self, step: int, steps: int, text: str) -> None:
-        if self.closing:
-            raise InterruptedError("the server is closing down")
-        self._lesson = f"{text}: step {step} of {steps}"
-
-    def _learned(self, learned: asyncio.Future[None]) -> None:
-        error = learned.exception()
-        if error is not None and not self.closing:
-            self._end("failed", str(error))
-        elif error is None:
-            self._replay()
-
-    def _replay(self) -> None:
-        if not self._replaying:
-            if self.version:
-                self._follow_up()
+        error = settling.exception()
+        if error is not None:
+            self._state.end("failed", f"step {self.version} could not be recorded: {error}")
             return
-        left = self._replay_to - self.version
-        self.say(f"run {self.name!r} goes on from step {self.version}: {left} batches of its journal first")
-        replayed = asyncio.ensure_future(
-            self._in_worker(lambda: self.durable.replay(self._say_of_run, self.published.publish))
-        )
-        replayed.add_done_callback(self._replayed)
-
-    def _replayed(self, replayed: asyncio.Future[None]) -> None:
-        error = replayed.exception()
-        self._replaying = isinstance(error, OSError)
-        if isinstance(error, OSError):
-            self._have_trouble(error, self._replay)
-        elif error is not None:
-            self._end("failed", str(error))
-        else:
-            self.say(f"run {self.name!r} stands at step {self.version}")
-            if self.state == "waiting" and self.version > 0:
-                self.state = "running"
-            self._follow_up()
-
-    def _say_of_run(self, text: str) -> None:
-        self.say(f"run {self.name!r}: {text}")
+        if self.recorded.result is not None and self.state != "finished":
+            self._state.end("finished", None)
+        self.changed.notify()
 
     async def wait_for_version(self, after: int, wait: float) -> int:
-        """Return the newest version, once it is above `after`, the run is over, or `wait` seconds passed."""
+        """Return the newest version once it exceeds `after`, the run is over, or `wait` seconds passed."""
         deadline = time.monotonic() + wait
         while self.version <= after and not self.over and (left := deadline - time.monotonic()) > 0:
-            if self.version < after:  # the next step is not what is waited for
-                await asyncio.sleep(min(left, _FAR_AHEAD))
+            if self.version < after:  # the next step will not be enough
+                await asyncio.sleep(min(left, _POLL_EVERY))
             else:
                 await self.changed.wait(left)
         return self.version
 
-    async def pause(self) -> None:
-        """Take no more batches until `resume`."""
-        self._refuse_if_over("paused")
-        await self._remember("paused", None)
-        self.state = "paused"
-        self.changed.notify()
-
-    async def resume(self) -> None:
-        """Take batches again."""
-        self._refuse_if_over("resumed")
-        if self.state == "paused":
-            await self._remember(None, None)
-            self.state = "running" if self.version else "waiting"
-            self.changed.notify()
-
-    async def stop(self) -> None:
-        """End the run before its last step, with a checkpoint."""
-        if self.state == "stopped":
-            return
-        self._refuse_if_over("stopped")
-        reason = f"stopped by its operator at step {self.version}"
-        await self._remember("stopped", reason)
-        self._end("stopped", reason)
-        await self.checkpoint()
-
-    async def _remember(self, state: Kept | None, reason: str | None) -> None:
-        await self._storing("The run's state", lambda: self.durable.remember(state, reason))
-
-    async def checkpoint(self) -> str:
-        """Write a checkpoint; return its path."""
-        return str(await self._storing("A checkpoint", self.durable.checkpoint))
-
-    async def _storing(self, what: str, work: Callable[[], T]) -> T:
-        try:
-            done = await self._in_worker(work)
-        except OSError as error:
-            self._room.lacks(error)
-            raise Problem(503, f"{what} cannot be stored", str(error), retry_after=1) from error
-        self._room.holds()
-        return done
-
-    async def close(self) -> None:
-        """Finish the step in hand, write a checkpoint, and let the thread go."""
-        async with self._turn:
-            try:
-                await self._in_worker(self.durable.checkpoint)
-            except OSError as error:
-                self.say(f"run {self.name!r}: no checkpoint, {error}; its journal holds all that came since")
-        self._worker.shutdown(wait=True)
-        over = self.recorded.result is not None or self.state in ("stopped", "failed")
-        self.durable.close(over=over)
-
     def waiting_for(self) -> str | None:
-        """Return what the run waits for, as a person would say it, or None while it works or is over."""
+        """Return what the run waits for, in words for a person; None while it works or once it is over."""
         if self.state == "paused":
             return "its operator to resume it"
         if self._room.lacking is not None and not self.over:
             return f"room to store what it has: {self._room.lacking}"
-        if not self.run.prepared and not self.over:
-            return f"its defender, which learns before the game: {self._lesson}"
+        if (learning := self._opening.waiting_for()) is not None:
+            return learning
         more = self.version < self.run.total_steps
-        idle = not self._turn.locked() and not self._replaying
+        idle = not self._turn.locked() and not self._opening.replaying
         if more and self.state in ("waiting", "running") and idle:
             return f"batch {self.version} from a data provider"
         return None
 
     def rate(self) -> float | None:
-        """Return steps a second, over the last fifty."""
+        """Return the steps per second, averaged over the last fifty; None before the second step."""
         if len(self._arrivals) < 2 or self._arrivals[-1] == self._arrivals[0]:
             return None
         return (len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0])
 
-    async def _in_worker(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+    async def pause(self) -> None:
+        """Take no more batches until `resume`."""
+        await self._controls.pause()
 
-    def _follow_up(self) -> None:
-        more = self.version < self.run.total_steps
+    async def resume(self) -> None:
+        """Take batches again."""
+        await self._controls.resume()
 
-        def settle() -> dict[str, Any] | None:
-            if more and self.specification.defender != "none":
-                self.run.validation_gradient()  # while the attacker works, or for it to read
-            self.durable.settle()
-            return self.recorded.records[-1] if self.recorded.records else None
+    async def stop(self) -> None:
+        """End the run before its last step, with a checkpoint."""
+        await self._controls.stop()
 
-        settled = asyncio.ensure_future(self._in_worker(settle))
-        settled.add_done_callback(self._settled)
+    async def checkpoint(self) -> str:
+        """Write a checkpoint; return its path."""
+        return await self._controls.checkpoint()
 
-    def _settled(self, settled: asyncio.Future[dict[str, Any] | None]) -> None:
-        error = settled.exception()
-        if isinstance(error, OSError):
-            self._have_trouble(error, self._follow_up)
-            return
-        if error is not None:
-            self._end("failed", f"step {self.version} could not be recorded: {error}")
-            return
-        self._room.holds()
-        record = settled.result()
-        if record is not None and record["test_accuracy"] is not None:
-            self.say(
-                f"run {self.name!r}: step {record['step']} of {self.run.total_steps}, "
-                f"loss {record['loss']:.3f}, test accuracy {record['test_accuracy']:.3f}"
-            )
-        if self.recorded.result is not None and self.state != "finished":
-            self._end("finished", None)
-        self.changed.notify()
-
-    def _have_trouble(self, error: OSError, again: Callable[[], None]) -> None:
-        self._room.lacks(error)
-        if not self.closing:
-            asyncio.get_running_loop().call_later(_STORE_AGAIN, again)
-
-    def _end(self, state: State, reason: str | None) -> None:
-        self.state, self.reason = state, reason
-        self.say(f"run {self.name!r} {state}" + (f": {reason}" if reason else ""))
-        self.changed.notify()
-
-    def _refuse_while_learning(self) -> None:
-        if not self.run.prepared and not self.over:
-            what = f"run {self.name!r} waits for its defender, which learns before the game: {self._lesson}"
-            raise Problem(503, "The run takes no batches now", what, retry_after=1)
-
-    def _refuse_while_replaying(self) -> None:
-        if self._replaying:
-            raise Problem(
-                503,
-                "The run takes no batches now",
-                f"run {self.name!r} replays its journal: step {self.version} of {self._replay_to}",
-                retry_after=1,
-            )
-
-    def _refuse_unless_open(self, seq: int) -> None:
-        self._refuse_if_over("given a batch")
-        if seq > self.version:
-            raise Problem(
-                409,
-                "Batches are missing",
-                f"batch {seq} came, batch {self.version} is next in run {self.name!r}",
-                next_seq=self.version,
-            )
-        if self.state == "paused" or self.closing:
-            why = "paused by its operator" if self.state == "paused" else "closing down"
-            raise Problem(503, "The run takes no batches now", f"run {self.name!r} is {why}", retry_after=1)
-        if self.version >= self.run.total_steps:
-            raise Problem(
-                409,
-                "The run is complete",
-                f"run {self.name!r} has all its {self.version} steps",
-                next_seq=self.version,
-            )
-
-    def _refuse_if_over(self, verb: str) -> None:
-        if self.state in ("finished", "stopped", "failed"):
-            reason = f": {self.reason}" if self.reason else ""
-            raise Problem(
-                409,
-                f"The run is {self.state}",
-                f"run {self.name!r} cannot be {verb}, it is {self.state}{reason}",
-                next_seq=self.version,
-            )
-
-
-def content_digest(batch: WireBatch) -> bytes:
-    """Return a digest of what a batch holds, however its bytes were laid out."""
-    digest = blake2b(digest_size=16)
-    for tensor in (batch.inputs, batch.labels):
-        digest.update(f"{tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.digest()
+    async def close(self) -> None:
+        """Finish the step in hand, write a checkpoint, and end the thread."""
+        async with self._turn:
+            try:
+                await self._worker.do(self.durable.checkpoint)
+            except OSError as error:
+                self._say_of_run(f"no checkpoint, {error}; the journal holds every batch since the last one")
+        self._worker.close()
+        over = self.recorded.result is not None or self.state in ("stopped", "failed")
+        self.durable.close(over=over)

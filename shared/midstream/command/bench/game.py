@@ -14,8 +14,9 @@ from midstream.players.interface import Batch, View
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, Source, Split
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.evaluation import Evaluation
 from midstream_server.runs.training import TrainingRun
 
@@ -76,6 +77,7 @@ class TinyGame:
         # It computes its own validation gradient, so that a move is timed with all that it needs.
         settings = AttackSettings(attacker, gradient="own", device=_CPU, allowed=None)
         self._attacked = AttackedRun(LocalGame(self._run), settings)
+        self._attacked.prepare()
         self._batches = BatchSource(specification, split.train)
         self.seconds: list[float] = []
         if role == "attacker":

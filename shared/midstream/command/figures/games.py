@@ -12,8 +12,9 @@ from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
 from midstream.run.environment import configure
-from midstream_proxy.attack import AttackedRun, AttackSettings
+from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
 
@@ -54,6 +55,8 @@ class ObservedGame:
         self.run = TrainingRun(specification, split, device=device)
         settings = AttackSettings(attacker, specification.epsilon, specification.norm, allowed=None)
         self._attacked = None if attacker == "none" else AttackedRun(LocalGame(self.run), settings)
+        if self._attacked is not None:
+            self._attacked.prepare()
         self._batches = BatchSource(specification, split.train)
 
     def turns(self) -> Iterator[Turn]:

@@ -1,0 +1,247 @@
+"""The attacker's side of a run whose parameters it can read: a copy of the model at θ_t, and the attack."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from midstream import plugins
+from midstream.mathematics.derivatives.check import FEW
+from midstream.mathematics.derivatives.functional import trainable
+from midstream.mathematics.derivatives.gradients import Gradient, along, validation_gradient
+from midstream.mathematics.derivatives.known_orders import agreed_order, remember
+from midstream.mathematics.loss import cross_entropy
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.training_step import TrainingStep
+from midstream.players.course import Ground
+from midstream.players.interface import Batch, Player, View
+from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
+from midstream.protocol.problem import Problem
+from midstream.protocol.wire import WireBatch
+from midstream.run.batches import BatchSource, load_split
+from midstream.run.dataset_checks import DatasetError
+from midstream.run.learned import Say, Tell
+from midstream.run.models import build_model
+from midstream.run.prepared import must_learn, prepare
+from midstream_proxy.attack import AttackSettings, Game, budget_of
+from midstream_proxy.memory.before import Before, Copies, Nothing
+from midstream_proxy.upcoming import UpcomingBatches
+
+
+class AttackedRun:
+    """An attacker and its copy of one run's model; used by one thread.
+
+    An attacker that learns before the game must `prepare` before it attacks.
+
+    Args:
+        game: what can be read of the run.
+        settings: the attacker's settings.
+        player: the attacker itself; None makes the one that the settings name.
+        batches: the run's batches; None makes them from the data set when an attacker first asks for them.
+
+    Raises:
+        midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
+        midstream.DerivativeError: derivatives computed in the server's order are wrong on this machine.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        settings: AttackSettings,
+        *,
+        player: Player | None = None,
+        batches: BatchSource | None = None,
+    ) -> None:
+        self.settings = settings
+        self.player: Player = player or plugins.make("attackers", settings.attacker)
+        self.before: Before = (
+            Copies(settings.attacker, self.player) if settings.on_error == "pass-clean" else Nothing()
+        )
+        """Restores the attacker if it fails at a batch that is forwarded anyway; a host may replace this."""
+        self._game = game
+        self._specification = specification = game.specification()
+        self._described = described = game.model()
+        self._learning_rate: float = described["learning_rate"]
+        self.budget = budget_of(specification, settings)
+        self.input_shape = tuple(described["input_shape"])
+        self.classes = len(described["classes"])
+        dval = game.validation()
+        self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
+        self._model = self._built()
+        few = self._few(), self._validation[1][:FEW]
+        self._order = agreed_order(self._model, *few, described.get("derivatives"))
+        remember(self._model, self._few(), self._order)
+        self._version: int | None = None
+        self._gradient: Gradient | None = None
+        self._step: TrainingStep | None = None
+        self._batches = batches
+        self.prepared = not must_learn(self.player)
+        """Whether the attacker has learned what it must before the game."""
+
+    def prepare(self, *, tell: Tell = lambda *_: None, say: Say = lambda _: None) -> None:
+        """Have the attacker learn what it must; see `midstream.run.prepared.prepare`.
+
+        Args:
+            tell: called with the progress; an exception that it raises interrupts the learning.
+            say: called with a sentence that says where the learned state came from.
+
+        Raises:
+            midstream.run.prepared.LearningError: the attacker could not learn what it must.
+        """
+        if self.prepared:
+            return
+        prepare(
+            self.settings.attacker,
+            self.player,
+            self._ground(),
+            run=self._specification.model_copy(update={"model": self._described["model"]}),
+            cache=self.settings.surrogate.cache,
+            tell=tell,
+            say=say,
+        )
+        self.prepared = True
+
+    def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
+        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq.
+
+        Args:
+            batch: what the provider sent.
+            version: the version of θ to attack at; None takes θ_seq.
+
+        Raises:
+            midstream.players.referee.PlayerError: the attacker broke its rules, and `on_error` is `stop`.
+            OSError: the server could not be read.
+            Problem: the server is at another version.
+            RuntimeError: the attacker learns before the game, and `prepare` was not called.
+        """
+        if not self.prepared:
+            raise RuntimeError(f"attacker {self.settings.attacker!r} has not learned yet: call prepare()")
+        version = batch.seq if version is None else version
+        self._follow(version)
+        device = self.settings.device
+        seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
+        view = self._view(seen)
+        away: BaseException | None = None
+        self.before.mark()
+        try:
+            attacked = move(self.settings.attacker, self.player, seen, view)
+            labels = relabelled(self.settings.attacker, self.player, seen, view)
+        except PlayerError as error:
+            if self.settings.on_error == "stop":
+                raise
+            self.before.back()
+            pass_clean(view, error)
+            attacked, labels = pixels(batch.inputs), batch.labels
+        except HostError as error:
+            away = error.__cause__ or error
+        if away is not None:
+            raise away
+        return WireBatch(batch.seq, version, attacked.cpu(), labels.cpu(), view.reports)
+
+    def _follow(self, version: int) -> None:
+        if version != self._version:
+            self._model.load_state_dict(self._game.parameters(version))
+            self._version, self._gradient, self._step = version, None, None
+
+    def _view(self, batch: Batch) -> View:
+        assert self._version is not None
+        return View(
+            model=self._model,
+            parameters_version=self._version,
+            loss=cross_entropy,
+            learning_rate=self._learning_rate,
+            validation_inputs=self._validation[0],
+            validation_labels=self._validation[1],
+            budget=self.budget,
+            seed=self._specification.seed,
+            role="attacker",
+            gradient_source=self._validation_gradient,
+            step_source=self._training_step,
+            batch_source=lambda count: self._upcoming(batch, count),
+        )
+
+    def _ground(self) -> Ground:
+        return Ground(
+            validation_inputs=pixels(self._validation[0]),
+            validation_labels=self._validation[1],
+            classes=self.classes,
+            budget=self.budget,
+            learning_rate=self._learning_rate,
+            batch_size=self._specification.batch_size,
+            seed=self._specification.seed,
+            role="attacker",
+            model_source=self._new_model,
+            train_source=self._train,
+        )
+
+    def _built(self) -> nn.Module:
+        model = build_model(
+            self._described["model"],
+            self.input_shape,
+            self.classes,
+            batch_norm=self._specification.batch_norm,
+            allowed=self.settings.allowed,
+        )
+        return model.to(self.settings.device).eval()
+
+    def _few(self) -> Tensor:
+        return pixels(self._validation[0][:FEW])
+
+    def _new_model(self) -> nn.Module:
+        model = self._built()
+        remember(model, self._few(), self._order)
+        return model
+
+    def _train(self) -> tuple[Tensor, Tensor]:
+        train, device = self._possessed().train, self.settings.device
+        return train.pixels().to(device), train.labels.to(device)
+
+    def _possessed(self) -> BatchSource:
+        if self._batches is None:
+            with _hosting():
+                split = load_split(
+                    self._specification,
+                    self.settings.source,
+                    allowed=self.settings.allowed,
+                    dataset_sha256=self._game.dataset_sha256(),
+                )
+            self._batches = BatchSource(self._specification, split.train)
+        return self._batches
+
+    def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
+        return UpcomingBatches(self._possessed()).after(batch, count)
+
+    def _training_step(self) -> TrainingStep:
+        if self._step is None:
+            assert self._version is not None
+            with _hosting():
+                found = self._game.training_step(self._version)
+            self._step = found.with_moments(
+                {moment: self._laid_out(of) for moment, of in found.moments.items()}
+            )
+        return self._step
+
+    def _validation_gradient(self) -> Gradient:
+        if self._gradient is None:
+            assert self._version is not None
+            if self.settings.gradient == "server":
+                with _hosting():
+                    found = self._game.validation_gradient(self._version)
+                self._gradient = self._laid_out(found)
+            else:
+                self._gradient = validation_gradient(self._model, *self._validation)
+        return self._gradient
+
+    def _laid_out(self, read: Gradient) -> Gradient:
+        # The wire drops the tensors' order and memory layout; both decide the order of a sum, and its bits.
+        parameters = trainable(self._model).items()
+        return along(read, {name: value for name, value in parameters if name in read})
+
+
+@contextmanager
+def _hosting() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, Problem, DatasetError, plugins.PluginError) as error:
+        # The server is unreachable or at another version, or the data set is missing or not the run's.
+        raise HostError(str(error)) from error

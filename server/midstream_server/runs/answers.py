@@ -1,0 +1,76 @@
+"""The answers to a run's batches: a batch that is sent again gets the same answer again."""
+
+from hashlib import blake2b
+from typing import Any
+
+from midstream.protocol.problem import Problem
+from midstream.protocol.wire import WireBatch
+from midstream_server.runs.durable import DurableRun
+
+
+class Answers:
+    """Acknowledgements of the batches that a run was trained on.
+
+    Args:
+        name: the run's name, for its refusals.
+        durable: the run, which stores each batch's content digest and loss.
+    """
+
+    def __init__(self, name: str, durable: DurableRun) -> None:
+        self._name = name
+        self._durable = durable
+
+    def new(self, seq: int, loss: float, *, next_seq: int) -> dict[str, Any]:
+        """Return the acknowledgement of a batch that was just trained on.
+
+        Args:
+            seq: the batch's number.
+            loss: its training loss, as in `midstream_server.runs.training.Step`.
+            next_seq: the number of the batch that the run expects next.
+        """
+        return self._acknowledgement(seq, loss, next_seq, replay=False)
+
+    def repeated(self, seq: int, content: bytes, *, next_seq: int) -> dict[str, Any]:
+        """Return the acknowledgement that a batch had when it was first sent, with `replay` true.
+
+        Args:
+            seq: the batch's number.
+            content: its `content_digest`.
+            next_seq: the number of the batch that the run expects next.
+
+        Raises:
+            Problem: 409, a batch with other content was taken under this number, or the answer is lost.
+        """
+        known, loss = self._durable.answers.get(seq, (None, 0.0))
+        if known is None:
+            detail = (
+                f"batch {seq} of run {self._name!r} was taken; its answer was lost with a damaged journal"
+            )
+            raise Problem(409, "That batch was taken", detail, next_seq=next_seq, answer_lost=True)
+        if known != content:
+            raise Problem(
+                409,
+                "Another batch was taken under this number",
+                f"batch {seq} of run {self._name!r} had other content; a sequence number is used once",
+                next_seq=next_seq,
+            )
+        return self._acknowledgement(seq, loss, next_seq, replay=True)
+
+    def _acknowledgement(self, seq: int, loss: float, next_seq: int, *, replay: bool) -> dict[str, Any]:
+        return {
+            "seq": seq,
+            "next_seq": next_seq,
+            "parameters_version": seq + 1,
+            "loss": loss,
+            "replay": replay,
+            "kept_from": self._durable.kept_from,
+        }
+
+
+def content_digest(batch: WireBatch) -> bytes:
+    """Return a 16-byte digest of a batch's tensors, independent of how its bytes are laid out."""
+    digest = blake2b(digest_size=16)
+    for tensor in (batch.inputs, batch.labels):
+        digest.update(f"{tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.digest()

@@ -1,0 +1,27 @@
+"""The one thread that a run lives in."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Runs functions one after another in a single thread, so that no two touch the same run at once.
+
+    Args:
+        name: the thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, once the work submitted earlier is done."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        """Finish the work in hand and end the thread."""
+        self._thread.shutdown(wait=True)
