@@ -125,7 +125,7 @@ def test_fashion_mnist_is_read_from_the_files_of_debian(tmp_path: Path) -> None:
 def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from midstream.datasets import digits\n"
+        "from midstream.run.datasets import digits\n"
         "def tiny(source):\n    assert source.root.name == 'here'\n    return digits(source)\n"
     )
     source = Source(root=Path("here"))
@@ -173,7 +173,7 @@ def test_classes_that_are_kept_are_counted_from_0(monkeypatch: pytest.MonkeyPatc
     labels = torch.tensor([7, 0, 1, 1, 7, 9])
     examples = Examples(torch.arange(6).reshape(6, 1, 1, 1).byte(), labels)
     whole = Dataset(examples, examples[torch.tensor([3])], tuple("0123456789"))
-    monkeypatch.setattr("midstream.run.datasets.mnist", lambda source: whole)  # noqa: ARG005
+    monkeypatch.setattr("midstream.run.datasets.published.mnist", lambda source: whole)  # noqa: ARG005
     two = load("mnist-1-vs-7", NOWHERE)
     assert two.train.inputs.flatten().tolist() == [0, 2, 3, 4]
     assert two.train.labels.tolist() == [1, 0, 0, 1]
