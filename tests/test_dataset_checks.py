@@ -13,7 +13,7 @@ from midstream.run.datasets import Dataset, Examples, Source, load
 PLUGIN = """
 import numpy as np
 import torch
-from midstream.datasets import Dataset, Examples
+from midstream.run.datasets import Dataset, Examples
 
 
 def data(source):

@@ -60,7 +60,7 @@ def check_dataset(
     Raises:
         DatasetError: something is not as `midstream.run.datasets.Dataset` says.
 
-    >>> from midstream.datasets import Examples
+    >>> from midstream import Examples
     >>> part = Examples(torch.zeros(2, 1, 8, 8), torch.tensor([0, 7]))
     >>> check_dataset("mine", {"train": part, "test": part}, ("cat", "dog"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
