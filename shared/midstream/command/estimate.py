@@ -8,7 +8,7 @@ import click
 
 from midstream.console import options
 from midstream.console.finite import POSITIVE
-from midstream.mathematics.level_k import constant_of_rule, step_size_by_rule, steps_by_rule
+from midstream.mathematics.level_k_rules import constant_of_rule, step_size_by_rule, steps_by_rule
 from midstream.mathematics.smoothness import estimate_smoothness
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
