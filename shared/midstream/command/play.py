@@ -14,8 +14,14 @@ from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.command.summary import resumed_words
 from midstream.console import options
+from midstream.console.process_options import data_options, device_options, on_error_option, surrogate_options
 from midstream.console.progress import Progress
 from midstream.console.scenario import read_scenario
+from midstream.console.specification_options import (
+    attack_budget_options,
+    specification_of,
+    specification_options,
+)
 from midstream.mathematics.budget import Budget, Norm
 from midstream.protocol.specification import Specification
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
@@ -48,7 +54,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     callback=read_scenario,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@options.specification_options
+@specification_options
 @options.option(
     "--attacker",
     default="level-1",
@@ -63,8 +69,8 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     shell_complete=options.named("defenders"),
     help="none, level-1, level-1+cutmix, module:Class, …",
 )
-@options.attack_budget_options
-@options.on_error_option
+@attack_budget_options
+@on_error_option
 @options.option(
     "--gradient",
     type=click.Choice(["server", "own"]),
@@ -85,13 +91,13 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     help="Have batches signed, and say who holds the key: the provider alone, or an attacker that is the "
     "provider.",
 )
-@options.data_options
-@options.surrogate_options
+@data_options
+@surrogate_options
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )
 @options.option("--run", "name", help="Name of the run; made of data set and players by default.")
-@options.process_options
+@device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
     "--list",
@@ -140,7 +146,7 @@ def command(
     dataset = settings["dataset"] or "digits"
     words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
     name = free_name(out, *words) if name is None else name
-    specification = options.specification(settings, defender=defender, name=name)
+    specification = specification_of(settings, defender=defender, name=name)
     if specification.access == "white-box" and (surrogate or surrogate_epochs or surrogate_train_size):
         raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
     plan = GamePlan(

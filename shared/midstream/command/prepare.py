@@ -10,7 +10,13 @@ from midstream import plugins
 from midstream.command.local import say
 from midstream.command.play import attack_budget
 from midstream.console import options
+from midstream.console.process_options import data_options, device_options, surrogate_options
 from midstream.console.progress import Progress
+from midstream.console.specification_options import (
+    attack_budget_options,
+    specification_of,
+    specification_options,
+)
 from midstream.mathematics.budget import Norm
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
@@ -36,11 +42,11 @@ def _learned(context: click.Context, parameter: click.Parameter, incomplete: str
     type=click.Choice(["attacker", "defender"]),
     help="What NAME is; the defender where no attacker has that name, by default.",
 )
-@options.specification_options
-@options.attack_budget_options
-@options.data_options
-@options.surrogate_options
-@options.process_options
+@specification_options
+@attack_budget_options
+@data_options
+@surrogate_options
+@device_options
 @options.show_config
 def command(
     name: str,
@@ -72,7 +78,7 @@ def command(
     )
     where = configure(threads=threads, device=device)
     source = Source(data_root, download)
-    specification = options.specification(settings, defender=name if defends else "none")
+    specification = specification_of(settings, defender=name if defends else "none")
     if (
         not defends
         and specification.access == "white-box"
