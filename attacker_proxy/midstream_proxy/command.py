@@ -1,7 +1,7 @@
 """`midstream attack`: the man in the middle."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -14,7 +14,6 @@ from midstream.console.process_options import (
     device_options,
     on_error_option,
     resume_anyway_option,
-    surrogate_options,
 )
 from midstream.console.service_options import (
     ca_option,
@@ -37,7 +36,7 @@ from midstream.web.status.beside import shown
 from midstream.web.tls import trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
 
 @click.command("attack")
@@ -112,17 +111,13 @@ def command(
     on_error: OnError,
     data_root: Path | None,
     download: bool,
-    surrogate: str | None,
-    surrogate_epochs: int | None,
-    surrogate_train_size: int | None,
-    surrogate_seed: int | None,
-    cache: Path | None,
     allow: tuple[str, ...],
     out: Path,
     sign_key: Path | None,
     resume_anyway: bool,
     device: str,
     threads: int | None,
+    **surrogate: Any,
 ) -> None:
     """Stand between a data provider and a training server, and perturb each minibatch.
 
@@ -148,15 +143,15 @@ def command(
     plugins.make("attackers", attacker)
     settings = AttackSettings(
         attacker,
-        epsilon,
-        norm,
-        gradient,
-        configure(threads=threads, device=device),
-        frozenset(allow),
-        Source(data_root, download),
-        SurrogateSettings(surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache),
-        read_key(sign_key) if sign_key else None,
-        on_error,
+        epsilon=epsilon,
+        norm=norm,
+        gradient=gradient,
+        device=configure(threads=threads, device=device),
+        allowed=frozenset(allow),
+        source=Source(data_root, download),
+        surrogate=surrogate_of(surrogate),
+        signing_key=read_key(sign_key) if sign_key else None,
+        on_error=on_error,
     )
     listener = listen(host, port, fd)
     with listener:

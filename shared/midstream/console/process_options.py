@@ -5,7 +5,7 @@ from typing import get_args
 
 import click
 
-from midstream.console.options import named, option, together
+from midstream.console.options import option, together
 from midstream.players.referee import OnError
 
 data_options = together(
@@ -17,30 +17,6 @@ cache_option = option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     help="Cache folder of pretrained state, such as purifiers and surrogates; ~/.cache/midstream by default.",
-)
-
-surrogate_options = together(
-    option(
-        "--surrogate",
-        shell_complete=named("models"),
-        help="Model of the surrogate that a black-box attacker trains; auto by default.",
-    ),
-    option(
-        "--surrogate-epochs",
-        type=click.IntRange(1),
-        help="Train the surrogate for at most this many epochs; five times the run's by default.",
-    ),
-    option(
-        "--surrogate-train-size",
-        type=click.IntRange(1),
-        help="Number of the run's training examples that the attacker has; all by default.",
-    ),
-    option(
-        "--surrogate-seed",
-        type=click.IntRange(0, 2**63 - 1),
-        help="The surrogate's seed; derived from the run's by default.",
-    ),
-    cache_option,
 )
 
 allow_option = option(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from midstream.console.finite import FINITE
 from midstream.console.options import named, option, radius, together
+from midstream.mathematics.budget import Budget
 from midstream.protocol.specification import Specification
 
 specification_options = together(
@@ -91,6 +93,26 @@ def specification_of(settings: dict[str, Any], **fixed: Any) -> Specification:
         return Specification.model_validate(chosen | fixed)
     except ValidationError as error:
         raise click.UsageError("; ".join(_fault(dict(fault)) for fault in error.errors())) from error
+
+
+def attack_budget_of(settings: Mapping[str, Any], specification: Specification) -> Budget:
+    """Return the attacker's ball: the defender's, changed by `attack_budget_options`.
+
+    Args:
+        settings: a command's settings, by parameter name.
+        specification: the run, whose ball is the defender's.
+
+    Raises:
+        click.UsageError: the norm changes but not ε, which means another size in each norm.
+    """
+    epsilon, norm = settings["attack_epsilon"], settings["attack_norm"]
+    if epsilon is None and norm not in (None, specification.norm):
+        raise click.UsageError(
+            f"--attack-norm {norm} needs an --attack-epsilon: ε = {specification.epsilon:g} was meant for "
+            f"the {specification.norm} ball"
+        )
+    own = specification.budget
+    return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)
 
 
 def _fault(fault: Mapping[str, Any]) -> str:
