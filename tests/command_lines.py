@@ -11,7 +11,7 @@ import click
 
 from midstream import plugins
 from midstream.command.main import cli
-from midstream.console import options
+from midstream.console.specification_options import specification_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -90,4 +90,4 @@ def _check_midstream(words: list[str]) -> None:
         if settings.get(name) is not None:
             plugins.make(kind, settings[name])
     if "dataset" in settings and "batch_size" in settings:
-        options.specification(settings)
+        specification_of(settings)

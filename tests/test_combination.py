@@ -63,7 +63,7 @@ def test_a_file_with_a_plus_in_its_name(tmp_path: Path) -> None:
         ),
         ("defenders", "level-1+", "lacks a defender beside a plus sign"),
         ("defenders", "+level-1", "lacks a defender beside a plus sign"),
-        ("attackers", "level-1+noise", "'level-1.noise' is 2, of which there can be but one"),
+        ("attackers", "level-1+noise", "'level-1.noise' names 2 attackers, and a run has one"),
     ],
 )
 def test_a_combination_that_is_none(kind: Any, text: str, words: str) -> None:

@@ -173,7 +173,7 @@ def test_classes_that_are_kept_are_counted_from_0(monkeypatch: pytest.MonkeyPatc
     labels = torch.tensor([7, 0, 1, 1, 7, 9])
     examples = Examples(torch.arange(6).reshape(6, 1, 1, 1).byte(), labels)
     whole = Dataset(examples, examples[torch.tensor([3])], tuple("0123456789"))
-    monkeypatch.setattr("midstream.run.datasets.mnist", lambda source: whole)  # noqa: ARG005
+    monkeypatch.setattr("midstream.run.datasets.published.mnist", lambda source: whole)  # noqa: ARG005
     two = load("mnist-1-vs-7", NOWHERE)
     assert two.train.inputs.flatten().tolist() == [0, 2, 3, 4]
     assert two.train.labels.tolist() == [1, 0, 0, 1]

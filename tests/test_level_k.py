@@ -17,7 +17,8 @@ from midstream import (
     mixed_derivative_by_double_backward,
 )
 from midstream.mathematics.budget import Norm
-from midstream.mathematics.level_k import INFINITE, step_size_by_rule, steps_by_rule
+from midstream.mathematics.level_k import INFINITE
+from midstream.mathematics.level_k_rules import step_size_by_rule, steps_by_rule
 
 both_norms = pytest.mark.parametrize("norm", ["l2", "linf"])
 

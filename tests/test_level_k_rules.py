@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from midstream import Budget, level_k_attack, level_k_defense, mixed_derivative, validation_gradient
 from midstream.mathematics.budget import Norm
-from midstream.mathematics.level_k import INFINITE, steps_by_rule
+from midstream.mathematics.level_k import INFINITE
+from midstream.mathematics.level_k_rules import steps_by_rule
 
 both_norms = pytest.mark.parametrize("norm", ["l2", "linf"])
 

@@ -199,13 +199,13 @@ def test_optional_numbers_paths_and_choices(plugin: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "annotation"), [("sizes=1", "list[int]"), ("either=1", "int | str")])
-def test_an_annotation_that_no_text_can_be_turned_into(plugin: str, option: str, annotation: str) -> None:
+def test_an_annotation_to_which_no_text_can_be_converted(plugin: str, option: str, annotation: str) -> None:
     message = refusal(f"{plugin}:Annotated,{option}")
-    assert f"is annotated {annotation}, which no text can be turned into; use int, float" in message
+    assert f"is annotated {annotation}, to which no text can be converted; use int, float" in message
 
 
 def test_an_annotation_that_leads_nowhere(plugin: str) -> None:
-    assert "cannot be told from its annotations: NameError(\"name 'Absent'" in refusal(f"{plugin}:Unresolved")
+    assert "cannot be read: NameError(\"name 'Absent'" in refusal(f"{plugin}:Unresolved")
 
 
 def test_a_constructor_that_fails_is_no_bad_option(plugin: str) -> None:

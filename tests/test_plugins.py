@@ -168,7 +168,7 @@ def test_a_file_without_its_ending_or_its_name(
     write_module: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_module("attacks.mine", PLUGIN)
-    assert refusal(path) == f"{path!r} is a file; name what is in it, as {path}:Name"
+    assert refusal(path) == f"{path!r} is a file; name an object in it, as {path}:Name"
     monkeypatch.chdir(tmp_path)
     assert refusal("attacks/mine:Shift").endswith(
         "There is a file attacks/mine.py: write attacks/mine.py:Name for it."

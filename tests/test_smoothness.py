@@ -14,7 +14,7 @@ from torch import nn
 
 from midstream import Batch, Budget, plugins
 from midstream.command.main import cli
-from midstream.mathematics.level_k import steps_by_rule
+from midstream.mathematics.level_k_rules import steps_by_rule
 from midstream.mathematics.smoothness import estimate_smoothness
 from midstream.protocol.wire import decode_tensors, encode_tensors
 

@@ -13,7 +13,7 @@ from services import tiny
 from test_surrogate import HIDDEN, Attacker
 
 import midstream
-from midstream import plugins
+from midstream.plugins.finding import file_module
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.datasets import Examples
 from midstream.run.learned import LEARNED_BY, cache_folder, code_sha256
@@ -135,7 +135,7 @@ def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path, option
     attacker.attacker = f"{file}:Plugin{options}"
     for sign in ("", "-"):
         file.write_text(PLUGIN.format(sign=sign))
-        plugins._file_module.cache_clear()  # as in another process
+        file_module.cache_clear()  # as in another process
         attacker.starts()
         assert attacker.told
     assert len(list(attacker.cache.iterdir())) == 2

@@ -1,13 +1,30 @@
 """`midstream attack`: the man in the middle."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from midstream import plugins
 from midstream.console import options
 from midstream.console.finite import FINITE
+from midstream.console.process_options import (
+    allow_option,
+    data_options,
+    device_options,
+    on_error_option,
+    resume_anyway_option,
+)
+from midstream.console.service_options import (
+    ca_option,
+    hosts_of,
+    listen_options,
+    refuse_open_address,
+    sign_option,
+    status_option,
+    tokens_of,
+    whole_url,
+)
 from midstream.console.silence import silent_after_option
 from midstream.mathematics.budget import Norm
 from midstream.players.referee import OnError
@@ -19,21 +36,21 @@ from midstream.web.status.beside import shown
 from midstream.web.tls import trusting
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
 
 @click.command("attack")
-@options.listen_options(8001)
+@listen_options(8001)
 @options.option(
     "--server",
     default="http://127.0.0.1:8000",
     show_default=True,
-    callback=options.whole_url,
+    callback=whole_url,
     help="The training server.",
 )
-@options.ca_option
+@ca_option
 @silent_after_option
-@options.status_option
+@status_option
 @options.option(
     "--attacker",
     default="level-1",
@@ -56,10 +73,10 @@ from midstream_proxy.surrogates.surrogate import SurrogateSettings
     show_default=True,
     help="Read the validation gradient from the server, or compute it here.",
 )
-@options.on_error_option
-@options.data_options
-@options.surrogate_options
-@options.allow_option
+@on_error_option
+@data_options
+@surrogate_options
+@allow_option
 @options.option(
     "--out",
     default="attacks",
@@ -67,9 +84,9 @@ from midstream_proxy.surrogates.surrogate import SurrogateSettings
     type=click.Path(path_type=Path),
     help="Folder for what the attacker must remember of a run, to go on after it was killed.",
 )
-@options.sign_option
-@options.resume_anyway_option
-@options.process_options
+@sign_option
+@resume_anyway_option
+@device_options
 @options.show_config
 def command(
     host: str,
@@ -94,17 +111,13 @@ def command(
     on_error: OnError,
     data_root: Path | None,
     download: bool,
-    surrogate: str | None,
-    surrogate_epochs: int | None,
-    surrogate_train_size: int | None,
-    surrogate_seed: int | None,
-    cache: Path | None,
     allow: tuple[str, ...],
     out: Path,
     sign_key: Path | None,
     resume_anyway: bool,
     device: str,
     threads: int | None,
+    **surrogate: Any,
 ) -> None:
     """Stand between a data provider and a training server, and perturb each minibatch.
 
@@ -114,14 +127,14 @@ def command(
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
     """
     guard = Guard(
-        options.tokens_of(tokens),
+        tokens_of(tokens),
         max_requests,
         certificate,
         key,
         max_watchers,
-        options.hosts_of(host, allow_host),
+        hosts_of(host, allow_host),
     )
-    options.refuse_open_address(
+    refuse_open_address(
         host,
         tokens=guard.tokens,
         encrypted=certificate is not None,
@@ -130,15 +143,15 @@ def command(
     plugins.make("attackers", attacker)
     settings = AttackSettings(
         attacker,
-        epsilon,
-        norm,
-        gradient,
-        configure(threads=threads, device=device),
-        frozenset(allow),
-        Source(data_root, download),
-        SurrogateSettings(surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache),
-        read_key(sign_key) if sign_key else None,
-        on_error,
+        epsilon=epsilon,
+        norm=norm,
+        gradient=gradient,
+        device=configure(threads=threads, device=device),
+        allowed=frozenset(allow),
+        source=Source(data_root, download),
+        surrogate=surrogate_of(surrogate),
+        signing_key=read_key(sign_key) if sign_key else None,
+        on_error=on_error,
     )
     listener = listen(host, port, fd)
     with listener:

@@ -6,7 +6,16 @@ import click
 
 from midstream.console import options
 from midstream.console.finite import NOT_NEGATIVE
+from midstream.console.process_options import allow_option, data_options
 from midstream.console.progress import Progress
+from midstream.console.service_options import (
+    ca_option,
+    sign_option,
+    status_option,
+    token_of,
+    token_option,
+    whole_url,
+)
 from midstream.console.silence import silent_after_option
 from midstream.protocol.signature import read_key
 from midstream.run.datasets import Source
@@ -23,18 +32,18 @@ from midstream_provider.push import find_run, load_source, push
     "--server",
     default="http://127.0.0.1:8001",
     show_default=True,
-    callback=options.whole_url,
+    callback=whole_url,
     help="The server, or a proxy before it.",
 )
 @options.option("--run", "name", help="The run to feed; the only open one by default.")
 @options.option("--give-up-after", type=NOT_NEGATIVE, help="Seconds without an answer; for ever by default.")
 @silent_after_option
-@options.sign_option
-@options.token_option
-@options.ca_option
-@options.status_option
-@options.data_options
-@options.allow_option
+@sign_option
+@token_option
+@ca_option
+@status_option
+@data_options
+@allow_option
 @options.show_config
 def command(
     server: str,
@@ -58,7 +67,7 @@ def command(
     Example: midstream provide --server http://127.0.0.1:8001
     """
     key = read_key(sign_key) if sign_key else None
-    token, verify = options.token_of(token_file), trusting(ca)
+    token, verify = token_of(token_file), trusting(ca)
     activity = Activity(server, say)
     client = Client(
         server,

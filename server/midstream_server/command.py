@@ -7,6 +7,16 @@ import click
 
 from midstream import plugins
 from midstream.console import options
+from midstream.console.process_options import (
+    allow_option,
+    cache_option,
+    data_options,
+    device_options,
+    on_error_option,
+    resume_anyway_option,
+)
+from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
+from midstream.console.specification_options import specification_of, specification_options
 from midstream.protocol.signature import read_key
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Source
@@ -18,17 +28,17 @@ from midstream_server.runs.resuming import ResumeError, left_behind
 
 
 @click.command("serve")
-@options.listen_options(8000)
+@listen_options(8000)
 @options.option("--run", "name", help="Name of the run to start with.")
-@options.specification_options
+@specification_options
 @options.option(
     "--defender",
     shell_complete=options.named("defenders"),
     help="none, level-1, level-1+cutmix, or module:Class; none by default.",
 )
-@options.on_error_option
-@options.data_options
-@options.allow_option
+@on_error_option
+@data_options
+@allow_option
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )
@@ -50,9 +60,9 @@ from midstream_server.runs.resuming import ResumeError, left_behind
     type=click.Path(path_type=Path),
     help="Take batches alone that were signed with this file's key.",
 )
-@options.cache_option
-@options.resume_anyway_option
-@options.process_options
+@cache_option
+@resume_anyway_option
+@device_options
 @options.show_config
 def command(
     host: str,
@@ -87,14 +97,14 @@ def command(
     Example: midstream serve --dataset digits --defender level-1
     """
     guard = Guard(
-        options.tokens_of(tokens),
+        tokens_of(tokens),
         max_requests,
         certificate,
         key,
         max_watchers,
-        options.hosts_of(host, allow_host),
+        hosts_of(host, allow_host),
     )
-    options.refuse_open_address(
+    refuse_open_address(
         host,
         tokens=guard.tokens,
         encrypted=certificate is not None,
@@ -120,7 +130,7 @@ def command(
     with listener:
         names = left_behind(out) if resume == "all" else [] if resume == "none" else [resume]
         registry.take_up(names)
-        wanted = options.specification(settings) if settings["dataset"] is not None else None
+        wanted = specification_of(settings) if settings["dataset"] is not None else None
         for aside in registry.set_aside.values():
             if aside.name == resume or (wanted is not None and aside.is_what(wanted)):
                 registry.release()

@@ -17,7 +17,8 @@ from midstream.mathematics.derivatives.gradients import (
 from midstream.mathematics.derivatives.hessian import conjugate_gradients, hessian_vector_product
 from midstream.mathematics.derivatives.orders import Order
 from midstream.mathematics.level_1 import level_0, level_1_attack, level_1_defense
-from midstream.mathematics.level_k import level_k_attack, level_k_defense, steps_by_rule
+from midstream.mathematics.level_k import level_k_attack, level_k_defense
+from midstream.mathematics.level_k_rules import steps_by_rule
 from midstream.mathematics.live_step import training_step
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.momentum import MomentumHistory

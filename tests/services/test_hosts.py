@@ -10,7 +10,7 @@ import click
 import httpx
 import pytest
 
-from midstream.console import options
+from midstream.console.service_options import hosts_of
 from midstream.web.hosting import Guard
 from midstream.web.status.beside import shown
 from midstream.web.status.page import Status
@@ -120,7 +120,7 @@ def test_no_batch_of_another_site_is_attacked(registry: Registry) -> None:
 
 
 def test_an_operator_may_allow_further_names(registry: Registry) -> None:
-    guard = Guard(hosts=options.hosts_of("127.0.0.1", ("Server.Lan", "10.0.0.7")))
+    guard = Guard(hosts=hosts_of("127.0.0.1", ("Server.Lan", "10.0.0.7")))
     with served(make_server(registry), guard=guard) as url:
         for name in ("server.lan", "SERVER.lan.:8000", "10.0.0.7:80", "localhost"):
             assert httpx.get(url, headers={"Host": name}, trust_env=False).status_code == 200
@@ -130,14 +130,14 @@ def test_an_operator_may_allow_further_names(registry: Registry) -> None:
 
 
 def test_a_service_on_all_addresses_has_the_machines_name() -> None:
-    assert options.hosts_of("0.0.0.0", ()) == options.hosts_of(socket.gethostname(), ())
-    assert options.hosts_of("gpu-box.lan", ("b",)) == {"gpu-box.lan", "b"}
+    assert hosts_of("0.0.0.0", ()) == hosts_of(socket.gethostname(), ())
+    assert hosts_of("gpu-box.lan", ("b",)) == {"gpu-box.lan", "b"}
 
 
 @pytest.mark.parametrize("name", ["http://server", "server:8000", "[::1]", "a b", ""])
 def test_what_is_no_name_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(click.UsageError, match="--allow-host"):
-        options.hosts_of("127.0.0.1", (name,))
+        hosts_of("127.0.0.1", (name,))
 
 
 def test_the_commands_take_the_names(tmp_path: Path, port: int) -> None:

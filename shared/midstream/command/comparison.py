@@ -15,7 +15,7 @@ from midstream.command.curves import sparkline
 from midstream.command.inspection import output_options, write_files
 from midstream.command.played import PlayedRun, read_runs, reading_options
 from midstream.command.summary import summary
-from midstream.console import options
+from midstream.console.service_options import token_of
 
 _WIDE = 200  # columns, where no terminal sets them
 
@@ -55,7 +55,7 @@ def command(
         raise click.UsageError("compare takes two runs or more; 'midstream inspect' shows one")
     if len(set(runs)) < len(runs):
         raise click.UsageError("a run is named twice")
-    found = read_runs(runs, token=options.token_of(token_file), ca=ca)
+    found = read_runs(runs, token=token_of(token_file), ca=ca)
     numbers = {label: summary(run) for label, run in found.items()}
     varied = differences(found)
     if as_json:

@@ -13,6 +13,7 @@ from midstream.command.curves import draw_learning_curves
 from midstream.command.game import GamePlan, free_name
 from midstream.command.play import play_game
 from midstream.console import options
+from midstream.console.specification_options import specification_of
 from midstream.protocol.specification import defaults
 
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
@@ -36,7 +37,7 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     outcomes: dict[str, dict[str, Any]] = {}
     for name, (attacker, defender) in _GAMES.items():
         settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
-        specification = options.specification(settings)
+        specification = specification_of(settings)
         plan = GamePlan(specification, attacker, specification.budget, out=folder, threads=1)
         outcomes[name] = play_game(plan, label=name)
     picture = folder / "learning-curves.png"

@@ -8,7 +8,9 @@ import click
 
 from midstream.console import options
 from midstream.console.finite import POSITIVE
-from midstream.mathematics.level_k import constant_of_rule, step_size_by_rule, steps_by_rule
+from midstream.console.process_options import data_options, device_options
+from midstream.console.specification_options import specification_of, specification_options
+from midstream.mathematics.level_k_rules import constant_of_rule, step_size_by_rule, steps_by_rule
 from midstream.mathematics.smoothness import estimate_smoothness
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
@@ -19,10 +21,10 @@ _LEVELS = (2, 3, 4)
 
 
 @click.command("estimate")
-@options.specification_options
-@options.data_options
+@specification_options
+@data_options
 @click.option("--c", type=POSITIVE, help="c of the rule; by default 2, 0.5 or 0.01 by the images' size.")
-@options.process_options
+@device_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.show_config
 def command(
@@ -42,7 +44,7 @@ def command(
     Example: midstream estimate --dataset digits
     """
     where = configure(threads=threads, device=device)
-    specification = options.specification(settings)
+    specification = specification_of(settings)
     split = load_split(specification, Source(data_root, download))
     run = TrainingRun(specification, split, device=where)
     estimate = estimate_smoothness(

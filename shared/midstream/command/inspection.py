@@ -12,6 +12,7 @@ from midstream.command.played import PlayedRun, read_run, reading_options
 from midstream.command.summary import resumed_words, summary
 from midstream.command.tensorboard import write_events
 from midstream.console import options
+from midstream.console.service_options import token_of
 
 _ROWS = 10
 
@@ -59,7 +60,7 @@ def command(
     \b
     Example: midstream inspect runs/digits-level-1-vs-none-seed0 --plot curves.png
     """
-    found = read_run(run, token=options.token_of(token_file), ca=ca)
+    found = read_run(run, token=token_of(token_file), ca=ca)
     numbers = summary(found)
     click.echo(json.dumps(numbers) if as_json else "\n".join(_describe(found, numbers)))
     write_files({found.name: found}, plot=plot, tensorboard=tensorboard)

@@ -1,7 +1,6 @@
 """`midstream play`: one game, from its specification to its result."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +13,18 @@ from midstream.command.local import play_local
 from midstream.command.processes import play_http
 from midstream.command.summary import resumed_words
 from midstream.console import options
+from midstream.console.process_options import data_options, device_options, on_error_option
 from midstream.console.progress import Progress
 from midstream.console.scenario import read_scenario
-from midstream.mathematics.budget import Budget, Norm
-from midstream.protocol.specification import Specification
-from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream.console.specification_options import (
+    attack_budget_of,
+    attack_budget_options,
+    specification_of,
+    specification_options,
+)
+from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
+
+_SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
 
 
 def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
@@ -48,7 +54,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     callback=read_scenario,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@options.specification_options
+@specification_options
 @options.option(
     "--attacker",
     default="level-1",
@@ -63,8 +69,8 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     shell_complete=options.named("defenders"),
     help="none, level-1, level-1+cutmix, module:Class, …",
 )
-@options.attack_budget_options
-@options.on_error_option
+@attack_budget_options
+@on_error_option
 @options.option(
     "--gradient",
     type=click.Choice(["server", "own"]),
@@ -85,13 +91,13 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     help="Have batches signed, and say who holds the key: the provider alone, or an attacker that is the "
     "provider.",
 )
-@options.data_options
-@options.surrogate_options
+@data_options
+@surrogate_options
 @options.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
 )
 @options.option("--run", "name", help="Name of the run; made of data set and players by default.")
-@options.process_options
+@device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
     "--list",
@@ -105,18 +111,11 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
 def command(
     attacker: str,
     defender: str,
-    attack_epsilon: float | None,
-    attack_norm: Norm | None,
     gradient: Literal["server", "own"],
     transport: Literal["http", "local"],
     signed: Literal["provider", "attacker"] | None,
     data_root: Path | None,
     download: bool,
-    surrogate: str | None,
-    surrogate_epochs: int | None,
-    surrogate_train_size: int | None,
-    surrogate_seed: int | None,
-    cache: Path | None,
     out: Path,
     name: str | None,
     device: str,
@@ -140,17 +139,15 @@ def command(
     dataset = settings["dataset"] or "digits"
     words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
     name = free_name(out, *words) if name is None else name
-    specification = options.specification(settings, defender=defender, name=name)
-    if specification.access == "white-box" and (surrogate or surrogate_epochs or surrogate_train_size):
+    specification = specification_of(settings, defender=defender, name=name)
+    if specification.access == "white-box" and any(settings[name] for name in _SURROGATE):
         raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
     plan = GamePlan(
         specification=specification,
         attacker=attacker,
-        attack_budget=attack_budget(attack_epsilon, attack_norm, specification),
+        attack_budget=attack_budget_of(settings, specification),
         gradient=gradient,
-        surrogate=SurrogateSettings(
-            surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache
-        ),
+        surrogate=surrogate_of(settings),
         transport=transport,
         signed=signed,
         out=out,
@@ -183,14 +180,3 @@ def _attacked_class(attacker: str) -> int | None:
     """Return the class that `conversion,target=3` is after, or None where an attacker names no class."""
     target = plugins.parse(attacker)[1].get("target", "")
     return int(target) if target.isdecimal() else None
-
-
-def attack_budget(epsilon: float | None, norm: Norm | None, specification: Specification) -> Budget:
-    """Return the attacker's ball: the defender's, but for what was said of its own."""
-    if epsilon is None and norm not in (None, specification.norm):
-        raise click.UsageError(
-            f"--attack-norm {norm} needs an --attack-epsilon: ε = {specification.epsilon:g} was meant for "
-            f"the {specification.norm} ball"
-        )
-    own = specification.budget
-    return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)

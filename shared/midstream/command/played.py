@@ -11,6 +11,7 @@ import click
 from midstream.command.unaltered import refuse_altered
 from midstream.console import options
 from midstream.console.scenario import read_values
+from midstream.console.service_options import ca_option, is_whole_url, token_option
 from midstream.storage.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
 from midstream.web.client import Client
 from midstream.web.tls import trusting
@@ -57,7 +58,7 @@ class PlayedRun:
         return None if _ADDRESS.fullmatch(self.place) else Path(self.place)
 
 
-reading_options = options.together(options.token_option, options.ca_option)
+reading_options = options.together(token_option, ca_option)
 """What a run on a server may need to be read."""
 
 
@@ -75,7 +76,7 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
         ValueError: it is finished, and what its folder holds is no longer what it finished with.
         midstream.web.client.ServerGoneError: the server does not answer.
     """
-    if (address := _ADDRESS.fullmatch(place)) and options.is_whole_url(address[1]):
+    if (address := _ADDRESS.fullmatch(place)) and is_whole_url(address[1]):
         return _from_server(place, *address.groups(), token=token, ca=ca)
     if place.startswith(("http://", "https://")):
         raise click.UsageError(

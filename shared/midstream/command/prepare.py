@@ -8,10 +8,15 @@ import click
 
 from midstream import plugins
 from midstream.command.local import say
-from midstream.command.play import attack_budget
 from midstream.console import options
+from midstream.console.process_options import data_options, device_options
 from midstream.console.progress import Progress
-from midstream.mathematics.budget import Norm
+from midstream.console.specification_options import (
+    attack_budget_of,
+    attack_budget_options,
+    specification_of,
+    specification_options,
+)
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
@@ -19,7 +24,7 @@ from midstream.run.prepared import must_learn
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import attacked_run
-from midstream_proxy.surrogates.surrogate import SurrogateSettings
+from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 from midstream_server.runs.training import TrainingRun
 
 
@@ -36,24 +41,17 @@ def _learned(context: click.Context, parameter: click.Parameter, incomplete: str
     type=click.Choice(["attacker", "defender"]),
     help="What NAME is; the defender where no attacker has that name, by default.",
 )
-@options.specification_options
-@options.attack_budget_options
-@options.data_options
-@options.surrogate_options
-@options.process_options
+@specification_options
+@attack_budget_options
+@data_options
+@surrogate_options
+@device_options
 @options.show_config
 def command(
     name: str,
     side: str | None,
-    attack_epsilon: float | None,
-    attack_norm: Norm | None,
     data_root: Path | None,
     download: bool,
-    surrogate: str | None,
-    surrogate_epochs: int | None,
-    surrogate_train_size: int | None,
-    surrogate_seed: int | None,
-    cache: Path | None,
     device: str,
     threads: int | None,
     **settings: Any,
@@ -72,7 +70,7 @@ def command(
     )
     where = configure(threads=threads, device=device)
     source = Source(data_root, download)
-    specification = options.specification(settings, defender=name if defends else "none")
+    specification = specification_of(settings, defender=name if defends else "none")
     if (
         not defends
         and specification.access == "white-box"
@@ -82,19 +80,23 @@ def command(
     run = TrainingRun(specification, load_split(specification, source), device=where)
     if defends and run.prepared:
         raise click.UsageError(f"{name!r} learns nothing before a game")
+    surrogate = surrogate_of(settings)
     with Progress(0, label=name) as progress:
 
         def tell(step: int, steps: int, text: str) -> None:
             progress.update(step, text, total=steps)
 
         if defends:
-            run.prepare(cache=cache, tell=tell, say=partial(say, "defender"))
+            run.prepare(cache=surrogate.cache, tell=tell, say=partial(say, "defender"))
             return
-        ball = attack_budget(attack_epsilon, attack_norm, specification)
-        own = SurrogateSettings(
-            surrogate or "auto", surrogate_epochs, surrogate_train_size, surrogate_seed, cache
-        )
+        ball = attack_budget_of(settings, specification)
         attack = AttackSettings(
-            name, ball.epsilon, ball.norm, device=where, allowed=None, source=source, surrogate=own
+            name,
+            epsilon=ball.epsilon,
+            norm=ball.norm,
+            device=where,
+            allowed=None,
+            source=source,
+            surrogate=surrogate,
         )
         attacked_run(LocalGame(run), attack, tell=tell, say=partial(say, "attacker"))

@@ -19,6 +19,7 @@ from midstream.attacks.robustness import Robustness, robustness, suspicions
 from midstream.command.played import PlayedRun, read_run
 from midstream.console import options
 from midstream.console.finite import FINITE
+from midstream.console.process_options import data_options, device_options
 from midstream.console.progress import Progress
 from midstream.mathematics.seeds import permutation
 from midstream.protocol.specification import Specification
@@ -59,8 +60,8 @@ _GREY, _COLOUR = 0.3, 8 / 255  # the paper's L∞ radii, for MNIST and for CIFAR
     show_default=True,
     help="Steps of Adam, at most, for each of CW's 9 weights; 10000 in the original.",
 )
-@options.data_options
-@options.process_options
+@data_options
+@device_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     run: str,

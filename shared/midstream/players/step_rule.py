@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from midstream.mathematics.level_k import check_steps, constant_of_rule, steps_by_rule
+from midstream.mathematics.level_k import check_steps
+from midstream.mathematics.level_k_rules import constant_of_rule, steps_by_rule
 from midstream.mathematics.smoothness import estimate_smoothness
 from midstream.players.interface import View
 

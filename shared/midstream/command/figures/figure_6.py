@@ -30,6 +30,7 @@ from midstream.command.figures.second_order_games import (
     thinned,
 )
 from midstream.console import options
+from midstream.console.process_options import data_options
 from midstream.console.progress import Progress
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
@@ -46,7 +47,7 @@ _STYLES = {
 
 @click.command("6")
 @figure_options
-@options.data_options
+@data_options
 @options.option("--runs", type=click.IntRange(2), default=10, show_default=True, help="Seeds a curve.")
 @options.option("--epochs", type=click.IntRange(1), help="Of each game; 120, 40 and 60.")
 @options.option(

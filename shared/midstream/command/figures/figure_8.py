@@ -14,6 +14,7 @@ from midstream import level_1_attack, level_1_defense
 from midstream.command.figures.files import blank, figure_options, write
 from midstream.command.figures.games import ObservedGame
 from midstream.console import options
+from midstream.console.process_options import data_options
 from midstream.console.progress import Progress
 from midstream.protocol.specification import Specification
 from midstream.run.batches import load_split
@@ -50,7 +51,7 @@ class Panel:
 
 @click.command("8")
 @figure_options
-@options.data_options
+@data_options
 @options.option(
     "--photos",
     type=click.Path(path_type=Path),

@@ -1,0 +1,130 @@
+"""Options of what a run trains: data set, model, optimizer, budgets; and the specification they make."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from midstream.console.finite import FINITE
+from midstream.console.options import named, option, radius, together
+from midstream.mathematics.budget import Budget
+from midstream.protocol.specification import Specification
+
+specification_options = together(
+    option(
+        "--dataset",
+        shell_complete=named("datasets"),
+        help="digits, mnist, mnist-1-vs-7, fashion-mnist, cifar10, cifar100, folder:PATH or module:function.",
+    ),
+    option("--image-size", type=int, help="Side length to which a folder's images are scaled and cropped."),
+    option(
+        "--model",
+        shell_complete=named("models"),
+        help="auto, digits-cnn, mnist-cnn, logistic, small-cnn, cifar-cnn, photo-cnn or module:function; "
+        "mnist-cnn,dropout=0.2.",
+    ),
+    option(
+        "--batch-norm",
+        type=click.Choice(["refuse", "evaluation"]),
+        help="Refuse a model with batch norm (the default), or leave its batch norm in evaluation mode.",
+    ),
+    option("--train-size", type=int, help="Number of training examples to use; all by default."),
+    option(
+        "--validation-size",
+        type=int,
+        help="Number of training examples held out as the public validation set.",
+    ),
+    option("--batch-size", type=int, help="Examples per minibatch."),
+    option("--epochs", type=int, help="Passes over the training data."),
+    option("--max-steps", type=int, help="Stop after this many steps, even before all epochs are done."),
+    option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam by default."),
+    option("--lr", "learning_rate", type=FINITE, help="Learning rate; 0.0008 by default."),
+    option("--epsilon", type=FINITE, help="Perturbation budget, in pixel units."),
+    option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
+    option(
+        "--pixel-range",
+        type=click.Choice(["valid", "unbounded"]),
+        help="Clamp perturbed inputs to [0, 1] (the default), or let them leave that range.",
+    ),
+    option("--seed", type=int, help="Seed of every random draw; 0 by default."),
+    option(
+        "--target",
+        type=int,
+        help="Class whose conversion and evasion rates are measured; `play` takes the attacker's by default.",
+    ),
+    option(
+        "--access",
+        type=click.Choice(["white-box", "black-box"]),
+        help="black-box hides the model from the attacker; white-box by default.",
+    ),
+    option("--evaluate-every", type=int, help="Steps between evaluations; one epoch by default."),
+)
+
+attack_budget_options = together(
+    option(
+        "--attack-epsilon",
+        type=FINITE,
+        callback=radius,
+        help="The attacker's budget, in pixel units; the defender's by default.",
+    ),
+    option(
+        "--attack-norm",
+        type=click.Choice(["l2", "linf"]),
+        help="Norm of the attacker's budget; the defender's by default.",
+    ),
+)
+
+
+def specification_of(settings: dict[str, Any], **fixed: Any) -> Specification:
+    """Return the specification from a command's settings; unset ones get the data set's defaults.
+
+    Args:
+        settings: the values of `specification_options` by parameter name; others are ignored.
+        fixed: fields of the specification that the command sets itself.
+
+    Raises:
+        click.UsageError: a value is out of range.
+    """
+    chosen = {name: settings[name] for name in Specification.model_fields if settings.get(name) is not None}
+    try:
+        return Specification.model_validate(chosen | fixed)
+    except ValidationError as error:
+        raise click.UsageError("; ".join(_fault(dict(fault)) for fault in error.errors())) from error
+
+
+def attack_budget_of(settings: Mapping[str, Any], specification: Specification) -> Budget:
+    """Return the attacker's ball: the defender's, changed by `attack_budget_options`.
+
+    Args:
+        settings: a command's settings, by parameter name.
+        specification: the run, whose ball is the defender's.
+
+    Raises:
+        click.UsageError: the norm changes but not ε, which means another size in each norm.
+    """
+    epsilon, norm = settings["attack_epsilon"], settings["attack_norm"]
+    if epsilon is None and norm not in (None, specification.norm):
+        raise click.UsageError(
+            f"--attack-norm {norm} needs an --attack-epsilon: ε = {specification.epsilon:g} was meant for "
+            f"the {specification.norm} ball"
+        )
+    own = specification.budget
+    return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """Return the message for one invalid setting, which names its flag."""
+    if not fault["loc"]:
+        return str(fault["msg"])
+    name, value = str(fault["loc"][0]), fault["input"]
+    if name == "name":
+        near = re.sub(r"[^a-z0-9._-]+", "-", str(value).lower()).lstrip("._-")[:100]
+        return (
+            f"--run: {value!r} is not a valid name: use at most 100 lower-case letters, digits, '.', '_' and "
+            f"'-', and begin with a letter or a digit" + f"; {near!r} would be valid" * bool(near)
+        )
+    flag = {"learning_rate": "lr"}.get(name, name).replace("_", "-")
+    return f"--{flag}: {fault['msg']}, not {value!r}"

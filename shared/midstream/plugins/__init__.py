@@ -1,0 +1,17 @@
+"""Plug-ins by name: attackers, defenders, models and data sets.
+
+A name is an entry point (`level-1`), a dotted path (`package.module:Name`) or a file (`path/file.py:Name`).
+Options follow it: `level-1,beta=0.9`. A plus sign combines defenders: `level-1+cutmix,on=both`.
+
+- `naming`: how such a text is written, and which names are installed.
+- `finding`: the object behind a name.
+- `configuration`: the object with its options, converted by its annotations.
+- `making`: the player that a text describes.
+"""
+
+from midstream.plugins.configuration import configured
+from midstream.plugins.finding import find
+from midstream.plugins.making import make
+from midstream.plugins.naming import Kind, PluginError, members, names, parse
+
+__all__ = ["Kind", "PluginError", "configured", "find", "make", "members", "names", "parse"]

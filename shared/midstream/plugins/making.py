@@ -1,0 +1,88 @@
+"""Players from their description: options bound, several defenders combined, an attacker's share applied."""
+
+import inspect
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Literal, get_type_hints
+
+from midstream.players import fraction
+from midstream.players.combination import Combination
+from midstream.players.culprit import place
+from midstream.players.fraction import Fraction
+from midstream.players.interface import Player
+from midstream.plugins.configuration import configured, convert
+from midstream.plugins.finding import find
+from midstream.plugins.naming import SINGULAR, PluginError, members, numbered_level, parse
+
+
+def make(
+    kind: Literal["attackers", "defenders"], text: str, *, allowed: Collection[str] | None = None
+) -> Any:
+    """Return the player that `name,option=value,…` describes.
+
+    An attacker with the option `fraction` is wrapped in a `midstream.players.fraction.Fraction`, unless it
+    has an option of that name itself. Defenders combined by plus signs become a
+    `midstream.players.combination.Combination`.
+
+    Raises:
+        PluginError: as for `configured`; or the constructor failed, or the object is not a player.
+
+    >>> make("attackers", "level-1,beta=0.9").history.beta
+    0.9
+    >>> len(make("defenders", "level-1+cutmix").parts)
+    2
+    """
+    texts = members(text)
+    if len(texts) == 1:
+        return _one(kind, texts[0], allowed)
+    if kind == "attackers":
+        raise PluginError(
+            f"attacker {text!r} names {len(texts)} attackers, and a run has one; a plus sign combines "
+            f"defenders. If it belongs to a file, write its path with a slash, as ./a+b.py:Name"
+        )
+    if "" in texts:
+        raise PluginError(f"{text!r} lacks a defender beside a plus sign; write it as level-1+cutmix")
+    return Combination([(one, _one(kind, one, allowed)) for one in texts])
+
+
+def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
+    what = f"{SINGULAR[kind]} {text!r}"
+    share: dict[str, Any] = {}
+    if kind == "attackers":
+        text, share = _without_share(text, allowed)
+    player = _constructed(configured(kind, text, allowed=allowed), what)
+    if not isinstance(player, Player):
+        raise PluginError(f"{what} is a {type(player).__name__}, which has no method perturb(batch, view)")
+    memory = [hasattr(player, name) for name in ("state_dict", "load_state_dict")]
+    if any(memory) and not all(memory):
+        has, lacks = ("state_dict", "load_state_dict")[:: 1 if memory[0] else -1]
+        raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
+    return _constructed(partial(Fraction, inner=player, **share), what) if share else player
+
+
+def _constructed(factory: Callable[..., Any], what: str) -> Any:
+    try:
+        return factory()
+    except PluginError:
+        raise
+    except ValueError as error:  # a constructor refuses an option by it
+        raise PluginError(f"{what}: {error}{place(error)}") from error
+    except Exception as error:
+        raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
+
+
+def _without_share(text: str, allowed: Collection[str] | None) -> tuple[str, dict[str, Any]]:
+    """Return an attacker's text without the options of `Fraction`, and those options, converted."""
+    name, options = parse(text)
+    if not options.keys() & set(fraction.OPTIONS):
+        return text, {}
+    factory = find("attackers", numbered_level(name, "attackers")[0], allowed=allowed)
+    if inspect.signature(factory).parameters.keys() & set(fraction.OPTIONS):
+        return text, {}
+    hints = get_type_hints(Fraction)
+    share = {
+        key: convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
+        for key in fraction.OPTIONS
+        if key in options
+    }
+    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), share
