@@ -87,8 +87,8 @@ def _statistics(normalization: Normalization) -> tuple[list[float], list[float]]
         ) from error
     if len(means) != len(deviations) or not means:
         raise ValueError(
-            f"normalization has {len(means)} means and {len(deviations)} standard deviations; give as many "
-            f"of each"
+            f"normalization has {len(means)} means and {len(deviations)} standard deviations; give the same "
+            f"number of each"
         )
     if not all(math.isfinite(value) for value in means + deviations) or min(deviations) <= 0:
         raise ValueError(

@@ -115,7 +115,7 @@ def state_of(player: Player) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise PlayerError(
                 f"{name}.state_dict holds {shortened(value)} under {shortened(key)}, not a tensor under a "
-                f"text; torch.tensor turns a number into one"
+                f"string; torch.tensor converts a number"
             )
     return dict(state)
 
@@ -128,6 +128,6 @@ def restore(player: Player, state: Mapping[str, Tensor]) -> None:
 
 def pass_clean(view: View, error: PlayerError) -> None:
     """Report that a batch is passed on although the player failed at it; drop its other reports."""
-    logging.getLogger("midstream.players.interface").warning("%s; the batch goes on as it came", error)
+    logging.getLogger("midstream.players.interface").warning("%s; the batch goes on unchanged", error)
     view.reports.clear()
     view.report(PASSED_CLEAN, 1)

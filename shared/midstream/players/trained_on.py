@@ -91,7 +91,7 @@ def _trainable(what: str, found: object, like: Batch, view: View, *, length: int
         raise refused(f"a {type(found).__name__}, not a Batch,")
     inputs, labels = found.inputs, found.labels
     if not isinstance(inputs, Tensor) or not isinstance(labels, Tensor):
-        raise refused("a Batch of something else than tensors")
+        raise refused("a Batch whose inputs or labels are not tensors,")
     length = length or max(1, len(inputs) if inputs.dim() else 0)
     shape = (length, *like.inputs.shape[1:])
     if inputs.shape != shape:

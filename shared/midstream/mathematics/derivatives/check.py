@@ -99,7 +99,7 @@ def check_derivatives(
 
 def _few(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if len(inputs) != len(labels) or len(inputs) == 0:
-        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
+        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
     rows = torch.arange(FEW) % len(inputs)
     return inputs.detach()[rows.to(inputs.device)], labels[rows.to(labels.device)]
 

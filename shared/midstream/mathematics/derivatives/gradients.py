@@ -187,6 +187,6 @@ def along(vector: Gradient, parameters: Gradient) -> dict[str, Tensor]:
 def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Split a set into chunks of `size` examples, converting uint8 inputs to float32 pixels."""
     if len(inputs) != len(labels) or len(inputs) == 0:
-        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
+        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
     parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
     return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)

@@ -71,12 +71,14 @@ def agreed_order(model: nn.Module, inputs: Tensor, labels: Tensor, theirs: str |
     known = [order for order in ORDERS if order == theirs]
     if not known:
         raise DerivativeError(
-            f"the server takes derivatives {theirs!r}, which is none of {', '.join(ORDERS)}"
+            f"the server's order of derivatives is {theirs!r}, which is none of {', '.join(ORDERS)}"
         )
     try:
         return check_derivatives(model, inputs, labels, orders=known)
     except DerivativeError as error:
-        raise DerivativeError(f"the server takes derivatives {theirs}, not right here: {error}") from error
+        raise DerivativeError(
+            f"the server's order of derivatives, {theirs}, is wrong here: {error}"
+        ) from error
 
 
 def _keep(known: OrderedDict[Hashable, Order], key: Hashable, order: Order) -> None:
