@@ -288,10 +288,10 @@ def test_another_process_takes_the_same_order_or_says_why_not() -> None:
     plain, normalised = nn.Linear(5, 3), between(nn.LayerNorm(8))
     assert agreed_order(plain, X, Y, "double-backward") == "double-backward"
     assert agreed_order(plain, X, Y, None) == "reverse-over-forward"
-    with pytest.raises(DerivativeError, match="reverse-over-forward, not right here: layer '1'"):
+    with pytest.raises(DerivativeError, match="reverse-over-forward, is wrong here: layer '1'"):
         agreed_order(normalised, X, Y, "reverse-over-forward")
     with pytest.raises(
-        DerivativeError, match="derivatives 'sideways', which is none of reverse-over-forward, "
+        DerivativeError, match="order of derivatives is 'sideways', which is none of reverse-over-forward, "
     ):
         agreed_order(plain, X, Y, "sideways")
 

@@ -85,7 +85,7 @@ def with_pixel(batch: Batch, value: float) -> Batch:
 BROKEN: list[tuple[str, Callable[[Batch], Any]]] = [
     ("a Tensor, not a Batch,", lambda b: b.inputs),
     (
-        "a Batch of something else than tensors",
+        "a Batch whose inputs or labels are not tensors,",
         lambda b: Batch(0, b.inputs, [3]),  # type: ignore[arg-type]
     ),
     (r"inputs of shape \(10, 64\), not \(10, 1, 8, 8\),", lambda b: replace(b, inputs=b.inputs.flatten(1))),

@@ -1,6 +1,6 @@
-"""midstream: training data attacked, and defended, in flight.
+"""midstream: a testbed where training data is attacked and defended in flight.
 
-Everything a plug-in or a training loop needs is importable from here.
+Everything that a plug-in or a training loop needs can be imported from here.
 """
 
 from midstream.defences.loop import Defender

@@ -1,26 +1,26 @@
-"""The one base of every error that midstream raises on purpose, and the tree below it.
+"""The base class of all errors that midstream raises on purpose, and the tree of its subclasses.
 
 MidstreamError
 ├── PluginError             a plug-in cannot be found, or its options are wrong
 ├── PlayerError             a player broke its rules; the message names it
 │   └── LearningError       a player could not learn what it needs before the game
-├── HostError               a player asked its view for something that could not be had
+├── HostError               a host could not provide what a player asked its view for
 ├── DerivativeError         a model's second derivatives cannot be computed correctly
-├── DisagreementError       two computations of a figure that must agree do not
+├── DisagreementError       two computations that must agree do not
 ├── DivergedError           the training loss is no longer a number
-├── DatasetError            a data set is not what it must be
+├── DatasetError            a data set is not valid
 │   └── DifferentDatasetError  two processes hold different data
-├── MissingDataError        the files of a data set are not there
+├── MissingDataError        files of a data set are missing
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
 ├── GameError               a game of several processes ended early
-├── WireError               bytes that came over a wire are not what they should be
+├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail
 ├── ServerGoneError         a service does not answer
 │   └── UntrustedServerError  its certificate cannot be verified
-├── RunEndedError           the run ended before its provider was done
+├── RunEndedError           the run ended before its provider had finished
 ├── OtherRunError           another run has taken the name of this one
-├── PortError               a service cannot listen where it should
+├── PortError               a service cannot listen on its address
 ├── StorageError            something could not be stored
 ├── DamagedDatabaseError    a database is not what was written
 ├── DamagedRunError         a file of a run folder is not what was written
@@ -28,14 +28,14 @@ MidstreamError
 ├── BrokenSealError         a sealed JSON object was altered
 └── ResumeError             a run cannot go on
 
-Most are also the built-in error that fits, so `except ValueError` and `except OSError` go on working.
-`midstream` prints any of them as one sentence; whatever else escapes is a fault of midstream, and shows its
-traceback.
+Most of them also inherit from the built-in error that fits, so `except ValueError` and `except OSError` work
+as usual. The `midstream` command prints any of them as one sentence. Any other exception that escapes is a
+bug in midstream, and shows its traceback.
 """
 
 
 class MidstreamError(Exception):
-    """An error that midstream raises on purpose; its message says what was wrong and what to do.
+    """An error that midstream raises on purpose; the message says what was wrong and what to do.
 
     >>> from midstream import plugins
     >>> try:

@@ -119,7 +119,7 @@ def training(networks: str) -> Training:
 def test_an_attacker_does_not_follow_an_order_that_is_wrong(training: Training) -> None:
     settings = AttackSettings("level-1", allowed=None)
     AttackedRun(LocalGame(training), settings)
-    with pytest.raises(DerivativeError, match=r"not right here: layer '2' \(LayerNorm\)"):
+    with pytest.raises(DerivativeError, match=r"is wrong here: layer '2' \(LayerNorm\)"):
         AttackedRun(OfOldRules(training), settings)
 
 

@@ -186,7 +186,7 @@ def test_a_game_is_the_same_over_http_and_tells_both_counts(
         assert "passed_clean" not in told.partition("parameters:")[0]
     logged = (Path(outcomes[0]["run"]) / "proxy.log").read_text()
     assert "'weight'" in logged
-    assert "the batch goes on as it came" in logged
+    assert "the batch goes on unchanged" in logged
 
 
 def test_a_player_that_never_fails_plays_the_same_game(

@@ -61,7 +61,7 @@ def test_a_batch_without_a_report_has_none(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("report", "message"),
     [
-        ({"Residual": 1.0}, "'Residual' is no name of a report"),
+        ({"Residual": 1.0}, "'Residual' is not a valid report name"),
         ({"residual": float("nan")}, "report residual is nan, which is not a finite number"),
         ({"residual": "small"}, "report residual is 'small', which is not a finite number"),
         ({f"n{i}": 1.0 for i in range(17)}, "17 exceeds max_map_len"),

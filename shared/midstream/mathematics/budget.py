@@ -1,4 +1,4 @@
-"""The perturbation ball: its projection, its unit directions, and the pixel range."""
+"""The perturbation ball: its projection, its steepest directions, and the pixel range."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 Norm = Literal["l2", "linf"]
 
 PixelRange = Literal["valid", "unbounded"]
-"""Whether moved inputs are clamped to [0, 1], or may leave it as far as the ball lets them."""
+"""Whether moved inputs are clamped to [0, 1], or may leave it as far as the ball allows."""
 
 
 def pixel_bounds(pixel_range: PixelRange) -> tuple[float, float]:
@@ -27,14 +27,14 @@ class Budget:
     """How far one player may move one input: a ball of radius ε, and the valid pixel range.
 
     An input `x` moved by a perturbation `p` becomes `clamp(x + Proj(p), low, high)`: first the
-    projection onto the ball, then the clamp (paper eq. 1–2, footnotes 3 and 10). The clamp moves
-    every pixel towards `x`, which lies in the range, so the ball still holds after it.
+    projection onto the ball, then the clamp (paper eq. 1–2, footnotes 3 and 10). Since `x` lies in
+    the range, the clamp moves every pixel towards `x`, and the result stays in the ball.
 
     Attributes:
         epsilon: the radius ε ≥ 0, in pixel units: L2 over all pixels of one example, or L∞.
         norm: `"l2"` (the paper's game) or `"linf"`.
-        low: smallest valid pixel value; -inf clamps nothing below.
-        high: largest valid pixel value; inf clamps nothing above.
+        low: smallest valid pixel value; -inf for no lower bound.
+        high: largest valid pixel value; inf for no upper bound.
 
     >>> import torch
     >>> budget = Budget(epsilon=1.0)
@@ -58,17 +58,17 @@ class Budget:
 
     @property
     def white(self) -> float:
-        """The value of a white pixel: the largest valid one, and 1 where none is too large."""
+        """The value of a white pixel: `high`, or 1 if there is no upper bound."""
         return self.high if self.high < float("inf") else 1.0
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Return the point of the unit ball furthest along `gradient`, one per example.
+        """Return the point of the unit ball that lies furthest along `gradient`, one per example.
 
         `e(u) = u / ‖u‖₂` in the L2 game, `sign(u)` in the L∞ game (paper footnote 3). A zero
         gradient has no direction: `e(0) = 0`.
 
         Args:
-            gradient: `(batch, *input)`; its scale does not matter, however small it is.
+            gradient: `(batch, *input)`; its scale does not matter, not even a very small one.
         """
         if self.norm == "l2":
             return _unit(gradient)
@@ -94,7 +94,7 @@ class Budget:
         """Return the smallest and the largest value of inputs that leave the pixel range.
 
         Returns:
-            None if they stay within it, up to rounding; both are NaN if the inputs hold one.
+            None if the inputs are in the range, up to rounding; two NaNs if they contain a NaN.
 
         >>> Budget(1.0).beyond(torch.tensor([[0.0, 1.0]])), Budget(1.0).beyond(torch.tensor([[0.0, 255.0]]))
         (None, (0.0, 255.0))
@@ -113,10 +113,10 @@ class Budget:
 
         Args:
             inputs: `(batch, *input)`, within the pixel range.
-            perturbation: the same shape, in pixel units; it need not fit the ball yet.
+            perturbation: the same shape, in pixel units; it may exceed the ball.
 
         Raises:
-            ValueError: the inputs leave the pixel range: the clamp would move them further than ε.
+            ValueError: the inputs leave the pixel range, so the clamp would move them further than ε.
         """
         if (found := self.beyond(inputs)) is not None:
             raise ValueError(
@@ -138,8 +138,8 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _unit(u: Tensor) -> Tensor:
-    # A well-trained model's gradients are so small that their squares underflow; divided by their
-    # largest entry first, they keep their direction. A NaN stays one, for the host to refuse.
+    # The squares of a well-trained model's gradients underflow, so divide by the largest entry first.
+    # A NaN stays a NaN, for the host to refuse.
     largest = u.flatten(1).abs().amax(dim=1)
     scaled = u / per_example(largest.where(largest != 0, 1.0), u)
     norm = scaled.flatten(1).norm(dim=1)

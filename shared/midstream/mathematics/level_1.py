@@ -1,7 +1,7 @@
-"""The strategies of the paper's framework, as pure functions.
+"""Level 0 and level 1 of the paper's framework, as pure functions.
 
-Each returns perturbations of norm at most ε, in pixel units: the attacker's `ε δ`, to be added to the
-clean input, or the defender's `ε σ`, to be added to what arrived. `Budget.perturb` adds and clamps.
+Each returns perturbations of norm at most ε, in pixel units: the attacker's `ε δ`, to add to the clean
+input, or the defender's `ε σ`, to add to the input that arrived. `Budget.perturb` adds and clamps them.
 """
 
 import torch
@@ -13,7 +13,7 @@ from midstream.mathematics.loss import Loss, cross_entropy
 
 
 def level_0(inputs: Tensor) -> Tensor:
-    """Return the null strategy of either side, zero (paper 4.1)."""
+    """Return zero, the null strategy of either side (paper 4.1)."""
     return torch.zeros_like(inputs)
 
 
@@ -28,10 +28,10 @@ def level_1_attack(
 ) -> Tensor:
     """Return `ε δ¹ = -ε e(B_x v)` at the clean inputs (paper Theorem 1).
 
-    It raises the validation loss after the coming training step, to first order in the step.
+    To first order in the next training step, this raises the validation loss after the step the most.
 
     Args:
-        model: the model at the parameters θ_t that the step will start from.
+        model: the model at θ_t, the parameters from which the step starts.
         inputs: clean inputs, `(batch, *input)`, within the budget's pixel range.
         labels: their targets, `(batch,)`.
         validation_gradient: `v`, from `midstream.validation_gradient` at the same θ_t.
@@ -64,8 +64,8 @@ def level_1_defense(
 ) -> Tensor:
     """Return `ε σ¹ = ε e(B_x' v)` at the inputs that arrived (paper Theorem 1).
 
-    The opposite of `level_1_attack` in sign, taken at the attacked inputs: it lowers the validation
-    loss after the coming step. Arguments and result are those of `level_1_attack`.
+    This is `level_1_attack` with the opposite sign, at the attacked inputs: it lowers the validation
+    loss after the next step. Arguments and result are those of `level_1_attack`.
 
     >>> from midstream import Budget, validation_gradient
     >>> model = nn.Linear(4, 3)

@@ -1,4 +1,4 @@
-"""The step that a live optimizer of torch would take next, read from it or refused."""
+"""Reads the next step of a live torch optimizer, or refuses one that is not modelled."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,24 +13,25 @@ _NOT_MODELLED = ("momentum", "nesterov", "weight_decay", "amsgrad", "maximize")
 
 
 def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> TrainingStep:
-    """Return the step that a live optimizer would take next, its moments by the model's parameter names.
+    """Return the next step of a live optimizer, with its moments under the model's parameter names.
 
-    The moments are the optimizer's own tensors, not copies of them. A trainable parameter that the optimizer
-    does not hold stays where it is; one of another model is passed over. What is done to the gradients or to
-    the learning rate between two steps, by a scheduler, a clipping of gradients or a `GradScaler`, is not
-    the optimizer's and not seen: steps further on are taken at today's learning rate.
+    The moments are the optimizer's own tensors, not copies. A trainable parameter that the optimizer does not
+    hold stays constant; parameters of other models are ignored. Changes to gradients or learning rate between
+    two steps, by a scheduler, gradient clipping or a `GradScaler`, are not part of the optimizer and not seen
+    here: all later steps use the present learning rate.
 
     Args:
-        optimizer: a plain `torch.optim.SGD`, or a `torch.optim.Adam`; its groups of parameters may have
-            learning rates, betas and eps of their own.
-        model: the model it trains.
+        optimizer: a plain `torch.optim.SGD`, or a `torch.optim.Adam`; its parameter groups may have different
+            learning rates, betas and eps.
+        model: the model that the optimizer trains.
 
     Returns:
-        `Sgd` or `Adam`; `Grouped` where there are several groups, or parameters that are not held.
+        `Sgd` or `Adam`; `Grouped` if there are several groups, or parameters that the optimizer does not
+        hold.
 
     Raises:
-        ValueError: the optimizer is another one, has an option that is not modelled here or a hook, holds
-            none of the model's trainable parameters, or holds one of them twice.
+        ValueError: the optimizer is of another type, has an option that is not modelled or a hook, holds none
+            of the model's trainable parameters, or holds one of them twice.
 
     >>> model = nn.Linear(2, 2)
     >>> training_step(torch.optim.SGD(model.parameters(), lr=0.1), model)
@@ -67,7 +68,7 @@ def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Trainin
 def _step(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], own: Mapping[str, nn.Parameter]
 ) -> Sgd | Adam:
-    """Return the step of one group; `own` are its parameters of the model, by name."""
+    """Return the step of one group; `own` holds the model's parameters in this group, by name."""
     kind, one = type(optimizer).__name__, next(iter(own))
     if refused := [name for name in _NOT_MODELLED if group.get(name)]:
         settings = ", ".join(f"{name}={group[name]}" for name in refused)
@@ -97,7 +98,7 @@ def _step(
 
 
 def _refuse_hooks(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an optimizer with something else to call at each step, which may change what is stepped."""
+    """Refuse an optimizer with hooks, which may change the step."""
     hooks = [
         *optimizer._optimizer_step_pre_hooks.values(),
         *optimizer._optimizer_step_post_hooks.values(),

@@ -1,7 +1,7 @@
 """Losses: always a sum over the batch, never a mean.
 
-The strategies differentiate `Σ_x L_θ(x)`, so that the derivative with respect to one input is
-that input's own (paper B.4) and the constants of the second-order strategies come out right.
+The strategies differentiate `Σ_x L_θ(x)`. With a sum, the derivative with respect to an input depends on that
+input only (paper B.4), and the constants of the second-order strategies are correct.
 """
 
 from collections.abc import Callable

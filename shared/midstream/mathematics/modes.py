@@ -1,8 +1,7 @@
-"""Training and evaluation mode: what a step is taken in, and what the players look at.
+"""Training and evaluation mode: training steps use the first, the players the second.
 
-A layer such as dropout acts in training mode only. Nobody knows beforehand which nodes a step will drop, so
-both players reason with the whole network (paper A.2.3), in evaluation mode; the step alone is taken in
-training mode.
+A layer such as dropout acts in training mode only. No player knows beforehand which nodes a step will drop,
+so both use the whole network (paper A.2.3), in evaluation mode. Only the step itself uses training mode.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import Literal
 from torch import nn
 
 BatchNorm = Literal["refuse", "evaluation"]
-"""What becomes of a model with batch norm: see `midstream.run.models.build_model`."""
+"""How to treat a model with batch norm: see `midstream.run.models.build_model`."""
 
 
 def layers_in_training_mode(model: nn.Module) -> list[nn.Module]:
@@ -27,11 +26,11 @@ def layers_in_training_mode(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def switched(layers: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
-    """Put layers into the other mode for as long as the context lasts.
+    """Switch layers to the other mode within this context.
 
     Args:
-        layers: layers that are in one mode, all of them.
-        training: the mode to put them into.
+        layers: layers that are all in the same mode.
+        training: whether to switch to training mode.
 
     >>> layer = nn.Dropout(0.2)
     >>> with switched([layer], training=False):

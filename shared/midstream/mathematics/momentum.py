@@ -1,4 +1,4 @@
-"""The attacker's memory of what it last did to each input, recognised by content."""
+"""The attacker's memory of its last perturbation of each input, recognised by content."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -12,9 +12,9 @@ from midstream.mathematics.budget import Budget
 class MomentumHistory:
     """The momentum variant of an attack: `δ ← Proj(β δᴴ(x) + (1 - β) δ*)` (paper A.1.1).
 
-    `δᴴ(x)` is the last perturbation chosen for that input, before the clamp to the pixel range, and 0
-    at first; an input is recognised by its bytes. After E visits a steady attack has reached
-    `1 - β^E` of its budget, so a short run shows a weak attack.
+    `δᴴ(x)` is the last perturbation of that input, before the clamp to the pixel range; it is 0 at the
+    first visit. An input is recognised by its bytes. An attack whose `δ*` stays the same has reached
+    `1 - β^E` of its budget after E visits, so the attack is weak in a short run.
 
     Args:
         beta: β in [0, 1); 0.95 in the paper, 0 for no memory.
@@ -38,11 +38,11 @@ class MomentumHistory:
         return len(self._last)
 
     def blend(self, inputs: Tensor, perturbation: Tensor, budget: Budget) -> Tensor:
-        """Return the perturbation blended with each input's last one, and remember it.
+        """Return the perturbation blended with each input's last one, and store the blend.
 
         Args:
-            inputs: the clean inputs, `(batch, *input)`, by which the history is keyed.
-            perturbation: the fresh `ε δ*`, the same shape, in pixel units.
+            inputs: the clean inputs, `(batch, *input)`, the keys of the history.
+            perturbation: the new `ε δ*`, the same shape, in pixel units.
             budget: the ball that the blend is projected onto.
         """
         if self.beta == 0:
@@ -55,11 +55,11 @@ class MomentumHistory:
         return blended
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the history as tensors by hexadecimal key."""
+        """Return the history: tensors by hexadecimal key."""
         return {key.hex(): value for key, value in self._last.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Replace the history by one that `state_dict` returned."""
+        """Replace the history with one that `state_dict` returned."""
         self._last = {bytes.fromhex(key): value for key, value in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""What an attacker raises: the validation loss, or a targeted variant of it."""
+"""The objective that an attacker raises: the validation loss, or a targeted variant of it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,8 +17,8 @@ class Objective:
     """`sign · Σ_z L_θ(z)` over a set of examples: the loss in an attacker's utility (paper eq. 5 and 6.4).
 
     Attributes:
-        inputs: `(examples, *input)`; there may be none.
-        labels: the labels that the loss is taken against, `(examples,)`.
+        inputs: `(examples, *input)`; may be empty.
+        labels: the targets of the loss, `(examples,)`.
         sign: 1 to raise the loss, -1 to lower it.
     """
 
@@ -27,7 +27,7 @@ class Objective:
     sign: float = 1.0
 
     def gradient(self, model: nn.Module, *, loss: Loss = cross_entropy) -> Gradient:
-        """Return `sign · Σ_z ∇θ L_θ(z)`, to stand in the place of `v`; zero where the set is empty."""
+        """Return `sign · Σ_z ∇θ L_θ(z)`, to use in place of `v`; zero if the set is empty."""
         if len(self.labels) == 0:
             return {name: torch.zeros_like(value) for name, value in trainable(model).items()}
         v = validation_gradient(model, self.inputs, self.labels, loss=loss)
@@ -35,15 +35,17 @@ class Objective:
 
 
 def objective(goal: Goal, inputs: Tensor, labels: Tensor, *, target: int = -1) -> Objective:
-    """Return what an attacker with this goal raises, over a validation set or what stands in for it.
+    """Return the objective that an attacker with this goal raises, over the validation set or a substitute.
 
     - untargeted: `Σ_z L(z)`, the paper's game.
-    - conversion: `-Σ L(z, label = target)` over the examples of other classes, which are to be taken for the
-      target (paper 6.4, whose wording of `L*` is loose: this is what its conversion rate measures).
-    - evasion: `Σ L(z)` over the examples of the target class, which are to be taken for another.
+    - conversion: `-Σ L(z, label = target)` over the examples of other classes, which the attacker wants
+      classified as the target. (Paper 6.4; its wording of `L*` is loose, and this definition is what its
+      conversion rate measures.)
+    - evasion: `Σ L(z)` over the examples of the target class, which the attacker wants classified as another
+      class.
 
     Args:
-        goal: one of the three.
+        goal: one of these three.
         inputs: `(examples, *input)`.
         labels: their classes, `(examples,)`.
         target: the target class, for a targeted goal.
@@ -66,7 +68,7 @@ def check_goal(goal: Goal, target: int) -> None:
     """Refuse a targeted goal without a target class, and a target without such a goal.
 
     Raises:
-        ValueError: one is there without the other.
+        ValueError: one is given without the other.
     """
     if goal == "untargeted" and target >= 0:
         raise ValueError(f"target={target} is for a targeted goal; add goal=conversion or goal=evasion")

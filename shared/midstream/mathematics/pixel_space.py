@@ -1,4 +1,4 @@
-"""Inputs as a training loop has them, normalised or not, and the pixels that a budget is measured in."""
+"""Converts between a training loop's inputs, normalised or not, and the pixels that a budget refers to."""
 
 import math
 from collections.abc import Sequence
@@ -7,20 +7,21 @@ import torch
 from torch import Tensor, nn
 
 Normalization = tuple[float | Sequence[float], float | Sequence[float]]
-"""Mean and standard deviation, of all channels or of each, as `torchvision.transforms.Normalize` has them."""
+"""Mean and standard deviation, for all channels or per channel, as in `torchvision.transforms.Normalize`."""
 
 
 class PixelSpace:
-    """Takes inputs to pixels and back: `pixel = input · std + mean`, by channel.
+    """Converts inputs to pixels and back: `pixel = input · std + mean`, per channel.
 
-    A budget's radius, ball and clamp hold for pixels. A model that reads normalised inputs is a function of
-    pixels, too, and its derivative by a pixel is that by an input, divided by std.
+    A budget's radius, ball and clamp refer to pixels. A model of normalised inputs is also a function of
+    pixels; its derivative with respect to a pixel is the one with respect to the input, divided by std.
 
     Args:
-        normalization: mean and standard deviation; None if inputs are pixels.
+        normalization: mean and standard deviation; None if the inputs are pixels.
 
     Raises:
-        ValueError: they are not finite numbers, a deviation is not above 0, or there are not as many of each.
+        ValueError: the statistics are not finite numbers, a deviation is not above 0, or the numbers of means
+            and deviations differ.
 
     >>> space = PixelSpace(((0.5, 0.4), (0.25, 0.2)))
     >>> x = torch.full((1, 2, 1, 1), 2.0)
@@ -36,21 +37,21 @@ class PixelSpace:
             self._mean, self._std = _statistics(normalization)
 
     def pixels(self, inputs: Tensor) -> Tensor:
-        """Return the pixels of inputs `(batch, channels, ...)`; themselves if they are not normalised."""
+        """Return the pixels of inputs, `(batch, channels, ...)`; the inputs themselves if not normalised."""
         if self.normalization is None:
             return inputs
         mean, std = self._like(inputs)
         return inputs * std + mean
 
     def inputs(self, pixels: Tensor) -> Tensor:
-        """Return the inputs of pixels; the reverse of `pixels`."""
+        """Return the inputs of pixels; the inverse of `pixels`."""
         if self.normalization is None:
             return pixels
         mean, std = self._like(pixels)
         return (pixels - mean) / std
 
     def of_pixels(self, model: nn.Module) -> nn.Module:
-        """Return a model of pixels that shares the parameters of a model of inputs."""
+        """Return a model that takes pixels and shares the parameters of a model that takes inputs."""
         return model if self.normalization is None else _OfPixels(model, self)
 
     def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,8 +87,8 @@ def _statistics(normalization: Normalization) -> tuple[list[float], list[float]]
         ) from error
     if len(means) != len(deviations) or not means:
         raise ValueError(
-            f"normalization has {len(means)} means and {len(deviations)} standard deviations; give as many "
-            f"of each"
+            f"normalization has {len(means)} means and {len(deviations)} standard deviations; give the same "
+            f"number of each"
         )
     if not all(math.isfinite(value) for value in means + deviations) or min(deviations) <= 0:
         raise ValueError(

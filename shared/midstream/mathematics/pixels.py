@@ -1,4 +1,4 @@
-"""Stored pixels to the numbers a network reads."""
+"""Converts stored pixels to the float32 values that a network takes."""
 
 import torch
 from torch import Tensor

@@ -1,18 +1,18 @@
-"""How far a targeted attack got: shares of a set's predictions (paper 6.4)."""
+"""Success rates of targeted attacks: shares of a set's predictions (paper 6.4)."""
 
 from torch import Tensor
 
 
 def conversion_rate(predictions: Tensor, labels: Tensor, target: int) -> float | None:
-    """Return the share of the inputs of other classes that are predicted as the target (paper 6.4, Table 4).
+    """Return the share of inputs of other classes that are predicted as the target (paper 6.4, Table 4).
 
     Args:
         predictions: predicted classes, `(examples,)`.
         labels: true classes, `(examples,)`.
-        target: the class that a conversion attack turns predictions into.
+        target: the class that a conversion attack wants to be predicted.
 
     Returns:
-        A share in [0, 1]; None where every input is of the target class.
+        A share in [0, 1]; None if every input is of the target class.
 
     >>> import torch
     >>> conversion_rate(torch.tensor([0, 2, 1, 2]), torch.tensor([0, 1, 1, 2]), target=2)
@@ -28,10 +28,10 @@ def evasion_rate(predictions: Tensor, labels: Tensor, target: int) -> float | No
     Args:
         predictions: predicted classes, `(examples,)`.
         labels: true classes, `(examples,)`.
-        target: the class whose inputs an evasion attack has taken for others.
+        target: the class whose inputs an evasion attack wants to be misclassified.
 
     Returns:
-        A share in [0, 1]; None where no input is of the target class.
+        A share in [0, 1]; None if no input is of the target class.
 
     >>> import torch
     >>> evasion_rate(torch.tensor([2, 2, 0, 1]), torch.tensor([2, 2, 2, 1]), target=2)

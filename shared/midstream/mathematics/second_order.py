@@ -1,8 +1,8 @@
-"""The strategies that know the Hessian, each as a vector `u` in parameter space.
+"""The strategies that use the Hessian, each as a vector `u` in parameter space.
 
-A strategy that is linear in the perturbation moves each input along `B_x u`: with `u = v` it is level 1, and
-with the vectors here it is level 2, optimal contraction and the influence function. Give the vector to
-`midstream.level_1_attack` or `midstream.level_1_defense` in the place of `v`.
+A strategy that is linear in the perturbation moves each input along `B_x u`. With `u = v` this is level 1;
+the vectors here give level 2, optimal contraction and the influence function. Pass the vector to
+`midstream.level_1_attack` or `midstream.level_1_defense` in place of `v`.
 """
 
 from torch import Tensor, nn
@@ -24,9 +24,10 @@ def level_2_vector(
     sign: float = 1.0,
     loss: Loss = cross_entropy,
 ) -> Gradient:
-    """Return `v - η H Σ_j ∇θ L_θ(x_j)`, of which `∓e(B_x ·)` is level 2 (paper Theorem 2, Corollary 3).
+    """Return `u = v - η H Σ_j ∇θ L_θ(x_j)`; level 2 is `∓e(B_x u)` (paper Theorem 2, Corollary 3).
 
-    It is the validation gradient as level 2 expects it after the coming step, to second order.
+    It is the validation gradient that level 2 expects after the next step: `v` with its second-order
+    correction.
 
     Args:
         model: the model at θ_t; it is not changed.
@@ -34,9 +35,10 @@ def level_2_vector(
         labels: its targets, `(batch,)`.
         validation_inputs: `(examples, *input)`.
         validation_labels: `(examples,)`.
-        learning_rate: η, against the sum of the batch's losses.
+        learning_rate: η, for the sum of the batch's losses.
         validation_gradient: `v` at θ_t.
-        sign: of the validation loss in the objective that `v` is the gradient of; -1 where it is lowered.
+        sign: sign of the validation loss in the objective whose gradient is `v`; -1 if the attacker lowers
+            it.
         loss: a loss that sums over its batch.
 
     >>> import torch, midstream
@@ -63,11 +65,11 @@ def influence_vector(
     tolerance: float = 1e-3,
     loss: Loss = cross_entropy,
 ) -> Solution:
-    """Return `H⁻¹ v`, of which `∓e(B_x ·)` is the influence function strategy (paper eq. 8).
+    """Return `u = H⁻¹ v`; the influence function strategy is `∓e(B_x u)` (paper eq. 8).
 
-    `damping` is added to `H`'s diagonal; see
-    `midstream.mathematics.derivatives.hessian.conjugate_gradients`, which also says what
-    the solution reports.
+    `damping` is added to the diagonal of `H`. See
+    `midstream.mathematics.derivatives.hessian.conjugate_gradients` for the options and the fields of the
+    solution.
     """
     return conjugate_gradients(
         lambda u: hessian_vector_product(model, validation_inputs, validation_labels, u, loss=loss),
@@ -87,16 +89,16 @@ def optimal_contraction_vector(
     learning_rate: float,
     loss: Loss = cross_entropy,
 ) -> Gradient:
-    """Return `H⁻¹ v - η Σ_j ∇θ L_θ(x_j)`, of which `∓e(B_x ·)` is optimal contraction (paper Corollary 1).
+    """Return `u = H⁻¹ v - η Σ_j ∇θ L_θ(x_j)`; optimal contraction is `∓e(B_x u)` (paper Corollary 1).
 
-    It differs from the influence function only by the term `η B_x ∇θ L = (η/2) ∇x ‖∇θ L‖²`.
+    It differs from the influence function only in the term `η B_x ∇θ L = (η/2) ∇x ‖∇θ L‖²`.
 
     Args:
         model: the model at θ_t; it is not changed.
         inputs: the batch as this player sees it, `(batch, *input)`.
         labels: its targets, `(batch,)`.
         influence: `H⁻¹ v`, from `influence_vector`.
-        learning_rate: η, against the sum of the batch's losses.
+        learning_rate: η, for the sum of the batch's losses.
         loss: a loss that sums over its batch.
     """
     step = _batch_gradient(model, inputs, labels, loss)

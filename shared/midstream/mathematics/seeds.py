@@ -1,4 +1,4 @@
-"""Every random draw derives from (seed, what it is for), and from nothing that happened before."""
+"""Random numbers seeded by (seed, purpose) only, independent of any earlier draw."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,14 +28,15 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
 
 @contextmanager
 def seeded(device: torch.device, seed: int, *purpose: int | str) -> Iterator[None]:
-    """Let layers draw from random numbers seeded by `derive`, and put torch's own back afterwards.
+    """Seed torch's global random numbers by `derive` within this context, and restore them afterwards.
 
-    Layers such as dropout take no generator, so torch's global one is lent out: to one thread at a time.
+    Layers such as dropout accept no generator and use torch's global one, so only one thread at a time may be
+    in this context; others wait.
 
     Args:
-        device: where the layers compute.
+        device: the device on which the layers compute.
         seed: the run's seed.
-        purpose: what is drawn.
+        purpose: what the numbers are for.
 
     >>> def drawn() -> float:
     ...     with seeded(torch.device("cpu"), 0, 7, "dropout"):
@@ -44,7 +45,7 @@ def seeded(device: torch.device, seed: int, *purpose: int | str) -> Iterator[Non
     True
     """
     with _GLOBAL, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        one = torch.default_generator if device.type == "cpu" else torch  # whose own call is a slow one
+        one = torch.default_generator if device.type == "cpu" else torch  # torch.manual_seed is slow
         one.manual_seed(derive(seed, *purpose))
         yield
 
@@ -52,8 +53,8 @@ def seeded(device: torch.device, seed: int, *purpose: int | str) -> Iterator[Non
 def permutation(size: int, seed: int, *purpose: int | str) -> NDArray[np.int64]:
     """Return a random order of `range(size)`.
 
-    It is the argsort of a SHAKE-128 stream, so it stays the same for ever: no library's random
-    numbers enter it.
+    It is the argsort of a SHAKE-128 stream. No library's random numbers are involved, so it never changes
+    with a version.
 
     >>> permutation(5, 0, "example").tolist()
     [2, 1, 4, 3, 0]

@@ -1,4 +1,4 @@
-"""M, the constant of the paper's step-size rule, estimated from the model."""
+"""Estimates M, the constant of the paper's step-size rule, from the model."""
 
 import math
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from midstream.mathematics.utility import utility
 
 @dataclass(frozen=True)
 class Smoothness:
-    """What training on a white image tells of M.
+    """Lower bounds on M, from training on a white image.
 
     Attributes:
-        by_class: `√N |U_t(1, …, 1)|` for each label that the image was given.
+        by_class: `√N |U_t(1, …, 1)|` for each label that was tried for the image.
     """
 
     by_class: tuple[float, ...]
 
     @property
     def value(self) -> float:
-        """The estimate of M: the smallest, since each is a lower bound and the rule is exponential in M."""
+        """The estimate of M: the smallest bound, since the rule is exponential in M."""
         return min(self.by_class)
 
 
@@ -35,18 +35,19 @@ def estimate_smoothness(
     high: float = 1.0,
     loss: Loss = cross_entropy,
 ) -> Smoothness:
-    """Estimate `M ≥ √N |U_t(1, …, 1)|`, N pixels (paper B.3.2).
+    """Estimate M by the bound `M ≥ √N |U_t(1, …, 1)|` for N pixels (paper B.3.2).
 
     `U_t(1, …, 1)` is the change of the validation loss, a sum, when the model takes one training step on a
-    single white image. The paper gives that image no label; labels differ by a factor of ten and more, so
-    the first ten classes are each tried. M grows with the validation set and with η. With the paper's 5,000
-    examples of MNIST the smallest is 0.22 to 0.41 from seed to seed, the paper's estimate 0.203.
+    single white image. The paper does not say which label the image has. The bounds for different labels
+    differ by a factor of ten or more, so each of the first ten classes is tried. M grows with the validation
+    set and with η. On the paper's 5,000 examples of MNIST, the smallest bound is 0.22 to 0.41, depending on
+    the seed; the paper's estimate is 0.203.
 
     Args:
         model: the model at θ_t; it is not changed.
         validation_inputs: `(examples, *input)`.
         validation_labels: `(examples,)`; the first ten classes among them are tried.
-        learning_rate: η, against the sum of the batch's losses.
+        learning_rate: η, for the sum of the batch's losses.
         high: the value of a white pixel.
         loss: a loss that sums over its batch.
 

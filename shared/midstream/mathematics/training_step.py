@@ -1,10 +1,9 @@
-"""The step that the training optimizer really takes, as a function that can be differentiated.
+"""The training optimizer's step as a differentiable function.
 
-The paper's step is plain SGD (eq. 3), its experiments train with Adam (A.1). Each optimizer is here a value:
-its settings and, for Adam, its moments. `stepped` returns the parameters after a step together with the
-optimizer after it, in operations that autograd can pass through. `midstream.mathematics.live_step` reads one
-from a live
-optimizer.
+The paper's step is plain SGD (eq. 3); its experiments train with Adam (A.1). Here each optimizer is a value:
+its settings and, for Adam, its moments. `stepped` returns the parameters and the optimizer after a step,
+computed by operations that autograd can differentiate. `midstream.mathematics.live_step` creates these values
+from a live torch optimizer.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from torch import Tensor
 from midstream.mathematics.derivatives.gradients import Gradient
 
 Moments = Mapping[str, Gradient]
-"""What an optimizer remembers: name of the moment → a tensor for each parameter, none before a first step."""
+"""An optimizer's moments: name of the moment → a tensor per parameter; no tensors before the first step."""
 
 
 class TrainingStep(Protocol):
@@ -24,10 +23,10 @@ class TrainingStep(Protocol):
 
     @property
     def moments(self) -> Moments:
-        """Return what it remembers of the steps so far."""
+        """Return the moments, which summarise the steps so far."""
 
     def with_moments(self, moments: Moments) -> Self:
-        """Return this optimizer with other memories."""
+        """Return this optimizer with the given moments."""
 
     def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
         """Return the parameters after one step along `gradient`, and the optimizer after it."""
@@ -38,7 +37,7 @@ class Sgd:
     """Plain gradient descent, `θ' = θ - η g` (paper eq. 3).
 
     Attributes:
-        learning_rate: η, against the **sum** of the batch's losses.
+        learning_rate: η, for the **sum** of the batch's losses.
 
     >>> import torch
     >>> Sgd(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})[0]["w"].item()
@@ -49,15 +48,15 @@ class Sgd:
 
     @property
     def moments(self) -> Moments:
-        """Return nothing: it has no memory."""
+        """Return no moments: plain SGD has none."""
         return {}
 
     def with_moments(self, moments: Moments) -> Self:  # noqa: ARG002
-        """Return itself."""
+        """Return this optimizer unchanged."""
         return self
 
     def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
-        """Return `θ - η g`, and itself."""
+        """Return `θ - η g`, and this optimizer unchanged."""
         after = {name: value - self.learning_rate * gradient[name] for name, value in parameters.items()}
         return after, self
 
@@ -70,8 +69,9 @@ class Adam:
 
         θ' = θ - η m̂ / (√ŝ + epsilon),  m̂ = m' / (1 - β₁ᵗ),  ŝ = s' / (1 - β₂ᵗ).
 
-    Each parameter moves by its own gradient alone, so the derivative of `θ'` by `g` is diagonal. Where
-    `s' = 0`, which needs `g = 0`, it is `-η (1 - β₁) / ((1 - β₁ᵗ) epsilon)`, finite but large.
+    Each parameter's step depends only on its own gradient, so the derivative of `θ'` with respect to `g` is
+    diagonal. If `s' = 0`, which requires `g = 0`, its entry is `-η (1 - β₁) / ((1 - β₁ᵗ) epsilon)`: finite
+    but large.
 
     Attributes:
         learning_rate: η.
@@ -79,10 +79,10 @@ class Adam:
         beta2: β₂, the decay of the second moment.
         epsilon: added to the root of the second moment.
         count: steps taken so far.
-        first: m, a tensor for each parameter; an absent one is 0.
-        second: s, likewise.
-        counts: steps of each parameter that has taken another number of them than `count`, since torch
-            passes over a parameter that a batch gives no gradient.
+        first: m, one tensor per parameter; an absent one is 0.
+        second: s, one tensor per parameter; an absent one is 0.
+        counts: the number of steps of each parameter for which it differs from `count`: torch skips a
+            parameter without a gradient.
 
     >>> import torch
     >>> after, adam = Adam(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
@@ -109,7 +109,7 @@ class Adam:
         return replace(self, first=moments["first"], second=moments["second"])
 
     def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
-        """Return `θ'`, and the optimizer with one step more."""
+        """Return `θ'`, and the optimizer after the step."""
         first = _averaged(self.first, gradient, self.beta1)
         second = _averaged(self.second, {name: g.square() for name, g in gradient.items()}, self.beta2)
         after = {}
@@ -124,10 +124,10 @@ class Adam:
 
 @dataclass(frozen=True)
 class Grouped:
-    """An optimizer that steps groups of parameters by settings of their own, and leaves the rest alone.
+    """An optimizer with separate settings for each group of parameters; it does not change the others.
 
     Attributes:
-        groups: each group's parameters, by name, and their step.
+        groups: the names of each group's parameters, and the group's optimizer.
 
     >>> import torch
     >>> one, two = torch.tensor(1.0), torch.tensor(2.0)
@@ -140,7 +140,7 @@ class Grouped:
 
     @property
     def moments(self) -> Moments:
-        """Return those of all groups."""
+        """Return the moments of all groups."""
         found: dict[str, dict[str, Tensor]] = {}
         for _, step in self.groups:
             for moment, values in step.moments.items():
@@ -148,7 +148,7 @@ class Grouped:
         return found
 
     def with_moments(self, moments: Moments) -> Self:
-        """Return this optimizer with each group's memories replaced."""
+        """Return this optimizer with the given moments in each group."""
 
         def of(names: tuple[str, ...]) -> Moments:
             return {key: {n: values[n] for n in names if n in values} for key, values in moments.items()}
@@ -158,7 +158,7 @@ class Grouped:
         )
 
     def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
-        """Return the parameters, those of each group stepped, and the optimizer after it."""
+        """Return all parameters, with each group's after its step, and the optimizer after the step."""
         after, groups = dict(parameters), []
         for names, step in self.groups:
             moved, next_step = step.stepped(
@@ -176,6 +176,6 @@ def _averaged(old: Gradient, new: Gradient, beta: float) -> Gradient:
 
 
 def _root(second: Tensor) -> Tensor:
-    # The root has no derivative at 0, where `g` is 0 too: with a slope of 0 the chain rule comes out right.
+    # The root has no derivative at 0. There `g` is 0 as well, so a slope of 0 makes the chain rule correct.
     positive = second > 0
     return second.where(positive, 1.0).sqrt().where(positive, 0.0)

@@ -1,9 +1,9 @@
-"""The exact gradient of the utility: through the training step itself, and through steps after it.
+"""The exact gradient of the utility, through the training step itself and through later steps.
 
-Beyond the paper, whose strategies are first order in the step (Theorem 1) and whose future work this is. The
-chain rule is written out here step by step, backwards: each link is a derivative over one batch, taken in
-chunks, so memory grows neither with the validation set nor with the number of steps, but for one copy of the
-parameters and moments a step.
+This goes beyond the paper: its strategies are first order in the step (Theorem 1), and it leaves this to
+future work. The chain rule is applied backwards, one step at a time. Each factor is a derivative over one
+batch, taken in chunks, so memory does not grow with the validation set. With the number of steps it grows by
+one copy of the parameters and moments per step.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,18 +40,18 @@ def unrolled_utility_gradient(
 ) -> Tensor:
     """Return `∇x Σ_{z∈Dval} L_{θ_{t+1+n}}(z)`, the gradient of the utility through n + 1 training steps.
 
-    `θ_{t+1} = step(θ_t, Σ_x ∇θ L(x))` is the step on this batch, as the optimizer really takes it; the
-    others are those on the `upcoming` batches. With `v'` the validation gradient at the last parameters, the
-    chain rule backwards is
+    `θ_{t+1} = step(θ_t, Σ_x ∇θ L(x))` is the step that the optimizer takes on this batch; the n other steps
+    are on the `upcoming` batches. With `v'` the validation gradient at the last parameters, the chain rule
+    applied backwards is
 
-        λ ← v',  then for each step, the last first:  c ← (∂θ'/∂g)ᵀ λ,  λ ← λ + H_batch c,
+        λ ← v',  then for each step, the last first:  c ← (∂θ'/∂g)ᵀ λ,  λ ← λ + H_batch c.
 
-    where Adam's moments carry adjoints of their own, and the answer is `B_x c` of the first step. For one SGD
-    step that is `-η B_x v'`: level 1 at the stepped parameters, and level 1 itself as η goes to 0.
+    Adam's moments have adjoints of their own. The result is `B_x c` of the first step. For a single SGD step
+    it is `-η B_x v'`: level 1 with the validation gradient after the step, and level 1 itself as η goes to 0.
 
-    Cost, in forward passes F over one example: 3F for each validation example, 7F for each example of the
-    batch and 9F for each of an upcoming batch; level 1 costs 3F and 4F. Unlike `v` of level 1, `v'` depends
-    on the inputs: it has to be computed again for each point where the gradient is asked for.
+    Cost, in forward passes F over one example: 3F per validation example, 7F per example of the batch and 9F
+    per example of an upcoming batch; level 1 costs 3F and 4F. Unlike level 1's `v`, `v'` depends on the
+    inputs, so it is computed again for each point at which the gradient is requested.
 
     Args:
         model: the model at θ_t; it is not changed.
@@ -61,15 +61,15 @@ def unrolled_utility_gradient(
         validation_labels: `(examples,)`.
         step: the optimizer before the step; see `midstream.training_step`.
         upcoming: the n batches after this one, as pairs of inputs and labels.
-        sign: of the validation loss in the utility; -1 where it is lowered.
+        sign: sign of the validation loss in the utility; -1 if the attacker lowers it.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time.
 
     Returns:
-        A tensor shaped like `inputs`: the direction that raises `sign` times the validation loss.
+        A tensor shaped like `inputs`: the gradient of `sign` times the validation loss.
 
     Raises:
-        DerivativeError: the model's derivatives are right in no order; see `midstream.check_derivatives`.
+        DerivativeError: the model's derivatives are correct in no order; see `midstream.check_derivatives`.
 
     >>> from midstream import Sgd
     >>> model = nn.Linear(4, 3)
@@ -111,7 +111,7 @@ def _pull_back(
 ) -> tuple[Gradient, Moments]:
     """Return the adjoints of the step's gradient and of the moments before it.
 
-    The parameters before it enter `θ' = θ - …` only as they are, so their adjoint stays the same here.
+    The parameters enter `θ' = θ - …` as a plain summand, so their adjoint passes through unchanged.
     """
 
     def after(g: Gradient, remembered: Moments) -> tuple[Gradient, Moments]:

@@ -1,4 +1,4 @@
-"""What the game is about: the change of the validation loss over one training step."""
+"""The utility of the game: the change of the validation loss over one training step."""
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ def total_loss(
     loss: Loss = cross_entropy,
     chunk_size: int = CHUNK,
 ) -> Tensor:
-    """Return `Σ_z L_θ(z)` over a set, a scalar, at the model's parameters or at `parameters`."""
+    """Return `Σ_z L_θ(z)` over a set, a scalar, at `parameters`; by default, at the model's own."""
     at = dict(trainable(model) if parameters is None else parameters)
     with torch.no_grad():
         parts = [loss(functional_call(model, at, (x,)), y) for x, y in chunks(inputs, labels, chunk_size)]
@@ -42,8 +42,8 @@ def utility(
 ) -> Tensor:
     """Return `U_t = Σ_{z∈Dval} [L_{θ'}(z) - L_θ(z)]`, the attacker's gain (paper eq. 3–4).
 
-    `θ' = θ - η ∇θ Σ_x L_θ(x)` is one plain SGD step on the given batch. The attacker raises `U_t`,
-    the defender lowers it; level 1 follows its first-order gradient, `∇x U_t = -η B_x v`.
+    `θ' = θ - η ∇θ Σ_x L_θ(x)` is one plain SGD step on the given batch. The attacker raises `U_t` and the
+    defender lowers it. Level 1 follows its gradient to first order in η, `∇x U_t = -η B_x v`.
 
     Args:
         model: the model at θ_t; it is not changed.
@@ -51,7 +51,7 @@ def utility(
         labels: its targets, `(batch,)`.
         validation_inputs: `(examples, *input)`.
         validation_labels: `(examples,)`.
-        learning_rate: η, against the **sum** of the batch's losses.
+        learning_rate: η, for the **sum** of the batch's losses.
         loss: a loss that sums over its batch.
 
     >>> model = nn.Linear(4, 3)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 LATENTS = 20
-"""Dimensions of the latent variables in the paper."""
+"""Number of latent variables in the paper."""
 
 _SIDE = 8
 
 
 def stride_of(size: Sequence[int]) -> int:
-    """Return the stride of both convolutions: 2, or what leaves images of more than 32 pixels about 8×8.
+    """Return the stride of both convolutions: 2, or a larger one that reduces large images to about 8×8.
 
     >>> [stride_of((side, side)) for side in (8, 28, 32, 256)]
     [2, 2, 2, 6]
@@ -22,7 +22,7 @@ def stride_of(size: Sequence[int]) -> int:
 
 
 def sizes(size: Sequence[int]) -> list[tuple[int, int]]:
-    """Return height and width of an image, of the map after the first convolution, and after the second.
+    """Return the height and width of an image and of the feature maps after each of the two convolutions.
 
     >>> sizes((28, 27))
     [(28, 27), (14, 14), (7, 7)]
@@ -33,12 +33,12 @@ def sizes(size: Sequence[int]) -> list[tuple[int, int]]:
 
 
 class Encoder(nn.Module):
-    """Images to a vector: convolutions of 16 and 32 channels and a linear layer.
+    """Encodes images as vectors: convolutions with 16 and 32 channels, and a linear layer.
 
     Args:
-        shape: of one image, `(channels, height, width)`.
-        outputs: numbers that it returns for an image.
-        given: numbers that are known of each image besides, such as its label's one-hot vector.
+        shape: shape of one image, `(channels, height, width)`.
+        outputs: length of an image's vector.
+        given: length of a second input per image, such as the one-hot vector of its label.
 
     >>> Encoder((3, 32, 32), 40, given=10)(torch.zeros(5, 3, 32, 32), torch.zeros(5, 10)).shape
     torch.Size([5, 40])
@@ -63,12 +63,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Vectors to images, the mirror image of the encoder: a linear layer, transposed convolutions 32 and 16.
+    """Decodes vectors as images: a linear layer, and transposed convolutions from 32 and 16 channels.
+
+    It mirrors `Encoder`.
 
     Args:
-        shape: of one image, `(channels, height, width)`.
-        latents: numbers that an image is made of.
-        given: numbers that are known of each image besides.
+        shape: shape of one image, `(channels, height, width)`.
+        latents: length of the vector of an image.
+        given: length of a second input per image.
 
     >>> Decoder((1, 28, 27), 20)(torch.zeros(5, 20)).shape
     torch.Size([5, 1, 28, 27])
@@ -84,10 +86,10 @@ class Decoder(nn.Module):
         self.second = nn.ConvTranspose2d(16, channels, kernel, stride, padding)
 
     def forward(self, latents: Tensor, given: Tensor | None = None) -> Tensor:
-        """Return the logits of the pixels, `(batch, *shape)`: a sigmoid takes them to between 0 and 1."""
+        """Return the logits of the pixels, `(batch, *shape)`; a sigmoid maps them to [0, 1]."""
         image, half, quarter = self.sizes
         features = self.linear(_joined(latents, given)).relu().unflatten(1, (32, *quarter))
-        # The size is told, since as many inputs of a strided convolution have the same size of output.
+        # State the size: a strided convolution maps inputs of several sizes to outputs of the same size.
         features = self.first(features, output_size=half).relu()
         return self.second(features, output_size=image)  # type: ignore[no-any-return]
 

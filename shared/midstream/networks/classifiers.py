@@ -1,13 +1,13 @@
 """The paper's networks (A.1.2), and a small one for 8×8 digits.
 
-Each is a function `(input_shape, classes) -> nn.Module`; any other function of that form can be named as
-`package.module:function`, and its keyword arguments as options behind the name. Pooling stands before the
-ReLU: the two commute exactly, and so the ReLU works on a quarter of the values.
+Each is a function `(input_shape, classes) -> nn.Module`. Any other function of this form can be named as
+`package.module:function`, with its keyword arguments as options after the name. Pooling comes before the
+ReLU: the two commute exactly, so the ReLU processes a quarter of the values.
 
-`dropout` is the share of nodes that a training step drops behind each hidden ReLU (paper A.2.3): three layers
-of it in the MNIST network, as the paper counts them, and four in the CIFAR network, where it counts five and
-does not say where. Without it a network has no such layer; with it the names, the shapes and the initial
-values of the parameters stay the same.
+`dropout` is the share of nodes that a training step drops after each hidden ReLU (paper A.2.3). The MNIST
+network has three such layers, as in the paper. The CIFAR network has four; the paper counts five and does not
+say where. With a share of 0 a network has no dropout layers. Dropout does not change the names, shapes and
+initial values of the parameters.
 """
 
 import math
@@ -34,7 +34,7 @@ def mnist_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.M
 
 
 def logistic(input_shape: Shape, classes: int) -> nn.Module:
-    """Return logistic regression, one linear layer with a logit for each class (paper 6.2).
+    """Return logistic regression: one linear layer with a logit per class (paper 6.2).
 
     1,570 parameters for two classes of 28×28 images.
     """
@@ -44,7 +44,7 @@ def logistic(input_shape: Shape, classes: int) -> nn.Module:
 def small_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the paper's network for second-order attacks (6.2): conv 16 and 16, fc 32.
 
-    With the kernels of `mnist_cnn`, 5×5, 15,122 parameters for two classes of 28×28 images.
+    The kernels are 5×5, as in `mnist_cnn`: 15,122 parameters for two classes of 28×28 images.
     """
     convolutions = [
         *_stage(input_shape[0], 16, kernel=5, pool=True),
@@ -56,8 +56,8 @@ def small_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.M
 def cifar_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the paper's CIFAR network: conv 128, 128, 512, average pool 3×3, fc 256.
 
-    The paper leaves the kernels open; 3×3 without padding and with two 2×2 poolings give
-    875,402 parameters for ten classes, its "around 1M".
+    The paper does not state the kernels. Here they are 3×3 without padding, with two 2×2 poolings, which
+    gives 875,402 parameters for ten classes; the paper says "around 1M".
     """
     convolutions = [
         *_stage(input_shape[0], 128, kernel=3, pool=True),
@@ -71,7 +71,8 @@ def cifar_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.M
 def photo_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
     """Return the paper's network for 256×256 photos: conv 64, 64, 64, 512, average pool 7×7, fc 128.
 
-    Strides are 4, 3, 2, 1; kernels, open in the paper, are 5×5: 1,095,426 parameters for two classes.
+    The strides are 4, 3, 2, 1. The kernels, which the paper does not state, are 5×5: 1,095,426 parameters for
+    two classes.
     """
     convolutions = [
         *_stage(input_shape[0], 64, kernel=5, stride=4),
@@ -84,7 +85,7 @@ def photo_cnn(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.M
 
 
 def auto(input_shape: Shape, classes: int, *, dropout: float = 0.0) -> nn.Module:
-    """Return the one of these networks that fits the images' size: up to 15, 28, 127 pixels, or more."""
+    """Return the network for images of this size: up to 15, 28 or 127 pixels a side, or more."""
     side = min(input_shape[1:])
     if side < 16:
         return digits_cnn(input_shape, classes, dropout=dropout)
@@ -115,9 +116,8 @@ def _classifier(
 def _dropping(layer: nn.Module, dropout: float) -> nn.Module:
     if dropout == 0 or not isinstance(layer, nn.ReLU):
         return layer
-    return nn.Sequential(
-        layer, nn.Dropout(dropout)
-    )  # within one place, so that no later layer changes its name
+    # Nest both in one module, so that later layers keep their names.
+    return nn.Sequential(layer, nn.Dropout(dropout))
 
 
 def _features(convolutions: nn.Module, input_shape: Shape) -> int:

@@ -1,4 +1,4 @@
-"""The denoising network of diffusion models: a U-net of wide residual blocks."""
+"""The denoising network of diffusion models: a U-Net of wide residual blocks."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,10 @@ _MULTIPLES = {4: (1, 2, 2, 2), 6: (1, 1, 2, 2, 4, 4)}
 
 
 def multiples(size: Sequence[int]) -> tuple[int, ...]:
-    """Return how many times the width each level's channels are; each level's images are half as large.
+    """Return each level's number of channels, as a multiple of the width; each level halves the image size.
 
-    Ho et al. have four levels for 32×32 images and six for 256×256; smaller ones get down to 4 pixels.
+    Ho et al. use four levels for 32×32 images and six for 256×256. For smaller images, the last level has
+    about 4 pixels per side.
 
     >>> multiples((8, 8)), multiples((28, 28)), multiples((256, 256))
     ((1, 2), (1, 2, 2, 2), (1, 1, 2, 2, 4, 4))
@@ -25,14 +26,14 @@ def multiples(size: Sequence[int]) -> tuple[int, ...]:
 
 
 def embedding(times: Tensor, dimensions: int) -> Tensor:
-    """Return sines and cosines of times, `(batch, dimensions)`, at wavelengths from 2π to 20,000π."""
+    """Return sines and cosines of the times, `(batch, dimensions)`, with wavelengths from 2π to 20,000π."""
     half = dimensions // 2
     angles = times[:, None] * torch.exp(-math.log(10_000) * torch.arange(half) / half).to(times)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class ResidualBlock(nn.Module):
-    """`x + conv(silu(norm(conv(silu(norm(x))) + linear(t))))`, 3×3 and group norm."""
+    """`x + conv(silu(norm(conv(silu(norm(x))) + linear(t))))`, with 3×3 convolutions and group norm."""
 
     def __init__(self, inputs: int, outputs: int, times: int) -> None:
         super().__init__()
@@ -52,15 +53,15 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """The network of Ho et al. 2020, without its attention: the noise in an image, told how deep it is.
+    """The network of Ho et al. 2020 without attention: predicts the noise in an image, given the noise level.
 
-    Two residual blocks a level on the way down, two at the bottom, and three a level on the way up, which
-    also see what the way down left at their level. 35.7 million parameters are usual for 32×32 images, with
+    It has two residual blocks per level on the way down, two at the bottom, and three per level on the way
+    up, with skip connections from the way down. For 32×32 images, 35.7 million parameters are usual, with
     attention and a width of 128.
 
     Args:
-        shape: of one image, `(channels, height, width)`; any size.
-        width: channels of the first level, even.
+        shape: shape of one image, `(channels, height, width)`; any size.
+        width: number of channels of the first level; even.
 
     >>> network = UNet((3, 32, 32), 40)  # the paper's tenth
     >>> sum(parameter.numel() for parameter in network.parameters())
@@ -97,7 +98,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, images: Tensor, times: Tensor) -> Tensor:
-        """Return the noise, shaped like the images; `times` is `(batch,)`."""
+        """Return the predicted noise, shaped like the images; `times` is `(batch,)`, the noise level."""
         times = self.times(embedding(times, self.width))
         features = self.enter(images)
         left = [features]

@@ -1,4 +1,4 @@
-"""Several defenders as one: `level-1+cutmix`, in the order written."""
+"""Several defenders combined into one, such as `level-1+cutmix`; they act in the order written."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,51 +19,51 @@ Answer = TypeVar("Answer")
 
 
 class Combination:
-    """Several defenders, one after the other.
+    """Several defenders that act one after the other.
 
-    Each moves the inputs that the one before it left, `x_i = clamp(x' + Proj(x_{i-1} + p_i - x'))`, held to
-    the ball round the batch that arrived, `x_0 = x'`; so many share one budget. Each augments what the one
-    before made of a batch, rehearsed or not; what all of them rehearse is rehearsed. Each draws numbers of
-    its own.
+    Each member moves the inputs that the previous one returned, `x_i = clamp(x' + Proj(x_{i-1} + p_i - x'))`,
+    starting from the batch that arrived, `x_0 = x'`. The projection is onto the ball around `x'`, so all
+    members share one budget. Each member augments the output of the previous one, for rehearsed batches too.
+    The batches that any member rehearses are all rehearsed. Each member has random numbers of its own.
 
-    A number that a member reports under a name that an earlier one took is reported as `part_2_NAME`, by the
-    member's place.
+    If a member reports a number under a name that an earlier member has used, it is recorded as
+    `part_2_NAME`, with the member's position.
 
     Args:
-        members: the players by name, at least one.
+        members: pairs of name and player, at least one.
     """
 
     def __init__(self, members: Sequence[tuple[str, Player]]) -> None:
         self.names = tuple(name for name, _ in members)
         self.parts = tuple(player for _, player in members)
-        self._tellers: dict[str, int] = {}
+        self._reporters: dict[str, int] = {}
 
     @property
     def remembers(self) -> bool:
-        """Whether one of the members does."""
+        """Whether any member remembers."""
         return any(map(remembers, self.parts))
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return what all of them together add to the batch that arrived."""
-        self._tellers.clear()
+        """Return the perturbation that all members together add to the batch that arrived."""
+        self._reporters.clear()
         total = torch.zeros_like(batch.inputs)
         for place, (name, part) in self._members():
             reached = view.budget.perturb(batch.inputs, total)
             seen = replace(batch, inputs=reached)
             further = self._ask(place, view, partial(perturbation_of, name, part, seen))
-            # An example that only one of them moves goes where that one alone takes it, to the bit.
+            # If only one member moves an example, the result is bit for bit that member's own.
             moved = reached - batch.inputs + further
             total = moved.where(~_still(total), further).where(~_still(further), total)
         return total
 
     def augment(self, batch: Batch, view: View) -> Batch:
-        """Return what the members that augment make of a corrected batch."""
+        """Return a corrected batch after each augmenting member in turn."""
         for place, (name, part) in self._members():
             batch = self._ask(place, view, partial(augmented, name, part, batch))
         return batch
 
     def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
-        """Return what the members rehearse."""
+        """Return the batches that the members rehearse."""
         return [
             one
             for place, (name, part) in self._members()
@@ -71,13 +71,13 @@ class Combination:
         ]
 
     def augment_rehearsal(self, batch: Batch, view: View) -> Batch:
-        """Return what the members that augment rehearsals make of a rehearsed batch."""
+        """Return a rehearsed batch after each member in turn that augments rehearsed batches."""
         for place, (name, part) in self._members():
             (batch,) = self._ask(place, view, partial(augmented_rehearsal, name, part, [batch]))
         return batch
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what the members remember: `PLACE.NAME`."""
+        """Return the members' memories, under `PLACE.NAME`."""
         return {
             f"{place}.{name}": value
             for place, part in enumerate(self.parts)
@@ -85,7 +85,7 @@ class Combination:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Give the members their memories back."""
+        """Restore the members' memories."""
         for place, part in enumerate(self.parts):
             prefix = f"{place}."
             own = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
@@ -95,15 +95,15 @@ class Combination:
         return enumerate(zip(self.names, self.parts, strict=True))
 
     def _ask(self, place: int, view: View, ask: Callable[[View], Answer]) -> Answer:
-        """Ask a member with a view of its own, and pass on what it reports."""
+        """Call a member with a view of its own, and forward its reports."""
         own = replace(view, seed=derive(view.seed, "part", place), reports={})
         answer = ask(own)
         for name, value in own.reports.items():
-            taken = self._tellers.setdefault(name, place) != place
+            taken = self._reporters.setdefault(name, place) != place
             view.report(f"part_{1 + place}_{name}"[:40] if taken else name, value)
         return answer
 
 
 def _still(perturbation: Tensor) -> Tensor:
-    """Return which examples are not moved at all, to be compared with a batch."""
+    """Return a mask of the examples that are not moved at all; it broadcasts over a batch."""
     return per_example(~perturbation.flatten(1).any(dim=1), perturbation)

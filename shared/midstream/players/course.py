@@ -1,7 +1,7 @@
-"""What a player learns before the game: what from, and in steps that can be gone on with.
+"""Learning before the game: the data a player learns from, and resumable training steps.
 
-A purifier learns its network on the validation set, an attacker its generator on surrogates. The player says
-what a step is; its host takes the steps, tells how far it got, and keeps the outcome.
+A purifier trains its network on the validation set, an attacker its generator on surrogates. The player
+defines a step; its host takes the steps, reports progress, and caches the trained state.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,19 +23,20 @@ def _no_train() -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a player may learn from before the game.
+    """The data and settings that a player may learn from before the game.
 
     Attributes:
-        validation_inputs: the inputs of the public Dval, `(examples, *input)`, float32 in the pixel range.
-        validation_labels: its labels, `(examples,)`.
-        classes: how many classes there are.
-        budget: the ball of the player's moves.
+        validation_inputs: inputs of the public validation set Dval, `(examples, *input)`, float32 in the
+            pixel range.
+        validation_labels: labels of the validation set, `(examples,)`.
+        classes: the number of classes.
+        budget: the ball that the player's moves are projected onto.
         learning_rate: η of the training optimizer.
-        batch_size: of the run's minibatches.
+        batch_size: examples per minibatch of the run.
         seed: the run's seed.
         role: `"attacker"` or `"defender"`.
-        model_source: makes a new model of the run's architecture, on the device, in evaluation mode.
-        train_source: gives the training data, like the validation data, to whoever has them.
+        model_source: builds a new model of the run's architecture, on the device, in evaluation mode.
+        train_source: returns the training inputs and labels, if the host has them.
     """
 
     validation_inputs: Tensor
@@ -51,35 +52,35 @@ class Ground:
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device to compute on."""
         return self.validation_inputs.device
 
     def model(self) -> nn.Module:
-        """Return a model to train as the run does, its initial parameters drawn from torch's numbers."""
+        """Return a new model of the run's architecture; torch's global generator draws its parameters."""
         return self.model_source()
 
     def train(self) -> tuple[Tensor, Tensor]:
         """Return the training inputs and labels, for an attacker that possesses the data set.
 
         Raises:
-            LookupError: this player's host does not have them.
+            LookupError: this player's host does not have the training data.
         """
         return self.train_source()
 
 
 @dataclass(frozen=True)
 class Course:
-    """A learning in steps.
+    """A player's training, divided into steps.
 
-    Torch's random numbers are the course's own, seeded anew for each step, so a step may draw from them: the
-    outcome is the same wherever the course was interrupted.
+    A step may draw from torch's global random numbers: they are seeded anew for each step, so the outcome is
+    the same wherever the course is interrupted and resumed.
 
     Attributes:
-        settings: all that the outcome depends on besides the ground and the code, such as the `repr` of a
-            player that is a dataclass.
-        parts: the networks and optimizers that a step changes, by name; nothing else changes.
-        steps: how many there are.
-        step: takes the step of a number, counted from 0, and returns the loss to tell.
+        settings: everything that the outcome depends on besides the ground and the code, such as the `repr`
+            of a player that is a dataclass.
+        parts: the networks and optimizers that a step changes, by name; a step changes nothing else.
+        steps: the number of steps.
+        step: takes the step of the given number, counted from 0, and returns its loss.
     """
 
     settings: str
@@ -88,7 +89,7 @@ class Course:
     step: Callable[[int], float]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what the parts hold: `PART.NAME`, of an optimizer `PART.NUMBER.NAME`."""
+        """Return the state of all parts, under `PART.NAME`; for an optimizer, `PART.NUMBER.NAME`."""
         return {
             f"{part}.{name}": value.detach()
             for part, of in self.parts.items()
@@ -96,7 +97,7 @@ class Course:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what `state_dict` returned, in this process or another."""
+        """Restore what `state_dict` returned, in this process or another."""
         for part, of in self.parts.items():
             own = {
                 name[len(part) + 1 :]: value for name, value in state.items() if name.startswith(f"{part}.")
@@ -109,17 +110,18 @@ class Course:
 
 @runtime_checkable
 class Learner(Protocol):
-    """A player with a part that is learned before the game."""
+    """A player that must learn before the game."""
 
     def course(self, ground: Ground) -> Course:
-        """Return how it learns, from the first step on.
+        """Return the player's course, at its first step.
 
-        The player keeps the parts that it plays with: they have learned when its first batch comes.
+        The player holds on to the parts that it plays with; they are trained by the time its first batch
+        arrives.
         """
 
 
 def learners(player: Player) -> Iterator[Learner]:
-    """Return the players that must learn before a game: the player itself, and its `parts`, if it has any."""
+    """Return the players that must learn before a game: the player itself and, recursively, its `parts`."""
     if isinstance(player, Learner):
         yield player
     for part in getattr(player, "parts", ()):
@@ -127,13 +129,13 @@ def learners(player: Player) -> Iterator[Learner]:
 
 
 def begin(learner: Learner, ground: Ground) -> Course:
-    """Return a player's course, what it draws for its networks seeded."""
+    """Return a player's course; the initial values of its networks are drawn from seeded random numbers."""
     with seeded(ground.device, ground.seed, "course", ground.role):
         return learner.course(ground)
 
 
 def take_step(course: Course, ground: Ground, number: int) -> float:
-    """Take one step of a course, its draws seeded by the step's number; return its loss.
+    """Take one step of a course, with random numbers seeded by the step's number; return its loss.
 
     Raises:
         ArithmeticError: the loss is infinite or NaN.
@@ -146,7 +148,7 @@ def take_step(course: Course, ground: Ground, number: int) -> float:
 
 
 def learn(player: Player, ground: Ground) -> None:
-    """Have a player learn all that it must, here and now."""
+    """Take all steps of every course that a player must learn."""
     for learner in learners(player):
         course = begin(learner, ground)
         for number in range(course.steps):
@@ -154,7 +156,7 @@ def learn(player: Player, ground: Ground) -> None:
 
 
 def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return what an optimizer remembers as tensors: `NUMBER.KEY`."""
+    """Return an optimizer's state as tensors, under `NUMBER.KEY`."""
     state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
     return {
         f"{number}.{key}": torch.as_tensor(value)
@@ -164,7 +166,7 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Take up what `optimizer_state` returned."""
+    """Restore what `optimizer_state` returned."""
     remembered: dict[int, dict[str, Tensor]] = {}
     for name, value in state.items():
         number, _, key = name.partition(".")

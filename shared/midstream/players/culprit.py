@@ -1,4 +1,4 @@
-"""Which line of a plug-in's own code an exception came from."""
+"""Finds the line of a plug-in's own code that raised an exception."""
 
 from pathlib import Path
 from traceback import walk_tb
@@ -7,10 +7,10 @@ _HOSTS = {"midstream", "midstream_server", "midstream_provider", "midstream_prox
 
 
 def place(error: BaseException) -> str:
-    """Return where in a plug-in an exception came from, in words to stand behind its message.
+    """Return the place in a plug-in that raised an exception, as text to append to its message.
 
-    The plug-in's file is the first one that a host called; of that file, the innermost line is named, not
-    the line of a library that it called in turn. Nothing is returned where no plug-in is involved.
+    The plug-in's file is the first one that a host called. The innermost line of that file is named, not the
+    line of a library that the plug-in called in turn. The text is empty if no plug-in is involved.
 
     >>> place(SyntaxError("invalid syntax", ("folder/mine.py", 3, 1, "def (:")))
     ' (mine.py, line 3)'

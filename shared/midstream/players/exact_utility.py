@@ -1,4 +1,4 @@
-"""The options of players that follow the exact utility, and the gradient that they follow."""
+"""The option to follow the exact utility, and its gradient."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class UtilityOption:
     """Which utility a player of a level follows.
 
     Args:
-        utility: `linearised`, to first order in the training step, the paper's; `exact`, through the step
-            that the optimizer really takes, at the cost of a validation gradient for each gradient.
+        utility: `linearised` is the paper's utility, to first order in the training step; `exact` goes
+            through the step that the optimizer really takes, and costs a validation gradient per gradient.
     """
 
     utility: Utility = "linearised"
@@ -29,13 +29,13 @@ class UtilityOption:
 def exact_gradient(
     batch: Batch, view: View, raised: Objective, upcoming: Sequence[Batch] = ()
 ) -> Callable[[Tensor], Tensor]:
-    """Return `x → ∇x U(x)` for one batch, through the step from the live parameters and those that follow.
+    """Return `x → ∇x U(x)` for one batch, through the next training step and those on `upcoming`.
 
     Args:
         batch: the batch, whose labels are used.
-        view: what the player sees; its host has to show it the optimizer.
-        raised: the loss in the utility; where it is over no example, the gradient is zero.
-        upcoming: the batches after this one that are trained on before the loss is taken.
+        view: what the player sees; its host must show it the optimizer.
+        raised: the loss in the utility; if it has no examples, the gradient is zero.
+        upcoming: the batches to train on after this one, before the loss is taken.
     """
     step, later = view.training_step(), [(b.inputs, b.labels) for b in upcoming]
 

@@ -1,4 +1,4 @@
-"""What a player of R2T2 follows: a vector in parameter space, along which each input is moved."""
+"""The vector in parameter space that an R2T2 player follows when it moves each input."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from midstream.players.inverse_hessian import InverseHessian
 class FollowsGradient:
     """Follows `v`, the gradient of the validation loss: level 1, and the base of the closed forms.
 
-    A player of either side moves each input along `B_x u`: the attacker against it, the defender with it.
-    A subclass chooses `u` by overriding `vector`. An attacker overrides the others where it follows another
-    loss or another set.
+    Both sides move each input along `B_x u`: the attacker in the direction `-B_x u`, the defender in the
+    direction `B_x u`. A subclass overrides `vector` to choose `u`. An attacker overrides the other methods to
+    follow a different loss or a different set of examples.
     """
 
     def validation_set(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return the examples that stand for Dval, inputs and labels."""
+        """Return the examples used as Dval: inputs and labels."""
         return view.validation_inputs, view.validation_labels
 
     def objective(self, batch: Batch, view: View) -> Objective:
@@ -28,7 +28,7 @@ class FollowsGradient:
         return Objective(*self.validation_set(batch, view))
 
     def gradient(self, batch: Batch, view: View) -> Gradient:  # noqa: ARG002
-        """Return `v`, the gradient of that loss."""
+        """Return `v`, the gradient of the loss in the utility."""
         return view.validation_gradient()
 
     def vector(self, batch: Batch, view: View) -> Gradient:
@@ -41,7 +41,7 @@ class FollowsLevel2(FollowsGradient):
     """Follows `v - η H Σ_j ∇θ L(x_j)`, level 2 as ε goes to 0 (Theorem 2, Corollary 3).
 
     Args:
-        learning_rate: η; 0 takes the run's.
+        learning_rate: η; 0 uses the run's.
     """
 
     learning_rate: float = 0.0
@@ -64,7 +64,7 @@ class FollowsLevel2(FollowsGradient):
 
 @dataclass(kw_only=True)
 class FollowsInfluence(InverseHessian, FollowsGradient):
-    """Follows `H⁻¹ v`, the influence function (eq. 8); H is that of the validation loss whatever the goal."""
+    """Follows `H⁻¹ v`, the influence function (eq. 8); H is the validation loss's, whatever the goal."""
 
     def vector(self, batch: Batch, view: View) -> Gradient:
         """Return `H⁻¹ v`."""
@@ -76,7 +76,7 @@ class FollowsContraction(FollowsInfluence):
     """Follows `H⁻¹ v - η Σ_j ∇θ L(x_j)`, optimal contraction (Corollary 1).
 
     Args:
-        learning_rate: η; 0 takes the run's.
+        learning_rate: η; 0 uses the run's.
     """
 
     learning_rate: float = 0.0

@@ -1,4 +1,4 @@
-"""An attacker that touches only a share of the examples, or of the batches."""
+"""Restricts an attacker to a share of the examples, or of the batches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ Share = Literal["examples", "batches"]
 
 @dataclass(kw_only=True)
 class Fraction:
-    """Any attacker, with a share of the examples or of the batches; the rest passes untouched.
+    """Any attacker, restricted to a share of the examples or batches; the others pass unchanged.
 
-    Which, follows from the run's seed: an example, recognised by its content, is touched at every visit or
-    never; a batch by its number. About that share is drawn, each for itself, and a smaller fraction's are
-    among a larger one's. The attacker sees whole batches, since a step is taken on all of a batch; of a batch
-    that is not touched it learns nothing.
+    The run's seed decides which. An example is recognised by its content, and attacked at every visit or
+    never; a batch is recognised by its number. Each is drawn independently, so the share is approximate;
+    those drawn for a smaller fraction are among those drawn for a larger one. The attacker sees whole
+    batches, since a training step uses a whole batch. It is not called for untouched batches.
 
     Args:
         inner: the attacker.
-        fraction: the share that it touches, from 0 to 1.
-        fraction_of: `examples`, or `batches`.
+        fraction: the share to attack, from 0 to 1.
+        fraction_of: `examples` or `batches`.
     """
 
     inner: Player
@@ -42,16 +42,16 @@ class Fraction:
 
     @property
     def parts(self) -> tuple[Player, ...]:
-        """The attacker, for whoever looks for what is to be learned before the game."""
+        """The attacker, so that `learners` finds what it must learn before the game."""
         return (self.inner,)
 
     @property
     def remembers(self) -> bool:
-        """Whether the attacker does."""
+        """Whether the attacker remembers."""
         return remembers(self.inner)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return the attacker's perturbations where they are to go on, and zeros elsewhere."""
+        """Return the attacker's perturbations of the examples drawn, and zeros for the others."""
         touched = self._touched(batch, view)
         if not touched.any():
             return torch.zeros_like(batch.inputs)
@@ -61,11 +61,11 @@ class Fraction:
         return torch.where(per_example(touched.to(moves.device), moves), moves, torch.zeros_like(moves))
 
     def relabel(self, batch: Batch, view: View) -> Tensor:
-        """Return the attacker's labels, if it changes them, where they are to go on."""
+        """Return the attacker's labels of the examples drawn, and the batch's own for the others."""
         touched = self._touched(batch, view)
         if not isinstance(self.inner, Relabelling) or not touched.any():
             return batch.labels
-        kept = batch.labels.clone()  # the attacker may write into its own
+        kept = batch.labels.clone()  # the attacker may write into the batch's labels
         labels = self.inner.relabel(batch, view)
         if not isinstance(labels, Tensor) or labels.shape != kept.shape or labels.dtype != kept.dtype:
             return labels  # for the host to refuse
@@ -76,7 +76,7 @@ class Fraction:
         return state_of(self.inner)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the attacker's memory, if it has any."""
+        """Restore the attacker's memory, if it has any."""
         restore(self.inner, state)
 
     def _touched(self, batch: Batch, view: View) -> Tensor:
@@ -88,4 +88,4 @@ class Fraction:
 
 
 OPTIONS = ("fraction", "fraction_of")
-"""What may stand behind any attacker's name; an attacker that has an option of such a name keeps its own."""
+"""Options that every attacker accepts; an attacker's own option of the same name takes precedence."""

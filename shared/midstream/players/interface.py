@@ -1,7 +1,8 @@
-"""What a plug-in implements, what it sees, and how its host holds it to the rules.
+"""The interface that a plug-in implements, and what it sees.
 
-An attacker and a defender are the same shape: an object with `perturb(batch, view)`. The attacker's host
-is the proxy, the defender's the training server.
+Attackers and defenders have the same shape: an object with `perturb(batch, view)` (`Player`). Any of the
+other protocols here may be implemented in addition. The proxy hosts the attacker, the training server hosts
+the defender; `midstream.players.referee` checks what a player returns.
 """
 
 import math
@@ -21,7 +22,7 @@ from midstream.mathematics.seeds import generator
 from midstream.mathematics.training_step import TrainingStep
 
 REPORTS = 16
-"""Numbers that a player may report of one move."""
+"""How many numbers a player may report for one move."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Batch:
     """One minibatch.
 
     Attributes:
-        seq: its place in the run, counted from 0; batch `seq` makes the step from θ_seq.
+        seq: position in the run, counted from 0; the step on batch `seq` starts from θ_seq.
         inputs: `(batch, *input)`, float32 within the pixel range.
-        labels: class indices, `(batch,)`, int64; where an `Augmenting` defender mixed examples, the share
-            of each class, `(batch, classes)`, float32, which sum to 1.
+        labels: class indices, `(batch,)`, int64. If an `Augmenting` defender mixed examples, the share of
+            each class, `(batch, classes)`, float32; each row sums to 1.
     """
 
     seq: int
@@ -55,21 +56,25 @@ class View:
     """What a player sees when it makes its move.
 
     Attributes:
-        model: the model at the live parameters. A copy is given to the attacker, the model itself to the
-            defender; neither may change it.
-        parameters_version: which θ these are: the number of steps taken so far.
+        model: the model at the live parameters. The attacker gets a copy, the defender the model itself;
+            neither may change it.
+        parameters_version: the version of θ that the model holds: the number of steps taken so far.
         loss: the loss, summed over a batch.
         learning_rate: η of the training optimizer.
-        validation_inputs: the inputs of the public Dval, `(examples, *input)`, as stored: float32, or uint8
-            that `midstream.pixels` turns into float32.
-        validation_labels: its labels, `(examples,)`.
-        budget: the ball that the host will project the move onto, and the pixel range.
-        seed: what the player's random numbers derive from: the run's seed, or one that the host made of it.
+        validation_inputs: inputs of the public validation set Dval, `(examples, *input)`, as stored:
+            float32, or uint8, which `midstream.pixels` converts to float32.
+        validation_labels: labels of the validation set, `(examples,)`.
+        budget: the ball that the host projects the move onto, and the pixel range.
+        seed: seed of the player's random numbers: the run's seed, or one that the host derived from it.
         role: `"attacker"` or `"defender"`.
-        classes: how many classes the run has; told to a defender, to others 0.
-        steps_per_epoch: batches of an epoch; told to a defender, to others 1.
-        batch_size: examples of a minibatch, of which an epoch's last may have fewer; told to a defender, to
-            others 1.
+        gradient_source: how the host computes `validation_gradient`.
+        step_source: how the host reads `training_step`.
+        batch_source: how the host looks up `upcoming` batches.
+        reports: the numbers that `report` has collected for this move.
+        classes: number of classes in the run. Only defenders get this; attackers see 0.
+        steps_per_epoch: batches per epoch. Only defenders get this; attackers see 1.
+        batch_size: examples per minibatch; the last one of an epoch may have fewer. Only defenders get this;
+            attackers see 1.
     """
 
     model: nn.Module
@@ -92,38 +97,39 @@ class View:
     def validation_gradient(self) -> Gradient:
         """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.
 
-        Computed at most once for each version, by whoever computes it first; see
+        It is computed at most once for each version of the parameters, by whoever needs it first. See
         `midstream.validation_gradient`.
         """
         return self.gradient_source()
 
     def training_step(self) -> TrainingStep:
-        """Return the optimizer as it will step from the live parameters: for Adam, with its moments.
+        """Return the optimizer's next step from the live parameters; for Adam, this includes its moments.
 
-        Read at most once for each version; see `midstream.training_step`.
+        It is read at most once for each version of the parameters. See `midstream.training_step`.
 
         Raises:
-            LookupError: this player's host does not show it.
+            LookupError: this player's host does not show the optimizer.
         """
         return self.step_source()
 
     def upcoming(self, count: int) -> list[Batch]:
-        """Return the next batches, clean, for an attacker that possesses the data set.
+        """Return the next clean batches, for an attacker that possesses the data set.
 
         Args:
-            count: how many; there are fewer at the end of the run.
+            count: how many batches; fewer are returned at the end of the run.
 
         Raises:
-            LookupError: this player's host does not know them.
-            ValueError: the data set of the host is not the one that the run is fed from.
+            LookupError: this player's host does not know the batches.
+            ValueError: the host's data set is not the one that the run trains on.
         """
         return self.batch_source(count)
 
     def report(self, name: str, value: float) -> None:
-        """Put a number about this move into the run's metrics, such as a solver's residual.
+        """Record a number about this move in the run's metrics, such as a solver's residual.
 
         Raises:
-            ValueError: the number is not finite, the name is not lower case, or there are too many.
+            ValueError: the number is not finite, the name is not lower case, or the move has too many
+                reports.
         """
         check_report(name, value)
         self.reports[name] = float(value)
@@ -131,7 +137,7 @@ class View:
             raise ValueError(f"{name!r} is one report too many; a move has at most {REPORTS}")
 
     def generator(self, seq: int) -> torch.Generator:
-        """Return the random numbers that belong to this player at batch `seq`, on the CPU."""
+        """Return a CPU generator for this player's random numbers at batch `seq`."""
         return generator(self.seed, seq, self.role)
 
 
@@ -139,17 +145,23 @@ class View:
 class Player(Protocol):
     """An attacker or a defender.
 
-    A player with memory also has `state_dict() -> dict[str, Tensor]` and `load_state_dict(state)`, so that
-    it survives a restart.
+    A player with memory also implements `Remembering`, `state_dict()` and `load_state_dict(state)`, so that
+    its memory survives a restart.
+
+    >>> class Brighter:
+    ...     def perturb(self, batch, view):
+    ...         return view.budget.project(torch.ones_like(batch.inputs))
+    >>> isinstance(Brighter(), Player)
+    True
     """
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the perturbation to add to `batch.inputs`: same shape, in pixel units.
 
         The host projects it onto `view.budget`, adds it and clamps to the pixel range, so a player cannot
-        exceed its budget. Whatever is raised here, a wrong shape, a NaN or an infinity stops the batch
-        with an error that names the player: nothing unattacked or undefended slips through. Where whoever
-        started the host chose `pass-clean`, the batch goes on as it came, and is counted.
+        exceed its budget. An exception, a wrong shape, a NaN or an infinity stops the batch with an error
+        that names the player, so no batch slips through unattacked or undefended. If the host was started
+        with `pass-clean`, the batch goes on unchanged instead, and is counted.
         """
 
 
@@ -158,65 +170,67 @@ class Remembering(Protocol):
     """A player with memory."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """Return all that the next move depends on and the view does not hold, by name.
+        """Return everything that the next move depends on and the view does not hold, by name.
 
-        A tensor that has changed since the last call must be another one, or have been changed by torch.
+        To change a tensor between two calls, replace it or change it in place by torch operations: other
+        changes are not noticed.
         """
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what `state_dict` returned, in this process or another."""
+        """Restore what `state_dict` returned, in this process or another."""
 
 
 @runtime_checkable
 class Relabelling(Protocol):
-    """An attacker that changes labels too."""
+    """An attacker that also changes labels."""
 
     def relabel(self, batch: Batch, view: View) -> Tensor:
-        """Return the labels that go on in place of `batch.labels`: same shape, class indices."""
+        """Return the labels that replace `batch.labels`: class indices of the same shape."""
 
 
 @runtime_checkable
 class Augmenting(Protocol):
-    """A defender that has the step taken on something made of the corrected batch, such as mixtures."""
+    """A defender that replaces the corrected batch before the training step, for example by mixtures."""
 
     def augment(self, batch: Batch, view: View) -> Batch:
-        """Return what is trained on in place of a corrected batch.
+        """Return the batch to train on in place of a corrected batch.
 
-        It is the trainer's own choice and may lie further away than ε. The inputs keep their shape and stay
-        within the pixel range; the labels are class indices or shares of the classes, see `Batch`.
+        The trainer chooses it, so it may lie further than ε from the batch. The inputs keep their shape and
+        stay within the pixel range; the labels are class indices or shares of the classes, see `Batch`.
         """
 
 
 @runtime_checkable
 class Rehearsing(Protocol):
-    """A defender that has the model take steps of its own, such as on the validation set."""
+    """A defender that adds training steps of its own, for example on the validation set."""
 
     def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
-        """Return the batches to step on after this one, within the same version of the parameters; or none.
+        """Return the batches to train on after this one; the list may be empty.
 
-        They are asked for, all at once, before the step on `batch`, which is given as it was corrected. Each
-        may have any number of examples, else it is as `Augmenting.augment` says.
+        The steps on these batches count as part of the same version of the parameters. The host asks for all
+        of them before it takes the step on `batch`, the corrected batch. Each may have any number of
+        examples; its inputs and labels follow the rules of `Augmenting.augment`.
         """
 
 
 @runtime_checkable
 class AugmentingRehearsal(Protocol):
-    """A defender that changes what is rehearsed, by itself or by whom it is combined with."""
+    """A defender that changes rehearsed batches: its own, or those of the defenders it is combined with."""
 
     def augment_rehearsal(self, batch: Batch, view: View) -> Batch:
-        """Return what is trained on in place of a rehearsed batch; see `Augmenting.augment`.
+        """Return the batch to train on in place of a rehearsed batch; see `Augmenting.augment`.
 
-        `view.generator(batch.seq)` gives each rehearsed batch numbers of its own.
+        `view.generator(batch.seq)` differs for each rehearsed batch.
         """
 
 
 def check_report(name: object, value: object) -> None:
-    """Refuse a number that cannot stand in the metrics.
+    """Refuse a report that the metrics cannot hold.
 
     Raises:
-        ValueError: it is not finite, or its name is not lower case.
+        ValueError: the number is not finite, or its name is not lower case.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise ValueError(f"{shortened(name)} is no name of a report: lower case, at most 40 characters")
+        raise ValueError(f"{shortened(name)} is not a valid report name: lower case, at most 40 characters")
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"report {name} is {shortened(value)}, which is not a finite number")

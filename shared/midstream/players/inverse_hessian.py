@@ -1,4 +1,4 @@
-"""The options of players that solve with the Hessian, and what they report."""
+"""The options of players that solve a linear system with the Hessian, and their reports."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from midstream.players.interface import View
 
 
 def check_learning_rate(learning_rate: float) -> None:
-    """Refuse an η that is no step size, but for 0, which stands for the run's.
+    """Refuse an η that is not a step size; 0 is allowed and stands for the run's η.
 
     Raises:
         ValueError: it is negative, infinite or NaN.
@@ -25,10 +25,10 @@ class InverseHessian:
     """`u → (H + λ|Dval| I)⁻¹ u` by conjugate gradients, reported in the metrics.
 
     Args:
-        damping: λ, for each validation example, since H is their sum. Measured on digits, its most negative
-            eigenvalue is -0.3 to -0.4 an example early in training; on few images of MNIST -0.3 to -10.
-        max_iterations: products with H at most.
-        tolerance: relative residual to stop at.
+        damping: λ per validation example, since H is a sum over them. On digits, the most negative eigenvalue
+            measured is -0.3 to -0.4 per example early in training; on a few MNIST images, -0.3 to -10.
+        max_iterations: upper limit on products with H.
+        tolerance: relative residual at which to stop.
     """
 
     damping: float = 1.0
@@ -44,7 +44,7 @@ class InverseHessian:
             raise ValueError(f"tolerance must be above 0 and below 1, not {self.tolerance}")
 
     def influence(self, view: View, inputs: Tensor, labels: Tensor, gradient: Gradient) -> Gradient:
-        """Return `H⁻¹ v`, H taken over the inputs given; see `midstream.influence_vector`."""
+        """Return `H⁻¹ v`, with H over the given inputs; see `midstream.influence_vector`."""
         solution = influence_vector(
             view.model,
             inputs,

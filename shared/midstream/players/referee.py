@@ -1,4 +1,8 @@
-"""How a host holds a player to the rules: each move, its labels, its reports and its state are checked."""
+"""How a host holds a player to the rules of `midstream.players.interface`.
+
+Every move, every change of labels and every state of a player passes through the functions here: what they
+return is checked, and what breaks the rules raises an error that names the player.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -13,23 +17,63 @@ from midstream.players.culprit import place
 from midstream.players.interface import Batch, Player, Relabelling, Remembering, View
 
 OnError = Literal["stop", "pass-clean"]
-
-
-"""What becomes of a batch that a player fails at: it is refused, or goes on as if there were no player."""
-
+"""What the host does with a batch at which a player fails: refuse it, or pass it on unchanged."""
 
 PASSED_CLEAN = "passed_clean"
+"""Report of value 1 for a batch that was passed on although the player failed at it."""
 
 
-"""What the host reports, as 1, of a batch that went on although the player failed at it."""
+class HostError(MidstreamError, RuntimeError):
+    """The host could not provide what a player asked its view for; the cause says why."""
+
+
+class PlayerError(MidstreamError, RuntimeError):
+    """A player broke the rules of its interface; the message names the player and the rule."""
+
+
+def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+    """Let a player make its move; check it, and return the inputs after it.
+
+    Raises:
+        PlayerError: the player raised, or returned something other than finite numbers of the right shape.
+        HostError: the host could not provide what the player asked its view for.
+    """
+    return view.budget.perturb(batch.inputs, perturbation_of(name, player, batch, view))
+
+
+def perturbation_of(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+    """Return a player's perturbation, checked but not yet projected; see `move`."""
+    try:
+        # A copy, so that a player cannot bypass the budget by writing into its batch.
+        perturbation = player.perturb(
+            replace(batch, inputs=batch.inputs.clone(), labels=batch.labels.clone()), view
+        )
+    except (HostError, PlayerError):  # a combination's PlayerError already names the member
+        raise
+    except Exception as error:
+        raise PlayerError(
+            f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}{place(error)}"
+        ) from error
+    if not isinstance(perturbation, Tensor):
+        kind = type(perturbation).__name__
+        raise PlayerError(f"{view.role} {name!r} returned a {kind} at batch {batch.seq}, not a tensor")
+    if perturbation.shape != batch.inputs.shape:
+        raise PlayerError(
+            f"{view.role} {name!r} returned shape {tuple(perturbation.shape)} at batch {batch.seq}, "
+            f"not {tuple(batch.inputs.shape)}"
+        )
+    perturbation = perturbation.detach().to(batch.inputs)
+    if not perturbation.isfinite().all():
+        raise PlayerError(f"{view.role} {name!r} returned a NaN or an infinity at batch {batch.seq}")
+    return perturbation
 
 
 def relabelled(name: str, player: Player, batch: Batch, view: View) -> Tensor:
-    """Return a batch's labels after an attacker's move: as they were, unless it is one that changes them.
+    """Return a batch's labels after an attacker's move: unchanged, unless the attacker relabels.
 
     Raises:
         PlayerError: the player raised, or returned something other than class indices of the right shape.
-        HostError: the view could not give it what it asked for.
+        HostError: the host could not provide what the player asked its view for.
     """
     if not isinstance(player, Relabelling):
         return batch.labels
@@ -56,10 +100,10 @@ def _described(labels: object) -> str:
 
 
 def state_of(player: Player) -> dict[str, Tensor]:
-    """Return a player's memory; nothing where it has none.
+    """Return a player's memory; empty if it has none.
 
     Raises:
-        PlayerError: it is something other than tensors by name.
+        PlayerError: the memory is not a mapping of names to tensors.
     """
     if not isinstance(player, Remembering):
         return {}
@@ -71,64 +115,19 @@ def state_of(player: Player) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise PlayerError(
                 f"{name}.state_dict holds {shortened(value)} under {shortened(key)}, not a tensor under a "
-                f"text; torch.tensor turns a number into one"
+                f"string; torch.tensor converts a number"
             )
     return dict(state)
 
 
 def restore(player: Player, state: Mapping[str, Tensor]) -> None:
-    """Give a player its memory back, where it has any."""
+    """Restore a player's memory, if it has any."""
     if isinstance(player, Remembering):
         player.load_state_dict(state)
 
 
-class HostError(MidstreamError, RuntimeError):
-    """What a player asked its view for could not be had; the cause says why."""
-
-
-class PlayerError(MidstreamError, RuntimeError):
-    """A player broke the rules of `Player.perturb`; the message names it and says how."""
-
-
 def pass_clean(view: View, error: PlayerError) -> None:
-    """Report that a batch goes on although the player failed at it, and nothing else of its move."""
-    logging.getLogger("midstream.players.interface").warning("%s; the batch goes on as it came", error)
+    """Report that a batch is passed on although the player failed at it; drop its other reports."""
+    logging.getLogger("midstream.players.interface").warning("%s; the batch goes on unchanged", error)
     view.reports.clear()
     view.report(PASSED_CLEAN, 1)
-
-
-def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
-    """Let a player make its move, and return the inputs after it, checked.
-
-    Raises:
-        PlayerError: the player raised, or returned something other than finite numbers of the right shape.
-        HostError: the view could not give it what it asked for.
-    """
-    return view.budget.perturb(batch.inputs, perturbation_of(name, player, batch, view))
-
-
-def perturbation_of(name: str, player: Player, batch: Batch, view: View) -> Tensor:
-    """Return what a player returned as its move, checked but not projected yet; see `move`."""
-    try:
-        # Its own copy: what a player writes into its batch is no way around the budget.
-        perturbation = player.perturb(
-            replace(batch, inputs=batch.inputs.clone(), labels=batch.labels.clone()), view
-        )
-    except (HostError, PlayerError):  # the latter of a member of a combination, which it names
-        raise
-    except Exception as error:
-        raise PlayerError(
-            f"{view.role} {name!r} failed at batch {batch.seq}: {error!r}{place(error)}"
-        ) from error
-    if not isinstance(perturbation, Tensor):
-        kind = type(perturbation).__name__
-        raise PlayerError(f"{view.role} {name!r} returned a {kind} at batch {batch.seq}, not a tensor")
-    if perturbation.shape != batch.inputs.shape:
-        raise PlayerError(
-            f"{view.role} {name!r} returned shape {tuple(perturbation.shape)} at batch {batch.seq}, "
-            f"not {tuple(batch.inputs.shape)}"
-        )
-    perturbation = perturbation.detach().to(batch.inputs)
-    if not perturbation.isfinite().all():
-        raise PlayerError(f"{view.role} {name!r} returned a NaN or an infinity at batch {batch.seq}")
-    return perturbation

@@ -1,4 +1,4 @@
-"""What a player remembers, as its host asks for it and gives it back."""
+"""How a host reads and restores a player's memory."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from midstream.players.interface import Player, Remembering
 from midstream.players.referee import PlayerError, restore, state_of
 
 RESUMED_ANYWAY = "resumed_anyway"
-"""What an attacker's host reports, as 1, of the batch at which it went on although its memory did not fit."""
+"""Report of value 1 for the batch at which an attacker resumed although its memory did not match."""
 
 
 def remembers(player: Player) -> bool:
     """Return whether a player's next move may depend on its earlier ones.
 
-    A player with a memory that its options leave empty says so with an attribute: `remembers = False`.
-    Without its memory it makes the same moves.
+    A player that could have a memory, but has none with its present options, sets an attribute
+    `remembers = False`: it makes the same moves without its state.
     """
     return isinstance(player, Remembering) and bool(getattr(player, "remembers", True))
 
@@ -25,7 +25,7 @@ def memory_of(name: str, player: Player) -> dict[str, Tensor]:
     """Return a player's memory; see `midstream.players.referee.state_of`.
 
     Raises:
-        PlayerError: it raised, or returned something other than tensors by name.
+        PlayerError: the player raised, or returned something other than tensors by name.
     """
     try:
         return state_of(player)
@@ -39,10 +39,10 @@ def memory_of(name: str, player: Player) -> dict[str, Tensor]:
 
 
 def give_back(name: str, player: Player, state: Mapping[str, Tensor]) -> None:
-    """Give a player its memory back, where it has any.
+    """Restore a player's memory, if it has any.
 
     Raises:
-        PlayerError: it raised.
+        PlayerError: the player raised.
     """
     try:
         restore(player, state)

@@ -15,15 +15,15 @@ from midstream.players.interface import View
 
 @dataclass(kw_only=True)
 class StepRule:
-    """How many PGD steps a player of level k takes: the options, and the estimate of M they may need.
+    """The number of PGD steps of a level-k player: its options, and the estimate of M that they may need.
 
     Args:
-        steps: PGD steps; 0 takes them from the paper's rule, `n_k = max(k, ⌈c/Δ_k⌉)` (B.3.2).
-        smoothness: M of the rule; 0 estimates it at the first batch, on a white image. The paper's are
-            0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
-        c: c of the rule; by default the paper's for images of this size, 2 (up to 28×28, MNIST), 0.5
-            (CIFAR-10) or 0.01 (from 128×128 on, its photos).
-        max_steps: steps that the rule may ask for; the most in the paper is 16.
+        steps: PGD steps; 0 computes the number by the paper's rule, `n_k = max(k, ⌈c/Δ_k⌉)` (B.3.2).
+        smoothness: M in the rule; 0 estimates it at the first batch, on a white image. The paper's values
+            are 0.203 (MNIST), 0.351 (CIFAR-10) and 1.04 (256×256 photos).
+        c: c in the rule. By default the paper's value for images of this size: 2 (up to 28×28, MNIST), 0.5
+            (CIFAR-10) or 0.01 (from 128×128, its photos).
+        max_steps: upper limit on the rule's number; the largest in the paper is 16.
     """
 
     steps: int = 0
@@ -42,7 +42,7 @@ class StepRule:
         check_steps(self.max_steps)
 
     def count(self, k: int, view: View) -> int:
-        """Return n_k for this run, and put it, M and c into the metrics."""
+        """Return n_k for this run; if the rule gives it, report it, M and c in the metrics."""
         if self.steps:
             return self.steps
         if not self.smoothness:
@@ -54,7 +54,7 @@ class StepRule:
                 high=view.budget.white,
                 loss=view.loss,
             ).value
-        # A model that a white image teaches nothing needs no more than k steps.
+        # If a step on a white image changes no loss, M is 0 and the rule gives k steps.
         c = constant_of_rule(view.validation_inputs.shape[1:]) if self.c is None else self.c
         rule = steps_by_rule(k, smoothness=self.smoothness, epsilon=view.budget.epsilon, c=c)
         steps = min(rule, max(k, self.max_steps))
@@ -64,9 +64,9 @@ class StepRule:
         return steps
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return M, as estimated."""
+        """Return the estimate of M."""
         return {"smoothness": torch.tensor(self.smoothness, dtype=torch.float64)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up M."""
+        """Restore M."""
         self.smoothness = float(state["smoothness"])

@@ -1,7 +1,7 @@
-"""What a defender has its model trained on beside what it corrected: asked for and checked by its host.
+"""How the training server asks a defender for augmented and rehearsed batches, and checks them.
 
-The batch of a step may be augmented, and followed by batches that are rehearsed. All of it is known, and
-checked, before the model changes.
+The batch of a step may be augmented, and may be followed by rehearsed batches. All of them are requested and
+checked before the model changes.
 """
 
 import math
@@ -20,20 +20,20 @@ from midstream.players.referee import HostError, PlayerError
 
 Answer = TypeVar("Answer")
 
-_ROUNDING = 1e-4  # by so much shares may miss 1
+_ROUNDING = 1e-4  # tolerance for the sum of class shares
 
 
 def augmented(name: str, player: Player, batch: Batch, view: View) -> Batch:
-    """Return what is trained on in place of a corrected batch: the batch itself, unless a player augments.
+    """Return the batch to train on in place of a corrected batch: unchanged, unless the player augments.
 
     Args:
-        name: the player's.
+        name: the player's name.
         player: the defender.
-        batch: as it was corrected.
-        view: what the defender sees; its numbers are other ones here than those of its move.
+        batch: the corrected batch.
+        view: what the defender sees; its random numbers here differ from those of its move.
 
     Raises:
-        PlayerError: the player raised, or returned what cannot be trained on.
+        PlayerError: the player raised, or returned something that cannot be trained on.
     """
     if not isinstance(player, Augmenting):
         return batch
@@ -44,7 +44,7 @@ def augmented(name: str, player: Player, batch: Batch, view: View) -> Batch:
 
 
 def rehearsed(name: str, player: Player, batch: Batch, view: View) -> list[Batch]:
-    """Return the batches that a player has the model step on after this one; as `augmented`."""
+    """Return the batches that a player rehearses after this one, checked as in `augmented`."""
     if not isinstance(player, Rehearsing):
         return []
     what = f"rehearse of {view.role} {name!r}"
@@ -56,7 +56,7 @@ def rehearsed(name: str, player: Player, batch: Batch, view: View) -> list[Batch
 
 
 def augmented_rehearsal(name: str, player: Player, batches: Sequence[Batch], view: View) -> list[Batch]:
-    """Return what is trained on in place of rehearsed batches, each augmented by itself; as `augmented`."""
+    """Return rehearsed batches, each augmented separately and checked as in `augmented`."""
     if not isinstance(player, AugmentingRehearsal):
         return list(batches)
     what = f"augment_rehearsal of {view.role} {name!r}"
@@ -82,7 +82,7 @@ def _answer(what: str, ask: Callable[[], Answer], batch: Batch) -> Answer:
 
 
 def _trainable(what: str, found: object, like: Batch, view: View, *, length: int | None) -> Batch:
-    """Return a batch as the model takes it, whatever number it gave itself; `length` None takes any."""
+    """Return a checked batch with the number of `like`; a `length` of None accepts any length."""
 
     def refused(reason: str) -> PlayerError:
         return PlayerError(f"{what} returned {reason} at batch {like.seq}")
@@ -91,7 +91,7 @@ def _trainable(what: str, found: object, like: Batch, view: View, *, length: int
         raise refused(f"a {type(found).__name__}, not a Batch,")
     inputs, labels = found.inputs, found.labels
     if not isinstance(inputs, Tensor) or not isinstance(labels, Tensor):
-        raise refused("a Batch of something else than tensors")
+        raise refused("a Batch whose inputs or labels are not tensors,")
     length = length or max(1, len(inputs) if inputs.dim() else 0)
     shape = (length, *like.inputs.shape[1:])
     if inputs.shape != shape:
@@ -99,7 +99,7 @@ def _trainable(what: str, found: object, like: Batch, view: View, *, length: int
     inputs = inputs.detach().to(like.inputs)
     lowest, highest = (value.item() for value in inputs.aminmax())
     held = view.budget.low <= lowest and highest <= view.budget.high and math.isfinite(highest - lowest)
-    if not held:  # also where either is a NaN
+    if not held:  # this includes a NaN in either
         found_there = "a NaN" if lowest != lowest else f"pixels from {lowest:.4g} to {highest:.4g}"
         raise refused(f"{found_there}, outside of [{view.budget.low:g}, {view.budget.high:g}],")
     labels = labels.detach().to(like.inputs.device)
@@ -110,7 +110,7 @@ def _trainable(what: str, found: object, like: Batch, view: View, *, length: int
 
 
 def _fault(labels: Tensor, length: int, classes: int) -> str | None:
-    """Return in words what is wrong with labels."""
+    """Return what is wrong with labels, as text; None if they are valid."""
     if labels.dtype == torch.int64 and labels.shape == (length,):
         first, last = (int(value) for value in labels.aminmax())
         return (

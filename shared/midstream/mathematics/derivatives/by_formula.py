@@ -1,4 +1,4 @@
-"""What torch computes in one kernel that it cannot differentiate twice, computed by its formula."""
+"""Replaces fused kernels that torch cannot differentiate twice by their formulas."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 
 class _ByFormula(TorchFunctionMode):
-    """Computes by formula what torch computes in one kernel without right second derivatives.
+    """Computes by formula the functions whose fused kernels have no correct second derivatives.
 
     - Attention: the fused kernels and the fast path of `nn.TransformerEncoderLayer` have none.
-    - Weight norm: its double backward takes the norm for a constant, without a word.
-    - Hard sigmoid, of MobileNetV3: its backward pass has no derivative.
+    - Weight norm: its double backward silently treats the norm as a constant.
+    - Hard sigmoid, used by MobileNetV3: its backward pass has no derivative.
 
-    A mode belongs to its thread; torch's own switch for attention is the whole process's.
+    This mode affects one thread; torch's own switch for attention affects the whole process.
     """
 
     def __torch_function__(
@@ -31,7 +31,7 @@ class _ByFormula(TorchFunctionMode):
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
 ) -> Tensor:
-    if attn_mask is not None and attn_mask.dtype == torch.bool:  # the formula adds its mask
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # the formula takes a mask to add
         attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, float("-inf"))
     formula = torch.ops.aten._scaled_dot_product_attention_math
     output: Tensor = formula(query, key, value, attn_mask, *args, **kwargs)[0]
@@ -46,7 +46,7 @@ def _hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:
     return F.relu6(x + 3, inplace) / 6
 
 
-# Torch's function, which a mode does not look into, with attention by its formula.
+# A copy of torch's function that calls attention by its formula: a mode does not see the calls inside.
 _multi_head_attention = FunctionType(
     F.multi_head_attention_forward.__code__,
     vars(F) | {"scaled_dot_product_attention": _attention, "has_torch_function": lambda _: False},
@@ -63,7 +63,7 @@ _BY_FORMULA: dict[Any, Callable[..., Any]] = {
 
 @contextmanager
 def differentiable(model: nn.Module) -> Iterator[None]:
-    """Have torch compute by what it can differentiate twice, for as long as the context lasts."""
+    """Within this context, compute by operations that torch can differentiate twice, without autocast."""
     with ExitStack() as stack:
         for device in {parameter.device.type for parameter in model.parameters()}:
             if torch.is_autocast_enabled(device):
@@ -74,7 +74,7 @@ def differentiable(model: nn.Module) -> Iterator[None]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Return whether a layer is one of torch's own in which none of these is computed, to save time."""
+    """Return whether a layer is torch's own and needs no formula, so that the slower mode can be avoided."""
     kind = type(module)
     return (
         kind.__module__.startswith("torch.nn.modules.")

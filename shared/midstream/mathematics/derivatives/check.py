@@ -1,8 +1,8 @@
-"""Whether a model's derivatives are right, and the cheapest order that they are right in.
+"""Checks a model's derivatives, and finds the cheapest order that computes them correctly.
 
-Two derivatives that torch takes by different rules, and that agree in double precision to eight digits, are
-not wrong in the same way by chance. Finite differences are a third opinion, which knows of no rule at all:
-they are asked of the gradient itself, which is what a training step moves along.
+Two derivatives computed by different rules of torch that agree to eight digits in double precision are not
+both wrong by coincidence. Finite differences are a third, independent check that uses none of these rules:
+they check the gradient, along which a training step moves, and the second derivatives where needed.
 """
 
 import warnings
@@ -27,7 +27,7 @@ from midstream.mathematics.derivatives.orders import ORDERS, Order
 from midstream.mathematics.loss import Loss, cross_entropy
 
 FEW = 2
-"""Examples that a model is tried on: enough for one to be coupled with another."""
+"""Examples that a model is checked on: enough to detect coupling between examples."""
 
 
 def check_derivatives(
@@ -38,29 +38,32 @@ def check_derivatives(
     loss: Loss = cross_entropy,
     orders: Sequence[Order] = ORDERS,
 ) -> Order:
-    """Return the cheapest order in which `v`, `B_x u` and `H u` are right for this model.
+    """Return the cheapest order in which `v`, `B_x u` and `H u` are correct for this model.
 
-    Tried at a point near the model's parameters and the first inputs, with u drawn at random:
+    The checks run at a point near the model's parameters and the first inputs, with a random u:
 
-    - Called again, the model gives the same loss. In training mode it may draw random numbers, with a
-      warning; it is then tried with the same ones.
-    - The loss and `v` over the inputs are the sums of what each input gives by itself, and so is `B_x u`.
-    - `v` is the slope of the loss, by finite differences in double precision, where these cross no kink: to
-      1e-4.
-    - `B_x u` and `H u` in this order are those in another, to 1e-8 in double precision; a model that
-      computes in single precision inside, to 1e-3. Finite differences decide where no other order runs, and
-      between two that differentiate the same backward passes.
-    - In the model's own precision they are the same to 1e-2: other kernels may be at work there.
+    - Two calls of the model give the same loss. In training mode it may draw random numbers, with a warning;
+      the checks then use the same random numbers for each call.
+    - The loss and `v` over several inputs are sums over the inputs, and the `B_x u` of an input does not
+      depend on the others.
+    - `v` is the slope of the loss: it agrees with finite differences in double precision to 1e-4, wherever
+      these cross no kink.
+    - `B_x u` and `H u` in this order agree with another order to 1e-8 in double precision, or to 1e-3 if the
+      model computes in single precision internally. Finite differences decide if no other order runs, or if
+      the two orders that agree differentiate the same backward passes.
+    - `B_x u` and `H u` in the model's own precision, where torch may use different kernels, agree to 1e-2.
 
     Args:
         model: any module, in the mode that it is used in; it is not changed.
         inputs: `(examples, *input)`, floating point; the first two are used.
         labels: their targets, `(examples,)`.
         loss: a loss that sums over its batch.
-        orders: the orders to choose from, the cheapest first.
+        orders: the orders to choose from, cheapest first.
 
     Raises:
-        DerivativeError: the derivatives are right in none of them; it names the layer and what to do.
+        DerivativeError: the derivatives are correct in none of the orders; the message names the layer and
+            says what to do.
+        ValueError: the numbers of inputs and labels differ, or are 0.
 
     >>> torch.manual_seed(0)
     <torch._C.Generator object at ...>
@@ -89,14 +92,14 @@ def check_derivatives(
         except FaultError as fault:
             where = offending_layer(model, x, fault.kind, orders)
             raise DerivativeError(f"{where} {fault}") from fault
-    if trial.random and random_layer(model) is None:  # of one that is known, the functions warn by themselves
+    if trial.random and random_layer(model) is None:  # the functions warn of known random layers themselves
         warnings.warn(DRAWS.format(f"model {type(model).__name__}"), RandomLayersWarning, stacklevel=2)
     return right
 
 
 def _few(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if len(inputs) != len(labels) or len(inputs) == 0:
-        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
+        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
     rows = torch.arange(FEW) % len(inputs)
     return inputs.detach()[rows.to(inputs.device)], labels[rows.to(labels.device)]
 

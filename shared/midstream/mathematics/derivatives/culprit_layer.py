@@ -1,4 +1,4 @@
-"""Which layer of a model it is whose derivatives are not right."""
+"""Finds the layer of a model whose derivatives are wrong."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from midstream.mathematics.derivatives.orders import Order
 
 
 def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequence[Order]) -> str:
-    """Return the innermost layer that has a fault by itself, in words; the model where no layer has.
+    """Return the innermost layer that shows the fault in isolation, as text; the model if no layer does.
 
-    Each layer is tried alone, on what it is given within the model.
+    Each layer is checked in isolation, on the arguments that it receives within the model.
     """
     for name, layer, arguments, keywords in _calls(model, inputs):
         alone = _Alone(layer, arguments[0], arguments[1:], keywords)
@@ -39,7 +39,7 @@ def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind, orders: Sequence[Ord
 
 
 def _calls(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module, tuple[Any, ...], dict[str, Any]]]:
-    """Return what each layer is called with first, in the order in which the calls end."""
+    """Return the arguments of each layer's first call, in the order in which the calls end."""
     names = {module: name for name, module in reversed(list(model.named_modules()))}
     calls: dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
@@ -55,7 +55,7 @@ def _calls(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module, tuple
     try:
         with torch.no_grad():
             holding(model, {}, lambda: model(inputs))
-    except Exception:  # what ran until then is known
+    except Exception:  # the layers that ran before the error are recorded
         pass
     finally:
         for hook in hooks:
@@ -68,7 +68,7 @@ def _detached(value: Any) -> Any:
 
 
 class _Alone(nn.Module):
-    """A layer as a model of one input, which a parameter scales, so that a layer without any has one."""
+    """A layer as a model of one input. A parameter scales it, since the layer may have no parameters."""
 
     def __init__(
         self, layer: nn.Module, first: Tensor, others: tuple[Any, ...], keywords: dict[str, Any]
@@ -94,7 +94,7 @@ class _Alone(nn.Module):
 
 
 def _curved(outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001
-    """Return a sum over examples that bends with each output by another measure."""
+    """Return a loss that sums over examples, with a different slope and curvature for each output."""
     flat = outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
     weights = torch.linspace(0.5, 1.5, flat.shape[1], dtype=flat.dtype, device=flat.device)
     return (weights * flat + weights.flip(0) * flat.square() / 2).sum()

@@ -1,4 +1,4 @@
-"""How far two derivatives are from each other."""
+"""Distances between derivatives."""
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ def norm(value: Tensor | Vector) -> float:
 
 
 def far(one: Tensor | Vector, other: Tensor | Vector, least: float = 0.0) -> float:
-    """Return the distance of two vectors as a share of the longer, or of the least length that counts."""
+    """Return `‖a - b‖ / max(‖a‖, ‖b‖, least)`, or `‖a - b‖` if the divisor is 0."""
     first = {"": one} if isinstance(one, Tensor) else one
     second = {"": other} if isinstance(other, Tensor) else other
     size = max(norm(first), norm(second), least)

@@ -1,4 +1,4 @@
-"""What speaks for and against a model's derivatives; see `midstream.check_derivatives`."""
+"""The checks of a model's derivatives; see `midstream.check_derivatives`."""
 
 from collections.abc import Sequence
 from math import isnan
@@ -13,21 +13,21 @@ from midstream.mathematics.derivatives.orders import ORDERS, Order, Vector
 from midstream.mathematics.loss import Loss
 
 EXACT, SINGLE = 1e-8, 1e-3
-"""How far two orders may differ, as a share: in double precision, and where single is computed in."""
+"""Relative tolerance between two orders: in double precision, and if the model computes in single."""
 
 DIFFERENCES, OWN = 1e-4, 1e-2
-"""How far from finite differences, and how far in the model's own precision from double."""
+"""Relative tolerance to finite differences, and of the model's own precision to double precision."""
 
 _STEP = 1e-7
 _DIRECTIONS = range(3)
 _ROUNDING = 1e-6
-"""The error of a difference over that step, as a share of the value."""
+"""Rounding error of a finite difference over `_STEP`, relative to the value."""
 
 Kind = Literal["run", "precision", "loss", "random", "coupled", "gradient", "order"]
 
 
 class FaultError(Exception):
-    """The derivatives are not right, or cannot be shown to be; the text stands behind the name of a layer."""
+    """The derivatives are wrong, or cannot be shown to be correct; the text follows the name of a layer."""
 
     def __init__(self, kind: Kind, text: str) -> None:
         super().__init__(text)
@@ -35,19 +35,19 @@ class FaultError(Exception):
 
 
 class Trial:
-    """A model's derivatives at a generic point, held against one another.
+    """Compares a model's derivatives at a generic point.
 
     Args:
         model: the model.
-        inputs: two or more, floating point.
+        inputs: two or more inputs, floating point.
         labels: their targets.
-        loss: sums over its batch.
+        loss: a loss that sums over its batch.
 
     Attributes:
-        random: whether the loss goes by random numbers, once that is checked.
+        random: whether the loss depends on random numbers; set by `check_repeatable`.
 
     Raises:
-        FaultError: they cannot be computed.
+        FaultError: the derivatives cannot be computed.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> None:
@@ -68,7 +68,7 @@ class Trial:
         self._found: dict[Order, Second | str] = {}
 
     def check_repeatable(self) -> None:
-        """Refuse a model that gives another loss each time; in training mode it may by torch's numbers."""
+        """Refuse a loss that varies between calls; in training mode, torch's random numbers may vary it."""
         once, again, other = (self.point.loss_there(seed=seed) for seed in (0, 0, 1))
         if not far(again, once) <= self.tolerance:
             raise FaultError("random", "gives another loss each time it is called on the same inputs")
@@ -77,13 +77,13 @@ class Trial:
             raise FaultError("random", "draws random numbers in evaluation mode too, where it must not")
 
     def check_examples(self) -> None:
-        """Refuse a loss over several examples that is not the sum of what each gives by itself."""
+        """Refuse a loss over several examples that is not the sum of the examples' losses."""
         try:
             self.alone = self.one.first()
         except Exception as error:
             raise FaultError("coupled", f"takes two examples, but not one: {said(error)}") from error
         if self.random:
-            return  # what is drawn for an example goes by its place
+            return  # the numbers drawn for an example depend on its position
         together = self.point.first()
         rest = [self.point.some(i + 1, start=i) for i in range(1, len(self.point.inputs))]
         apart = [self.alone, *(one.first() for one in rest)]
@@ -126,10 +126,10 @@ class Trial:
             )
 
     def right_order(self, orders: Sequence[Order]) -> Order:
-        """Return the first of the orders that is right.
+        """Return the first correct order.
 
         Raises:
-            FaultError: none is.
+            FaultError: no order is correct.
         """
         doubts: list[str] = []
         for order in orders:
@@ -146,7 +146,7 @@ class Trial:
         )
 
     def _doubt(self, order: Order) -> str | None:
-        """Return what speaks against an order; None where it is right."""
+        """Return why an order is not correct, as text; None if it is correct."""
         found = self._second(order)
         if isinstance(found, str):
             return f"stops with {found}"
@@ -166,9 +166,10 @@ class Trial:
         return None if self._own is None else self._doubt_in_own_precision(order, found, self._own)
 
     def _nearest(self, order: Order, found: Second) -> tuple[float | None, bool]:
-        """Return how far the nearest of the others is, None where none runs, and if that settles it.
+        """Return the distance to the nearest other order, and whether that order confirms this one.
 
-        The two orders that differentiate torch's backward passes may share a mistake in one of these.
+        The distance is None if no other order runs. The two orders that differentiate torch's backward
+        passes do not confirm each other: they may share an error in a backward pass.
         """
         nearest: float | None = None
         for other in ORDERS:
@@ -198,7 +199,7 @@ class Trial:
 
     @property
     def _least(self) -> float:
-        # A derivative that is 0 in truth comes out as the rounding errors of what it is made from.
+        # If the exact derivative is 0, what is computed is rounding error of the terms that cancel.
         return self.tolerance / 1000 * norm(self.alone.by_inputs)
 
     def _apart(self, one: Second, other: Second) -> float:
@@ -222,7 +223,7 @@ class Trial:
     def _against(
         self, values: Sequence[tuple[float, float]], here: float, by_parameters: Vector, by_inputs: Tensor
     ) -> float | None:
-        """Return how far a gradient is from differences of a value; None where all of them cross a kink."""
+        """Return how far a gradient is from finite differences; None if all of these cross a kink."""
         worst: float | None = None
         for number, (ahead, behind) in enumerate(values):
             theta, x = self.one.direction(number)
@@ -238,6 +239,6 @@ class Trial:
 
 
 def said(error: Exception) -> str:
-    """Return an error in a few words."""
+    """Return an error's type and the first sentence of its message."""
     first = str(error).strip().partition("\n")[0].partition(". ")[0].removesuffix(".")
     return f"{type(error).__name__}: {first[:160]}"

@@ -1,6 +1,6 @@
-"""A model as a function of its parameters and inputs, which leaves the model as it was.
+"""Calls a model as a function of its parameters and inputs, and restores the model afterwards.
 
-While such a function runs the model holds other tensors, so a model belongs to one thread at a time.
+During such a call the model holds other tensors, so only one thread at a time may use a model.
 """
 
 import warnings
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 class DerivativeError(MidstreamError, ValueError):
-    """The derivatives of a model cannot be right; the message names the layer and says what to do."""
+    """A model's derivatives cannot be computed correctly; the message names the layer and says what to do."""
 
 
 class RandomLayersWarning(UserWarning):
-    """A derivative is taken while layers draw random numbers: each call differentiates another function."""
+    """Layers draw random numbers during a derivative, so each call differentiates a different function."""
 
 
 DRAWS = (
-    "{} draws random numbers in training mode: each call differentiates another function. Call .eval() "
+    "{} draws random numbers in training mode: each call differentiates a different function. Call .eval() "
     "first, as midstream's players do"
 )
 
@@ -39,7 +39,8 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         ValueError: the model has no parameter that requires a gradient.
-        DerivativeError: it wraps the model that is meant, or its parameters have no shape yet.
+        DerivativeError: the model is a wrapper around another, is scripted or traced, or has parameters
+            without a shape yet.
     """
     if (wrapped := unwrapped(model)) is not model:
         raise DerivativeError(
@@ -63,7 +64,7 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside `DataParallel`, `DistributedDataParallel` and `torch.compile`.
+    """Return the model that `DataParallel`, `DistributedDataParallel` or `torch.compile` wraps.
 
     >>> unwrapped(nn.DataParallel(nn.Linear(2, 2)))
     Linear(in_features=2, out_features=2, bias=True)
@@ -72,7 +73,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
         elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner  # of torch.compile
+            model = inner  # torch.compile
         else:
             return model
 
@@ -80,7 +81,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def functional_call(
     model: nn.Module, parameters: Mapping[str, Tensor], arguments: tuple[Tensor, ...]
 ) -> Tensor:
-    """Return the model's outputs at `parameters`, by the names of `trainable`; see `holding`."""
+    """Return the model's outputs at `parameters`, named as in `trainable`; see `holding`."""
     return holding(model, parameters, lambda: called(model, *arguments))
 
 
@@ -91,20 +92,20 @@ def holding(
     *,
     buffers: Mapping[str, Tensor] | None = None,
 ) -> T:
-    """Return what `work` returns while the model holds other values.
+    """Call `work` while the model holds other values, and return its result.
 
-    What a layer writes meanwhile into its buffers, its frozen parameters or its tensors is gone afterwards. A
-    backward pass belongs into the work where its graph is to be differentiated: a layer that is checkpointed
-    computes once more within it.
+    Whatever a layer writes into its buffers, frozen parameters or tensor attributes during the call is
+    discarded. If a backward pass is to be differentiated in turn, run it inside `work`: checkpointed layers
+    compute their outputs again during a backward pass.
 
     Args:
-        model: it is as it was when this returns.
-        parameters: values of parameters by name; the others keep their own.
-        work: what to do.
-        buffers: values of buffers by name; the others keep their own.
+        model: the model; it is restored when this returns.
+        parameters: values for parameters, by name; the others keep their own.
+        work: the function to call.
+        buffers: values for buffers, by name; the others keep their own.
     """
-    # Each place that holds a parameter is named once, however many names its layer or its weight has:
-    # `torch.func.functional_call` leaves its own tensor behind in a layer that it is told of twice.
+    # Name each place that holds a parameter only once, even if its layer or weight is shared under several
+    # names: `torch.func.functional_call` leaves its own tensor in a layer that it is given twice.
     names = {id(p): name for name, p in model.named_parameters()}
     at = {
         where: parameters[names[id(p)]] if names[id(p)] in parameters else p.detach().clone()
@@ -122,7 +123,7 @@ def holding(
 
 
 class _Stage(nn.Module):
-    """What a model is put into, for something else to be called than the model."""
+    """Holds a model, so that `torch.func.functional_call` can call any function in place of the model."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -133,10 +134,10 @@ class _Stage(nn.Module):
 
 
 def called(model: nn.Module, *arguments: Tensor) -> Tensor:
-    """Return the model's outputs, having checked that they are a tensor.
+    """Return the model's outputs, after checking that they are a tensor.
 
     Raises:
-        DerivativeError: they are not, or the inputs are of another type than the model.
+        DerivativeError: the outputs are not a tensor, or the inputs' dtype differs from the model's.
     """
     try:
         outputs = model(*arguments)
@@ -166,7 +167,7 @@ def _places(model: nn.Module, kind: str) -> Iterator[tuple[str, Tensor]]:
 
 @contextmanager
 def _attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Put back the tensors that layers hold as attributes, such as the weight that an old hook computes."""
+    """Restore the tensors that layers hold as attributes, such as the weight that an old hook computes."""
     before = [
         (module, {key: value for key, value in vars(module).items() if isinstance(value, Tensor)})
         for module in model.modules()
@@ -183,7 +184,7 @@ def _attributes_kept(model: nn.Module) -> Iterator[None]:
 
 
 def refuse_coupled_examples(model: nn.Module) -> None:
-    """Raise `DerivativeError` where one example's loss depends on the others in its batch."""
+    """Raise `DerivativeError` if batch norm makes an example's loss depend on the others in its batch."""
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise DerivativeError(
@@ -194,13 +195,13 @@ def refuse_coupled_examples(model: nn.Module) -> None:
 
 
 def warn_of_random_layers(model: nn.Module) -> None:
-    """Warn the caller's caller where a layer that drops or draws at random is in training mode."""
+    """Warn the caller's caller if a layer that draws random numbers is in training mode."""
     if (layer := random_layer(model)) is not None:
         warnings.warn(DRAWS.format(layer), RandomLayersWarning, stacklevel=3)
 
 
 def random_layer(model: nn.Module) -> str | None:
-    """Return the first layer that is known to draw random numbers as it is, in words."""
+    """Return the first layer that is known to draw random numbers in its present mode, as text."""
     for name, module in model.named_modules():
         if module.training and _is_random(module):
             return f"layer {name!r} ({type(module).__name__})"
@@ -218,7 +219,7 @@ def _is_random(module: nn.Module) -> bool:
 
 @cache
 def load_forward_mode() -> None:
-    """Let torch load its forward-mode rules, which it compiles by a call that it deprecates itself."""
+    """Load torch's forward-mode rules now, hiding a deprecation warning that torch itself causes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
         warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)

@@ -1,7 +1,7 @@
-"""A model's loss at a generic point near its own parameters and inputs, in double precision or its own.
+"""A model's loss at a generic point near its parameters and inputs, in double or its own precision.
 
-A new network is no place to try derivatives at: weights that are 0 make many of them 0, and biases that are 0
-leave others on a kink. The point lies a little off, the same way each time.
+The parameters of a new network are a poor place to check derivatives: zero weights make many derivatives 0,
+and zero biases put others on a kink. The point is therefore shifted slightly, in the same way each time.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,19 +19,19 @@ from midstream.mathematics.loss import Loss
 from midstream.mathematics.seeds import generator, seeded
 
 OFFSET = "an offset of the inputs"
-"""One of θ that no model has: with it the second derivatives by the inputs alone are among those tried."""
+"""An extra parameter, added to the inputs, so that the checks include second derivatives in the inputs."""
 
 
 @dataclass(frozen=True)
 class First:
-    """The loss, its gradient by the parameters, and by the inputs."""
+    """The loss, and its gradients with respect to the parameters and the inputs."""
 
     loss: Tensor
     by_parameters: Vector
     by_inputs: Tensor
 
     def finite(self) -> bool:
-        """Return whether all of it is."""
+        """Return whether the loss and both gradients are finite."""
         every = (self.loss, self.by_inputs, *self.by_parameters.values())
         return all(bool(value.isfinite().all()) for value in every)
 
@@ -50,11 +50,11 @@ class GenericPoint:
 
     Attributes:
         model: the model.
-        loss: sums over its examples.
-        parameters: θ, of all that is trained.
-        held: the other parameters and the buffers; those that are not here keep their own values.
+        loss: a loss that sums over its examples.
+        parameters: θ, the trainable parameters and `OFFSET`.
+        held: values of the other parameters and of the buffers; any that are absent keep the model's values.
         inputs: x.
-        labels: the targets.
+        labels: their targets.
         along: u.
     """
 
@@ -68,26 +68,26 @@ class GenericPoint:
     _directions: dict[int, tuple[dict[str, Tensor], Tensor]] = field(default_factory=dict, repr=False)
 
     def some(self, end: int, *, start: int = 0) -> "GenericPoint":
-        """Return the point with some of its examples."""
+        """Return the point restricted to the examples from `start` to `end`."""
         rows = slice(start, end)
         return replace(self, inputs=self.inputs[rows], labels=self.labels[rows], _directions={})
 
     def value(self, theta: Vector, x: Tensor, *, seed: int = 0) -> Tensor:
-        """Return L at θ and x, with the same random numbers for the same seed."""
+        """Return L at θ and x; the seed determines the random numbers."""
         with seeded(x.device, seed, "check"):
             return self.within(theta, lambda: self.loss(called(self.model, x + theta[OFFSET]), self.labels))
 
     def within(self, parameters: Vector, work: Callable[[], T]) -> T:
-        """Return what `work` returns while the model is at θ."""
+        """Call `work` while the model holds θ, and return its result."""
         return holding(self.model, {**self.held, **parameters}, work, buffers=self.held)
 
     def loss_there(self, *, step: float = 0.0, direction: int = 0, seed: int = 0) -> Tensor:
-        """Return L, here or a step away along a direction."""
+        """Return L at the point, or a step away from it along a direction."""
         with torch.no_grad():
             return self.value(*self._there(step, direction), seed=seed)
 
     def first(self, *, step: float = 0.0, direction: int = 0) -> First:
-        """Return L and its gradients, here or a step away along a direction."""
+        """Return L and its gradients at the point, or a step away from it along a direction."""
         theta, x = self._there(step, direction)
         theta = {name: value.detach().clone().requires_grad_() for name, value in theta.items()}
         x = x.detach().clone().requires_grad_()
@@ -101,16 +101,16 @@ class GenericPoint:
         return First(loss.detach(), dict(zip(theta, g, strict=True)), by_inputs)
 
     def second(self, order: Order) -> Second:
-        """Return both second derivatives in one order."""
+        """Return both second derivatives, computed in the given order."""
         product = curved(order, self.value, self.parameters, self.along, self.inputs, within=self.within)
         return Second(self.by_inputs(order), product)
 
     def by_inputs(self, order: Order) -> Tensor:
-        """Return `B_x u` in one order."""
+        """Return `B_x u`, computed in the given order."""
         return mixed(order, self.value, self.parameters, self.along, self.inputs, within=self.within).detach()
 
     def direction(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Return how far θ and x go along a direction of this number."""
+        """Return the numbered direction: its components in θ and in x."""
         if number not in self._directions:
             self._directions[number] = _direction(self.parameters, self.inputs, number)
         return self._directions[number]
@@ -122,7 +122,7 @@ class GenericPoint:
         return {n: p + step * theta[n] for n, p in self.parameters.items()}, self.inputs + step * x
 
     def rounded(self) -> "GenericPoint":
-        """Return the point in the types and layouts that the model has."""
+        """Return the point in the model's own dtype and memory layout."""
         own = dict(self.model.named_parameters())
         dtype = next(iter(own.values())).dtype
         own[OFFSET] = nn.Parameter(self.parameters[OFFSET].to(dtype))
@@ -144,14 +144,14 @@ class GenericPoint:
 def computable_point(
     model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor
 ) -> tuple[GenericPoint, torch.dtype]:
-    """Return a point near a model and a few inputs, and the coarsest type that is computed in there.
+    """Return a point near a model and a few inputs, and the coarsest dtype that the model computes in there.
 
-    It is in double precision where the model can be computed so, else in the model's own; and it is the
-    model's own place where the loss is not finite beside it.
+    The point is in double precision if the model can compute in it, otherwise in the model's own precision.
+    If the loss is not finite at the shifted point, the point is the model's own parameters and inputs.
 
     Raises:
         ArithmeticError: the loss or a gradient is not finite.
-        Exception: what the model raises.
+        Exception: any exception that the model raises.
     """
     error: Exception = ArithmeticError("the loss or a gradient is not finite")
     for double in (True, False):
@@ -183,7 +183,7 @@ def _point(
         low, high = x.min(), x.max()
         drawn = torch.rand(x.shape, generator=generator(0, "check", "inputs")).to(x)
         drawn = low + (high - low + (high == low)) * drawn
-        x = x + 0.1 * (drawn - x)  # within the range of the inputs: there may be a logarithm
+        x = x + 0.1 * (drawn - x)  # stay within the range of the inputs: the model may take their logarithm
     theta[OFFSET] = torch.zeros_like(x[0])
     along, _ = _direction(theta, x, "along")
     return GenericPoint(model, loss, theta, held if double else {}, x, labels, along)
@@ -205,7 +205,7 @@ def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the floating-point types of all that is computed."""
+    """Records the floating-point dtypes of all results that torch computes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

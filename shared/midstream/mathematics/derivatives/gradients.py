@@ -1,8 +1,8 @@
-"""The two derivatives that every strategy is made of: `v` and `B_x v`.
+"""The two derivatives that every strategy uses: `v` and `B_x v`.
 
-Both are functions of the parameters as they are: neither changes the model, its mode, or the
-`.grad` of a parameter. While one of them runs the model holds other tensors, so a model belongs to one
-thread at a time.
+Both are evaluated at the model's present parameters. Neither changes the model, its mode, or the `.grad` of a
+parameter. While one of them runs, the model holds other tensors, so only one thread at a time may use a
+model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ Gradient = Mapping[str, Tensor]
 """A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
 
 CHUNK = 250
-"""Examples differentiated at a time. Memory follows this number, not the size of the set."""
+"""Examples differentiated at a time. Memory use depends on this number, not on the size of the set."""
 
 
 def validation_gradient(
@@ -40,21 +40,22 @@ def validation_gradient(
 ) -> Gradient:
     """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)`, the validation gradient (paper eq. 7): a sum.
 
-    The set is walked in chunks whose gradients are added up, so the memory needed does not
-    depend on how many examples there are. What layers write into their buffers meanwhile is gone afterwards.
-    Call it in evaluation mode: dropout and the like draw anew for each chunk in training mode, and so `v` is
-    another one with each call (`RandomLayersWarning`).
+    The gradients of chunks of the set are summed, so the memory needed does not depend on the number of
+    examples. Whatever layers write into their buffers during the call is discarded. Call it in evaluation
+    mode: in training mode, layers such as dropout draw new random numbers for each chunk, so `v` differs from
+    call to call (`RandomLayersWarning`).
 
     Args:
         model: any module; `v` is taken over its parameters that require a gradient.
-        inputs: the validation inputs, `(examples, *input)`; uint8 is read as pixels of x/255, chunk by chunk.
+        inputs: the validation inputs, `(examples, *input)`; uint8 is converted to pixels, x/255, per chunk.
         labels: their targets, `(examples,)`.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time; another value gives other low bits.
+        chunk_size: examples at a time; other values round differently in the last bits.
 
     Raises:
         DerivativeError: the model has batch norm over batch statistics, which couples the examples; or it
-            returns no tensor, or is a wrapper round another model.
+            does not return a tensor; or it is a wrapper around another model.
+        ValueError: the model has no trainable parameter, or the numbers of inputs and labels differ or are 0.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> v = validation_gradient(model, torch.eye(2), torch.tensor([0, 1]))
@@ -115,30 +116,30 @@ def mixed_derivative(
 ) -> Tensor:
     """Return `B_x v = ∇x ⟨∇θ L_θ(x), v⟩`, one per example (paper eq. 7 and B.4).
 
-    `⟨∇θ L_θ(x), v⟩` is the derivative of the loss along `v`: one pass in forward mode gives it, exactly, and
-    one backwards its gradient. Neither `∇θ L` nor `∇x L` is computed on the way, which makes this order the
-    cheapest of three. It is wrong through layers such as layer norm, so the order is the cheapest that is
-    right for this model (see `midstream.check_derivatives`, asked at the first call and after each change of
-    the model's layers or modes). (Finite differences along `v` are not `B_x v`: they step across ReLU and
-    pooling kinks.) To first order in the step size η, `∇x U_t = -η B_x v`.
+    `⟨∇θ L_θ(x), v⟩` is the derivative of the loss along `v`. One forward-mode pass computes it exactly, and
+    one backward pass computes its gradient. This order is the cheapest of three, since it computes neither
+    `∇θ L` nor `∇x L`. It is wrong for layers such as layer norm, so the cheapest order that is correct for
+    this model is used. `midstream.check_derivatives` finds it at the first call and after each change of the
+    model's layers or modes. Finite differences along `v` would not give `B_x v`: they step across the kinks
+    of ReLU and pooling. To first order in the step size η, `∇x U_t = -η B_x v`.
 
-    Call it in evaluation mode: while dropout and the like draw random numbers, each call takes the derivative
-    of another function (`RandomLayersWarning`).
+    Call it in evaluation mode: while layers such as dropout draw random numbers, each call differentiates a
+    different function (`RandomLayersWarning`).
 
     Args:
         model: any module.
         inputs: `(batch, *input)`.
         labels: their targets, `(batch,)`.
-        vector: `v`, from `validation_gradient`; a constant, it is not differentiated.
+        vector: `v`, from `validation_gradient`; it is treated as a constant.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time.
-        order: how the two derivatives are taken, unchecked; None takes the cheapest right one.
+        order: the order of the two derivatives, which is not checked; None uses the cheapest correct one.
 
     Returns:
         A tensor shaped like `inputs`.
 
     Raises:
-        DerivativeError: the model's derivatives are right in no order; the message names the layer.
+        DerivativeError: the model's derivatives are correct in no order; the message names the layer.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> x, y = torch.eye(2), torch.tensor([0, 1])
@@ -169,9 +170,9 @@ def mixed_derivative_by_double_backward(
     *,
     loss: Loss = cross_entropy,
 ) -> Tensor:
-    """Return the same as `mixed_derivative`, by differentiating `⟨∇θ L_θ(x), v⟩` backwards, unchecked.
+    """Return `B_x v` as `mixed_derivative` does, by double backward, without checking the order.
 
-    Slower and with the memory of both graphs.
+    It is slower, and holds the graphs of both derivatives in memory.
     """
     return mixed_derivative(
         model, inputs, labels, vector, loss=loss, chunk_size=len(inputs), order="double-backward"
@@ -179,13 +180,13 @@ def mixed_derivative_by_double_backward(
 
 
 def along(vector: Gradient, parameters: Gradient) -> dict[str, Tensor]:
-    """Return a vector as constants laid out like the parameters, so that equal numbers meet equal kernels."""
+    """Return a vector as constants in the parameters' memory layout, so that it uses the same kernels."""
     return {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
 
 
 def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Walk a set in chunks of `size` examples, uint8 inputs turned into float32 pixels."""
+    """Split a set into chunks of `size` examples, converting uint8 inputs to float32 pixels."""
     if len(inputs) != len(labels) or len(inputs) == 0:
-        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels: as many of each, and at least one")
+        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
     parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
     return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)

@@ -1,4 +1,4 @@
-"""Curvature in parameter space, used only through products `H u`: never formed, never inverted."""
+"""Products `H u` with the Hessian in parameter space; `H` itself is neither formed nor inverted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ def hessian_vector_product(
 ) -> Gradient:
     """Return `H u = ∇θ ⟨∇θ L_θ, u⟩` with `H = Σ_{z∈Dval} ∇²θ L_θ(z)` (paper 4.3), exactly.
 
-    As in `midstream.mixed_derivative`, the two derivatives are taken in the cheapest order that is right for
-    the model: where that is reverse over forward, one product costs about as much as two validation
-    gradients. The set is walked in chunks, so the memory needed does not depend on how many examples there
-    are. Call it in evaluation mode; see there.
+    As in `midstream.mixed_derivative`, the two derivatives are taken in the cheapest order that is correct
+    for the model. If that is reverse over forward, one product costs about as much as two validation
+    gradients. The products over chunks of the set are summed, so the memory needed does not depend on the
+    number of examples. Call it in evaluation mode, for the reason given in `midstream.mixed_derivative`.
 
     Args:
         model: any module; it is not changed.
@@ -45,10 +45,10 @@ def hessian_vector_product(
         vector: `u`, one tensor for each trainable parameter.
         loss: a loss that sums over its batch.
         chunk_size: examples at a time.
-        order: how the two derivatives are taken, unchecked; None takes the cheapest right one.
+        order: the order of the two derivatives, which is not checked; None uses the cheapest correct one.
 
     Raises:
-        DerivativeError: the model's derivatives are right in no order; the message names the layer.
+        DerivativeError: the model's derivatives are correct in no order; the message names the layer.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> u = {"weight": torch.ones(2, 2)}
@@ -75,14 +75,14 @@ def hessian_vector_product(
 
 @dataclass(frozen=True)
 class Solution:
-    """What conjugate gradients found.
+    """Result of `conjugate_gradients`.
 
     Attributes:
         vector: the approximate solution.
-        residual: `‖(H + λI) x - b‖ / ‖b‖`, by the recurrence.
-        iterations: products with `H` taken.
-        negative_curvature: whether a direction `p` with `pᵀ(H + λI) p ≤ 0` ended the search; a larger
-            damping is needed to go on.
+        residual: `‖(H + λI) x - b‖ / ‖b‖`, computed by the recurrence.
+        iterations: number of products with `H`.
+        negative_curvature: whether a direction `p` with `pᵀ(H + λI) p ≤ 0` ended the iteration; a larger
+            damping is needed to continue.
     """
 
     vector: Gradient
@@ -101,16 +101,16 @@ def conjugate_gradients(
 ) -> Solution:
     """Solve `(H + λI) x = b` by conjugate gradients (paper 4.3, after influence functions).
 
-    On a network `H` is indefinite, and without damping the method does not converge: it stops, and says
-    so, at the first direction of negative curvature. Where that is the very first, which is `b`, nothing has
-    been solved yet and `x` is `b` itself.
+    The `H` of a network is indefinite, so the method does not converge without damping. It stops at the first
+    direction of negative curvature, and the solution reports this. If that is the first direction, `b`, then
+    `x` is `b` itself.
 
     Args:
-        product: `u → H u`.
+        product: the function `u → H u`.
         right: `b`.
-        damping: λ ≥ 0; for an indefinite `H` about its most negative eigenvalue.
-        max_iterations: products to take at most.
-        tolerance: relative residual to stop at.
+        damping: λ ≥ 0; for an indefinite `H`, about the magnitude of its most negative eigenvalue.
+        max_iterations: upper limit on products.
+        tolerance: relative residual at which to stop.
 
     >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
     >>> found = conjugate_gradients(lambda u: {"w": matrix @ u["w"]}, {"w": torch.ones(2)}, damping=0.0)
@@ -145,5 +145,5 @@ def conjugate_gradients(
 
 def inner(a: Gradient, b: Gradient) -> float:
     """Return the inner product of two vectors in parameter space, in double precision."""
-    # In single precision the squares of a well-trained model's gradients underflow.
+    # In single precision, the squares of a well-trained model's gradients underflow.
     return sum(float((value.double() * b[name].double()).sum()) for name, value in a.items())

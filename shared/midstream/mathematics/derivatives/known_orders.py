@@ -1,4 +1,4 @@
-"""The order in which each model's derivatives are taken: checked at first use, and remembered."""
+"""Cache of the order in which each model's derivatives are taken; it is checked at first use."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -13,7 +13,7 @@ from midstream.mathematics.derivatives.orders import ORDERS, Order
 from midstream.mathematics.loss import Loss, cross_entropy
 
 _KEPT = 16
-"""Circumstances of one model that are remembered."""
+"""Upper limit on cached circumstances per model."""
 
 _known: WeakKeyDictionary[nn.Module, OrderedDict[Hashable, Order]] = WeakKeyDictionary()
 
@@ -26,13 +26,13 @@ def order_of(
     loss: Loss = cross_entropy,
     orders: Sequence[Order] = ORDERS,
 ) -> Order:
-    """Return the order for a model as it is: the one known, or what `check_derivatives` finds now.
+    """Return the cached order for a model, or the one that `check_derivatives` finds now.
 
-    It is checked anew where the layers, their modes, what is trainable, the loss, or the shape or type of an
-    input are others than before.
+    The derivatives are checked again whenever the layers, their modes, the trainable parameters, the loss,
+    the choice of orders, or the shape, dtype or device of the inputs change.
 
     Raises:
-        DerivativeError: its derivatives are right in none.
+        DerivativeError: the model's derivatives are correct in none of the orders.
     """
     known = _known.setdefault(model, OrderedDict())
     key = _circumstances(model, inputs, loss, orders)
@@ -43,11 +43,11 @@ def order_of(
 
 
 def remember(model: nn.Module, inputs: Tensor, order: Order, *, loss: Loss = cross_entropy) -> None:
-    """Have the order be taken for a model from now on, in the circumstances that it is in.
+    """Cache an order for a model in its present circumstances.
 
     Args:
         model: the model.
-        inputs: like those that derivatives will be asked for.
+        inputs: examples of the inputs at which derivatives will be taken.
         order: the order, checked elsewhere.
         loss: the loss.
     """
@@ -55,28 +55,30 @@ def remember(model: nn.Module, inputs: Tensor, order: Order, *, loss: Loss = cro
 
 
 def agreed_order(model: nn.Module, inputs: Tensor, labels: Tensor, theirs: str | None) -> Order:
-    """Return the order that another process takes for the same model, having checked that it is right here.
+    """Return the order that the server uses for the same model, after checking that it is correct here.
 
     Args:
-        model: the model as it is here.
-        inputs: a few, floating point.
+        model: this process's copy of the model.
+        inputs: a few inputs, floating point.
         labels: their targets.
-        theirs: the other's order; None where it does not tell, and the one found here is taken.
+        theirs: the server's order; None if it does not say, in which case the order found here is returned.
 
     Raises:
-        DerivativeError: it is not known here, or not right.
+        DerivativeError: the order is unknown or incorrect here.
     """
     if theirs is None:
         return check_derivatives(model, inputs, labels)
     known = [order for order in ORDERS if order == theirs]
     if not known:
         raise DerivativeError(
-            f"the server takes derivatives {theirs!r}, which is none of {', '.join(ORDERS)}"
+            f"the server's order of derivatives is {theirs!r}, which is none of {', '.join(ORDERS)}"
         )
     try:
         return check_derivatives(model, inputs, labels, orders=known)
     except DerivativeError as error:
-        raise DerivativeError(f"the server takes derivatives {theirs}, not right here: {error}") from error
+        raise DerivativeError(
+            f"the server's order of derivatives, {theirs}, is wrong here: {error}"
+        ) from error
 
 
 def _keep(known: OrderedDict[Hashable, Order], key: Hashable, order: Order) -> None:
@@ -88,7 +90,7 @@ def _keep(known: OrderedDict[Hashable, Order], key: Hashable, order: Order) -> N
 def _circumstances(model: nn.Module, inputs: Tensor, loss: Loss, orders: Sequence[Order]) -> Hashable:
     layers = tuple((type(layer), layer.training) for layer in model.modules())
     parameters = tuple((p.requires_grad, p.dtype) for p in model.parameters())
-    # A lambda written in a call is another function each time, but the same code.
+    # A lambda written in a call is a new function each time, but has the same code.
     plain = isinstance(loss, FunctionType) and loss.__closure__ is None and not loss.__defaults__
     same = loss.__code__ if plain else loss
     return layers, parameters, inputs.shape[1:], inputs.dtype, inputs.device, same, tuple(orders)

@@ -1,14 +1,14 @@
-"""Three orders in which a second derivative can be taken. They agree, but for what torch does not know.
+"""Three orders of taking a second derivative. They agree except where torch lacks a correct rule.
 
 With `L(θ, x)` a scalar and u a constant vector in parameter space, each order gives `∇x ⟨∇θ L, u⟩` and
 `∇θ ⟨∇θ L, u⟩`:
 
-- reverse over forward: one pass in forward mode gives `⟨∇θ L, u⟩`, one backwards its gradient. It is the
-  cheapest, and wrong where torch's forward rule is written by hand and cannot be differentiated itself, as
-  of layer norm.
-- double backward: the gradient of `⟨∇θ L, u⟩`, taken backwards and backwards again.
-- forward over reverse: the derivative along u of the backward pass that gives `∇x L` or `∇θ L`. Some layers
-  have no forward rule of their backward pass.
+- reverse over forward: a forward-mode pass computes `⟨∇θ L, u⟩`, and a backward pass its gradient. This is
+  the cheapest order. It is wrong if torch's forward-mode rule of a layer is written by hand and cannot be
+  differentiated itself, as for layer norm.
+- double backward: a backward pass computes `∇θ L`, and a second one the gradient of `⟨∇θ L, u⟩`.
+- forward over reverse: the derivative along u of the backward pass that computes `∇x L` or `∇θ L`. Some
+  layers have no forward-mode rule for their backward pass.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ from torch.func import grad, jvp
 from midstream.mathematics.derivatives.functional import load_forward_mode
 
 Order = Literal["reverse-over-forward", "double-backward", "forward-over-reverse"]
-"""In which order the two derivatives are taken."""
+"""The order in which the two derivatives are taken."""
 
 ORDERS: tuple[Order, ...] = ("reverse-over-forward", "double-backward", "forward-over-reverse")
-"""All of them, the cheapest first."""
+"""All orders, cheapest first."""
 
 Vector = Mapping[str, Tensor]
 """A vector in parameter space."""
@@ -36,14 +36,14 @@ T = TypeVar("T")
 
 
 class Within(Protocol):
-    """Does some work while a model holds θ; see `midstream.mathematics.derivatives.functional.holding`."""
+    """Calls a function while a model holds θ; see `midstream.mathematics.derivatives.functional.holding`."""
 
     def __call__(self, parameters: Vector, work: Callable[[], T]) -> T:
-        """Return what the work returns."""
+        """Call `work` and return its result."""
 
 
 def anywhere(parameters: Vector, work: Callable[[], T]) -> T:  # noqa: ARG001
-    """Do some work that no model takes part in."""
+    """Call `work` without placing parameters in a model."""
     return work()
 
 
@@ -59,12 +59,12 @@ def mixed(
     """Return `∇x ⟨∇θ L, u⟩`, shaped like the inputs.
 
     Args:
-        order: how.
+        order: the order of the two derivatives.
         function: L.
         at: θ.
-        along: u, a tensor for each of θ.
+        along: u, one tensor for each tensor of θ.
         inputs: x.
-        within: where backward passes through backward passes run.
+        within: runs the double backward, with the model at θ.
 
     >>> x, at = torch.tensor([1.0, 2.0]), {"w": torch.tensor([3.0, 5.0])}
     >>> u = {"w": torch.tensor([1.0, 1.0])}
@@ -103,7 +103,7 @@ def curved(
     *,
     within: Within = anywhere,
 ) -> dict[str, Tensor]:
-    """Return `H u = ∇θ ⟨∇θ L, u⟩`, a tensor for each of θ; the arguments are those of `mixed`.
+    """Return `H u = ∇θ ⟨∇θ L, u⟩`, one tensor for each tensor of θ; the arguments are those of `mixed`.
 
     >>> x, at = torch.tensor([1.0, 2.0]), {"w": torch.tensor([3.0, 5.0])}
     >>> u = {"w": torch.tensor([1.0, 1.0])}
