@@ -170,7 +170,7 @@ def test_the_model_is_as_it_was(side: Side, name: str) -> None:
 @pytest.mark.parametrize(
     ("side", "name", "message"),
     [
-        ("attackers", "level-1,lookahead=2", "lookahead=2 is of the exact utility; add utility=exact"),
+        ("attackers", "level-1,lookahead=2", "lookahead=2 needs the exact utility; add utility=exact"),
         ("attackers", "level-2,utility=exact,lookahead=-1", "lookahead must be at least 0, not -1"),
         ("attackers", "level-1,utility=exakt", "'exakt'; did you mean 'exact'"),
         (

@@ -22,7 +22,9 @@ from midstream import (
     plugins,
     validation_gradient,
 )
+from midstream.attacks import closed_form as closed_attackers
 from midstream.attacks import levels as attackers
+from midstream.defences import closed_form as closed_defenders
 from midstream.defences import levels as defenders
 from midstream.mathematics.level_k import INFINITE
 from midstream.plugins import PluginError
@@ -31,6 +33,7 @@ from midstream.protocol.wire import decode_tensors, encode_tensors
 Side = Literal["attackers", "defenders"]
 sides = pytest.mark.parametrize("side", ["attackers", "defenders"])
 MODULES = {"attackers": attackers, "defenders": defenders}
+CLOSED_FORM = {"attackers": closed_attackers, "defenders": closed_defenders}
 BUDGET = Budget(epsilon=0.5)
 RATE = 0.1
 
@@ -86,7 +89,7 @@ def test_a_level_is_found_by_its_number(side: Side, name: str, k: int, steps: in
     player = plugins.make(side, name)
     assert type(player) is MODULES[side].LevelK
     assert (player.k, player.steps, player.step_size) == (k, steps, INFINITE)
-    assert type(plugins.make(side, "level-2-closed-form")) is MODULES[side].Level2ClosedForm
+    assert type(plugins.make(side, "level-2-closed-form")) is CLOSED_FORM[side].Level2ClosedForm
     assert type(plugins.make(side, "level-1")) is MODULES[side].Level1
 
 

@@ -100,7 +100,7 @@ def test_without_a_validation_set_the_batch_takes_its_place(name: str) -> None:
 def test_a_target_that_no_validation_example_has_is_said() -> None:
     p = CONV.build()
     player = plugins.make("attackers", "evasion,target=7")
-    with pytest.raises(ValueError, match="no validation example is there for evasion of class 7"):
+    with pytest.raises(ValueError, match="there is no validation example for evasion of class 7"):
         player.perturb(Batch(0, p.inputs, p.labels), view(p))
 
 

@@ -42,7 +42,7 @@ def test_a_run_that_stops_early_has_no_batch_after_its_last() -> None:
 
 def test_other_data_on_this_machine_are_noticed() -> None:
     batch = sent(2)
-    with pytest.raises(ValueError, match="batch 2 is another one in the 'digits' of this machine"):
+    with pytest.raises(ValueError, match="batch 2 is different in the 'digits' of this machine"):
         known().after(Batch(2, batch.inputs * 0.5, batch.labels), 1)
     with pytest.raises(ValueError, match="must have the same data"):
         known(SPECIFICATION.model_copy(update={"seed": 1})).after(batch, 1)

@@ -1,1 +1,1 @@
-"""The man in the middle and its attackers."""
+"""The attacker proxy: a man in the middle between data provider and training server."""

@@ -1,4 +1,4 @@
-"""What the man in the middle does and waits for, kept for its status page."""
+"""The proxy's current activity, for its status page."""
 
 import time
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Move:
     """One attacked batch.
 
     Attributes:
-        share: mean over its examples of ‖x' - x‖/ε, by the budget's norm; None where ε is 0.
-        seconds: what the attack took, the reads from the server among them.
+        share: mean of ‖x' - x‖/ε over the examples, in the budget's norm; None if ε is 0.
+        seconds: duration of the attack, including reads from the server.
     """
 
     share: float | None
@@ -48,10 +48,10 @@ class _Run:
 
 
 class Activity:
-    """Written by the threads that serve and attack, read by the one that shows it.
+    """The current activity; the threads that serve and attack write it, and the status page reads it.
 
     Args:
-        attacker: its name and options.
+        attacker: the attacker's name and options.
         upstream: the training server's base URL.
     """
 
@@ -64,42 +64,42 @@ class Activity:
         self._problem: str | None = None
 
     def passes_on(self) -> None:
-        """A request goes on that is not attacked."""
+        """Count a request that the proxy forwards without an attack."""
         with self._lock:
             self._passed_on += 1
 
     def server_answers(self) -> None:
-        """The server behind the proxy is there."""
+        """Note that the server behind the proxy answers."""
         with self._lock:
             self._problem = None
 
     def does(self, run: str, doing: str) -> None:
-        """The proxy is busy with a run of the server's."""
+        """Note what the proxy is doing for a run."""
         with self._lock:
             self._runs.setdefault(run, _Run()).doing = doing
 
     def is_ready(self, run: str, budget: Budget, total_steps: int) -> None:
-        """The attacker can begin."""
+        """Note that the attacker is ready for a run."""
         with self._lock:
             known = self._runs.setdefault(run, _Run())
             known.budget, known.total_steps, known.problem = budget, total_steps, None
 
     def moved(self, run: str, moves: int, passed_clean: int, resumed: int, last: Move | None) -> None:
-        """A batch goes on attacked: as it just was, or as it is remembered.
+        """Note that an attacked batch is sent, either attacked just now or from the memory.
 
         Args:
-            run: its run.
-            moves: batches that this process attacked, not counting those that it remembered.
-            passed_clean: how many of them went on as they came, since the attacker failed.
-            resumed: how often its attack went on although it would not by itself.
-            last: the last of them.
+            run: the batch's run.
+            moves: number of batches that this process attacked, without those from the memory.
+            passed_clean: number of them sent unchanged because the attacker failed.
+            resumed: how often --resume-anyway continued the attack.
+            last: the last attacked batch.
         """
         with self._lock:
             known = self._runs[run]
             known.moves, known.passed_clean, known.resumed, known.move = moves, passed_clean, resumed, last
 
     def taken(self, run: str, next_seq: int) -> None:
-        """The server acknowledged a batch."""
+        """Note that the server acknowledged a batch."""
         with self._lock:
             known = self._runs[run]
             known.step, known.problem = max(known.step, next_seq), None
@@ -109,7 +109,7 @@ class Activity:
             )
 
     def failed(self, problem: Problem, run: str = "") -> None:
-        """A request did not go on; where it was a run's batch, that run's."""
+        """Note a request that failed; `run` names its run if it was a batch."""
         when = time.strftime("%H:%M:%S")
         with self._lock:
             known = self._runs.get(run)
@@ -117,12 +117,12 @@ class Activity:
                 self._problem = f"{when}: {problem}"
             elif (
                 known.budget is not None or problem.status != 503
-            ):  # a provider waits until the attacker has learnt
+            ):  # a provider waits while the attacker is pretraining
                 known.problem = f"{when}: {problem}"
                 known.doing = f"waits for batch {known.step} again"
 
     def status(self) -> Status:
-        """Return what the page shows."""
+        """Return the content of the status page."""
         with self._lock:
             doing = "waits for a batch to attack" if not self._runs else "attacks batches, passes on the rest"
             if self._attacker == "none":

@@ -1,4 +1,4 @@
-"""`midstream attack`: the man in the middle."""
+"""`midstream attack`: the attacker proxy."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -62,16 +62,16 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate
     "--epsilon",
     type=FINITE,
     callback=options.radius,
-    help="Perturbation budget, in pixel units; the data set's by default.",
+    help="Perturbation budget, in pixel units; by default the data set's.",
 )
-@options.option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; the run's by default.")
-@options.option("--run", help="Attack only this run; all by default.")
+@options.option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; by default the run's.")
+@options.option("--run", help="Attack only this run; by default all.")
 @options.option(
     "--gradient",
     type=click.Choice(["server", "own"]),
     default="server",
     show_default=True,
-    help="Read the validation gradient from the server, or compute it here.",
+    help="Read the validation gradient from the server, or compute it in the proxy.",
 )
 @on_error_option
 @data_options
@@ -82,7 +82,7 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate
     default="attacks",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for what the attacker must remember of a run, to go on after it was killed.",
+    help="Folder for the attacker's memory of each run, needed to continue after a restart.",
 )
 @sign_option
 @resume_anyway_option
@@ -121,7 +121,7 @@ def command(
 ) -> None:
     """Stand between a data provider and a training server, and perturb each minibatch.
 
-    Everything else passes untouched, so the provider cannot tell this proxy from the server.
+    All other requests pass unchanged, so the provider cannot tell this proxy from the server.
 
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
@@ -157,7 +157,7 @@ def command(
     with listener:
         where = f"listening on {url_of(listener, guard)}, passing on to {server}, attacker {attacker}"
         if attacker != "none":
-            where += f", what it must remember in {out.absolute()}"
+            where += f", memory in {out.absolute()}"
         proxy = Proxy(
             server,
             settings,
@@ -181,5 +181,5 @@ def command(
 
 
 def say(text: str) -> None:
-    """Tell the operator something."""
+    """Print a message to the operator."""
     click.echo(f"proxy: {text}", err=True)

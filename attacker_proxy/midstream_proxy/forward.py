@@ -1,4 +1,4 @@
-"""Everything that is not attacked, passed on byte for byte in both directions as it comes."""
+"""Forwards all other requests: streams both bodies unchanged, byte for byte."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _ROLE_WITHIN = 5.0
 
-# Headers of one connection, not of the message (RFC 9110, 7.6.1).
+# Headers of a single connection, not of the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP = {
     b"connection",
     b"keep-alive",
@@ -32,17 +32,17 @@ _HOP_BY_HOP = {
 
 
 class Forwarder:
-    """Passes requests on to one server.
+    """Forwards requests to one server.
 
     Args:
         upstream: the server's base URL.
-        verify: how the server's certificate is verified, where that is https.
-        silent_after: seconds within which a server that is gone is noticed.
+        verify: how to verify the server's certificate, for https.
+        silent_after: seconds within which to notice a dead server.
     """
 
     def __init__(self, upstream: str, *, verify: Verify = True, silent_after: float = SILENT_AFTER) -> None:
         self.upstream = httpx.URL(upstream)
-        # A long poll or an event stream is silent for as long as its server likes.
+        # A long poll or an event stream may be silent for any length of time.
         timeout = httpx.Timeout(None, connect=5.0)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         transport = httpx.AsyncHTTPTransport(
@@ -51,17 +51,17 @@ class Forwarder:
         self._http = httpx.AsyncClient(timeout=timeout, trust_env=False, transport=transport)
         self._liveness = Liveness(self._http, self.upstream, silent_after)
         self._closing = asyncio.Event()
-        self._trusted: tuple[bytes | None] | None = None  # the last one that may send batches
+        self._trusted: tuple[bytes | None] | None = None  # the last accepted `Authorization`
 
     def wake(self) -> None:
-        """Let the long polls and event streams that pass here end."""
+        """End the long polls and event streams that this proxy forwards."""
         self._closing.set()
 
     async def forward(self, request: Request) -> Response:
         """Return the server's answer to a request, streaming both bodies.
 
         Raises:
-            Problem: 502, the server cannot be reached; 503, this proxy closes before it answers.
+            Problem: 502, the server cannot be reached; 503, this proxy closes before the server answers.
         """
         target = request.scope["raw_path"]
         if request.scope["query_string"]:
@@ -73,11 +73,11 @@ class Forwarder:
             self.upstream,
             headers=headers,
             content=request.stream() if has_body else None,
-            extensions={"target": target},  # as it came: a URL's path would be normalised
+            extensions={"target": target},  # unchanged; a URL would normalise its path
         )
         sending = self._answer(outgoing, probe=request.scope["path"] == LIVE)
         try:
-            # A GET may wait for as long as it likes; anything else is work in hand, to be finished.
+            # A GET may wait indefinitely, so closing ends it; any other request is finished first.
             answer = await (self._unless_closing(sending) if request.method == "GET" else sending)
         except httpx.TransportError as error:
             raise unreachable(str(self.upstream), error) from error
@@ -91,19 +91,20 @@ class Forwarder:
         sending = self._http.send(outgoing, stream=True)
         if not probe:
             return await self._liveness.while_it_lives(sending)
-        # Whoever asks for a sign of life is told in time that there is none.
+        # A client that probes for liveness must get the negative answer in time.
         try:
             return await asyncio.wait_for(sending, self._liveness.pace.every)
         except TimeoutError as error:
             raise httpx.ReadTimeout("no sign of life") from error
 
     async def refusal(self, authorization: bytes | None) -> Response | None:
-        """Return how the server refuses batches under this `Authorization`; None where it takes them.
+        """Return the server's refusal of batches with this `Authorization`; None if it accepts them.
 
-        An attacker remembers what it moved: whoever may not send a batch must not have it attacked, either.
+        An attacker remembers the batches that it attacks, so it must not attack a batch from an unauthorized
+        client.
 
         Raises:
-            Problem: 403, its role sends no batches; 502, the server cannot be reached.
+            Problem: 403, the client's role may not send batches; 502, the server cannot be reached.
         """
         if self._trusted == (authorization,):
             return None
@@ -138,7 +139,7 @@ class Forwarder:
             await answer.aclose()
 
     async def _unless_closing(self, work: Awaitable[T]) -> T | None:
-        """Return what work comes to, or None where this proxy closes first."""
+        """Return the result of `work`, or None if this proxy closes first."""
         task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,12 +154,12 @@ class Forwarder:
 
 
 def closing_down() -> Problem:
-    """Return the problem that a waiting client is told when this proxy stops."""
+    """Return the problem for a waiting client when this proxy stops."""
     return Problem(503, "The proxy takes no requests now", "it is closing down", retry_after=1)
 
 
 def unreachable(upstream: str, error: Exception) -> Problem:
-    """Return the problem that the provider is told when the server behind the proxy is not there."""
+    """Return the problem for the provider when the server cannot be reached."""
     reason = distrust(error, upstream) or str(error) or type(error).__name__
     return Problem(
         502,
@@ -177,4 +178,4 @@ def _role(answer: httpx.Response) -> str | None:
     try:
         return str(answer.json()["role"])
     except (ValueError, LookupError, TypeError):
-        return None  # a server that knows no such resource, and asks for no tokens
+        return None  # a server without this resource requires no tokens

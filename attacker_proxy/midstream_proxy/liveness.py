@@ -1,4 +1,4 @@
-"""Whether the training server lives while it owes an answer to what this proxy passes on."""
+"""Liveness of the training server while this proxy waits for its answers."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 class Liveness:
-    """Gives up on a server that shows no sign of life, and on no other; see `midstream.web.liveness.Watch`.
+    """Gives up only on a server that shows no sign of life; see `midstream.web.liveness.Watch`.
 
-    Whoever waits asks for one together. Belongs to one event loop.
+    All waiting requests share one probe. Use it within one event loop.
 
     Args:
-        http: what asks the server.
+        http: the client to probe the server with.
         upstream: the server's base URL.
-        silent_after: seconds within which a dead server is noticed.
+        silent_after: seconds within which to notice a dead server.
     """
 
     def __init__(
@@ -32,10 +32,10 @@ class Liveness:
         self._asking: asyncio.Future[tuple[bool, str]] | None = None
 
     async def while_it_lives(self, work: Awaitable[T]) -> T:
-        """Return what work comes to.
+        """Return the result of `work`.
 
         Raises:
-            httpx.ReadTimeout: the server gives no sign of life, or gave none for a while.
+            httpx.ReadTimeout: the server shows no sign of life, or it was silent in between.
         """
         clock = asyncio.get_running_loop().time
         task, began, missed = asyncio.ensure_future(work), clock(), False

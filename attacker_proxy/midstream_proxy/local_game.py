@@ -1,4 +1,4 @@
-"""A model in training in this process, as an attacker reads it: the run itself, or its surrogate."""
+"""An attacker's view of a training in this process: of the run, or of its surrogate."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ from midstream.run.training import Training
 
 
 class LocalGame:
-    """What an attacker reads of a model in training in the same process, and what is closed to it.
+    """Reads a training in the same process on behalf of an attacker, and hides a black-box run's model.
 
     Args:
-        training: the model in training; it is read at its live version only.
+        training: the training; only its live version can be read.
     """
 
     def __init__(self, training: Training) -> None:
         self._training = training
 
     def specification(self) -> Specification:
-        """Return what is trained, as everyone may read it."""
+        """Return the public part of the run's specification."""
         return self._training.specification.public()
 
     def dataset_sha256(self) -> str | None:
-        """Return the digest of the run's data set; None if it was made by hand."""
+        """Return the digest of the run's data set; None if it was built by hand."""
         return self._training.dataset_sha256
 
     def model(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run on a server, as an attacker reads it over HTTP."""
+"""An attacker's view of a run on a server, read over HTTP."""
 
 from typing import Any
 
@@ -12,30 +12,30 @@ from midstream.web.client import Client
 
 
 class ServedGame:
-    """What an attacker reads of a run over HTTP."""
+    """Reads a run over HTTP on behalf of an attacker."""
 
     def __init__(self, client: Client, run: str) -> None:
         self._client = client
         self._run = run
 
     def identity(self) -> str:
-        """Return what tells the run from another of its name."""
+        """Return the run's identity, which differs between runs of the same name."""
         identity: str = self._client.run(self._run)["id"]
         return identity
 
     def step(self) -> int:
-        """Return which batch the run takes next."""
+        """Return the number of the next batch of the run."""
         step: int = self._client.run(self._run)["step"]
         return step
 
     def took(self, seq: int, body: bytes) -> bool | None:
-        """Return whether a batch that the run is beyond was taken with this content; None if nobody knows.
+        """Return whether the run took this content for an earlier batch; None if the server does not know.
 
         Raises:
-            Problem: the server cannot say so now.
+            Problem: the server cannot answer now.
         """
         try:
-            self._client.put_batch(self._run, seq, [body])  # it repeats its answer to what it took
+            self._client.put_batch(self._run, seq, [body])  # the server repeats its answer to a batch it took
         except Problem as problem:
             if problem.status == 409:
                 return None if problem.more.get("answer_lost") else False
@@ -43,16 +43,16 @@ class ServedGame:
         return True
 
     def specification(self) -> Specification:
-        """Return what is trained."""
+        """Return the run's specification."""
         return Specification.model_validate(self._client.run(self._run)["specification"])
 
     def train_size(self) -> int:
-        """Return how many examples are trained on."""
+        """Return the number of training examples."""
         size: int = self._client.run(self._run)["train_size"]
         return size
 
     def dataset_sha256(self) -> str | None:
-        """Return the digest of the run's data set; None if the server does not tell."""
+        """Return the digest of the run's data set; None if the server does not publish it."""
         digest: str | None = self._client.run(self._run).get("dataset_sha256")
         return digest
 

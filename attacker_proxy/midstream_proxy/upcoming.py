@@ -1,4 +1,4 @@
-"""The batches to come of a run, for an attacker that possesses its data set."""
+"""The upcoming batches of a run, for an attacker that has its data set."""
 
 import torch
 
@@ -8,10 +8,10 @@ from midstream.run.batches import BatchSource
 
 
 class UpcomingBatches:
-    """What the data provider will send, which is a pure function of the run's seed and data set.
+    """The batches that the data provider will send, a pure function of the run's seed and data set.
 
     Args:
-        batches: the run's, made of the data set on this machine.
+        batches: the run's batches, from the data set on this machine.
     """
 
     def __init__(self, batches: BatchSource) -> None:
@@ -20,16 +20,16 @@ class UpcomingBatches:
         self._total = batches.specification.total_steps(len(batches.train))
 
     def after(self, batch: Batch, count: int) -> list[Batch]:
-        """Return the next `count` batches, clean, on the device of this one; fewer where the run ends.
+        """Return the next `count` clean batches, on the device of `batch`; fewer at the end of the run.
 
         Raises:
-            ValueError: this batch is not the one of the data set here.
+            ValueError: `batch` differs from the same batch of this machine's data set.
         """
         here = self._seen(batch.seq, batch)
         if not (torch.equal(here.inputs, batch.inputs) and torch.equal(here.labels, batch.labels)):
             raise ValueError(
-                f"batch {batch.seq} is another one in the {self._dataset!r} of this machine, so the batches "
-                f"after it are not known; provider and attacker must have the same data"
+                f"batch {batch.seq} is different in the {self._dataset!r} of this machine, so the next "
+                f"batches are unknown; provider and attacker must have the same data"
             )
         last = min(batch.seq + count, self._total - 1)
         return [self._seen(seq, batch) for seq in range(batch.seq + 1, last + 1)]

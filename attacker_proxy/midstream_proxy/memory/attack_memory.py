@@ -1,4 +1,4 @@
-"""What an attacker must remember of a run: the answers it gave, and its state before the next batch."""
+"""An attack's memory: the answers sent so far, and the attacker's state before the next batch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -23,11 +23,11 @@ from midstream_proxy.memory.stored_state import (
 )
 
 _OPEN_ANSWERS = 8
-"""Answers to other contents of one batch that are kept until the server has acknowledged one of them."""
+"""Maximum number of stored answers to different contents of one batch, before the server takes one."""
 
 
 class _Settled(NamedTuple):
-    """An answer that was acknowledged, and the tensors that are to be deleted because of it."""
+    """An acknowledged answer, and the tensors to delete because of it."""
 
     number: int
     answer: OpenAnswer
@@ -35,19 +35,19 @@ class _Settled(NamedTuple):
 
 
 class AttackMemory:
-    """The memory of one attack: its file, and what is known of it; used by one thread at a time.
+    """The memory of one attack, with a file and its contents; use it from one thread at a time.
 
-    An answer and what its batch changed of the attacker's state are stored together, before the answer goes
-    on: whatever becomes of this process, a batch that is sent again has the very same bytes. The state before
-    the batch stays the attacker's until the server has acknowledged it. Every record is held against its
-    checksum when it is read, and all of them when the file is opened.
+    An answer and the changes to the attacker's state are stored in one transaction before the answer is sent.
+    So a resent batch gets the same bytes, even after a crash of this process. The attacker's state remains
+    the one before the batch until the server has acknowledged the answer. Each record is checked against its
+    checksum when it is read, and all records when the file is opened.
 
     Args:
-        path: its file; `midstream.storage.sqlite.IN_MEMORY` for one that nothing survives.
+        path: the file; `midstream.storage.sqlite.IN_MEMORY` for a memory that ends with this process.
 
     Raises:
-        midstream.storage.sqlite.StorageError: it cannot be opened, or another proxy has it.
-        midstream.storage.sqlite.DamagedDatabaseError: it does not hold what was written.
+        midstream.storage.sqlite.StorageError: the file cannot be opened, or another proxy uses it.
+        midstream.storage.sqlite.DamagedDatabaseError: the file is damaged.
     """
 
     def __init__(self, path: Path = IN_MEMORY) -> None:
@@ -56,28 +56,28 @@ class AttackMemory:
         self._settling: list[_Settled] = []
         try:
             self.begun = self._file.about("attack")
-            """How the attack was begun; None where it was not."""
+            """The description of the attack at its start; None before the start."""
             self._place, self._known, self._open = read(self._file)
         except BaseException:
             self._file.close()
             raise
-        self._fresh = True  # nobody was given what was read yet
-        self._incomplete = False  # the file alone has some of the state
+        self._fresh = True  # the state read at opening has no user yet
+        self._incomplete = False  # part of the state is only in the file
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Note how the attack is begun: everything that it depends on, and the identity of its `run`."""
+        """Store the description of the attack: everything it depends on, and the identity of its `run`."""
         self._file.run = str(description["run"])
         with self._file.transaction("how the attack was begun"):
             self._file.note("attack", description)
         self.begun = dict(description)
 
     def resume(self, description: Mapping[str, Any], why: list[str], *, position: int | None = None) -> None:
-        """Note that the attack goes on although it would not by itself, and why.
+        """Record that --resume-anyway continues the attack, and why it was needed.
 
         Args:
-            description: how it goes on.
-            why: what is not as it should be.
-            position: the batch that it goes on at, with the state that there is; None where it fits.
+            description: the description of the attack now.
+            why: the differences from the start.
+            position: the batch to continue at with the present state; None if the state fits.
         """
         self._settle()
         now = {**description, "resumed_with": [*(self.begun or {}).get("resumed_with", []), why]}
@@ -95,16 +95,16 @@ class AttackMemory:
 
     @property
     def untold(self) -> bool:
-        """Whether the server must still be told that the attack was resumed."""
+        """Whether the server has not yet been informed of a resumption."""
         return self.resumptions > (0 if self._place is None else self._place.told)
 
     @property
     def resumptions(self) -> int:
-        """How often the attack went on although it would not by itself."""
+        """How often --resume-anyway continued the attack."""
         return len((self.begun or {}).get("resumed_with", []))
 
     def forget(self) -> None:
-        """Forget everything: another run begins."""
+        """Delete everything, because another run starts."""
         self._file.forget()
         self.begun, self._place, self._known, self._open = None, None, {}, {}
 
@@ -115,16 +115,16 @@ class AttackMemory:
 
     @property
     def position(self) -> int:
-        """The batch that the attacker's state is the one before."""
+        """The number of the next batch, before which the attacker's state holds."""
         return 0 if self._place is None else self._place.position
 
     @property
     def empty(self) -> bool:
-        """Whether no batch was ever acknowledged to this memory."""
+        """Whether the server has not acknowledged any batch."""
         return self._place is None or self._place.number == 0
 
     def start(self, state: Mapping[str, Tensor]) -> None:
-        """Store the attacker's state as it is before the first batch."""
+        """Store the attacker's state before the first batch."""
         records, known = encoded(self._file.run, state, 0)
         place = Place(0, 0, summed(one.checksum for one in known.values()), 0)
         with self._file.transaction("the attacker's state"):
@@ -133,7 +133,7 @@ class AttackMemory:
         self._place, self._known, self._fresh = place, known, False
 
     def state(self) -> dict[str, Tensor]:
-        """Return the attacker's state before the next batch, as it is stored; the caller may write to it."""
+        """Return the stored state of the attacker before the next batch; the caller may modify it."""
         self._settle()
         if not self._fresh:
             self._place, self._known, self._open = read(self._file)
@@ -141,9 +141,9 @@ class AttackMemory:
         return {name: known.value for name, known in self._known.items()}
 
     def before(self, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the attacker's state before the batch in hand, given what that has made of it.
+        """Return the attacker's state before the current batch, given its state after that batch.
 
-        Of the tensors only those are read that are other objects than they were, or were written to.
+        Reads only the tensors that were replaced by another object or written to.
         """
         self._settle()
         if self._incomplete:
@@ -155,16 +155,16 @@ class AttackMemory:
             if record.value is not None and record.number == self._known[record.name].number
         }
         if found.keys() != set(lost):
-            raise self._file.damaged("of the attacker's state something is missing")
+            raise self._file.damaged("part of the attacker's state is missing")
         self._known |= found
         return {name: known.value for name, known in self._known.items()}
 
     def answer(self, seq: int, came: bytes) -> AnswerRecord | None:
-        """Return the answer to a batch of that digest, or None where that has not come yet."""
+        """Return the answer to the batch with this digest, or None if there is none."""
         return self._file.answer(seq, came)
 
     def open_answers(self) -> Iterator[AnswerRecord]:
-        """Return the answers that the server has not acknowledged, the last one first."""
+        """Return the answers that the server has not acknowledged, the latest first."""
         for _, waiting in sorted(self._open.items(), reverse=True):
             if (answer := self._file.answer(waiting.seq, waiting.came)) is not None:
                 yield answer
@@ -172,20 +172,19 @@ class AttackMemory:
     def store(
         self, seq: int, came: bytes, body: bytes, state: Mapping[str, Tensor], *, kept_from: int
     ) -> AnswerRecord:
-        """Store an answer and what changed of the attacker's state, whole or not at all.
+        """Store an answer and the changes to the attacker's state, in one transaction.
 
-        Of the state only the tensors that changed are written: those that are other objects than before the
-        batch, or were written to since.
+        Writes only the tensors that were replaced by another object or written to since the previous batch.
 
         Args:
             seq: the batch's place in the run.
             came: digest of the body that the provider sent.
-            body: the body that goes on.
-            state: the attacker's state after it.
-            kept_from: answers before this batch are deleted.
+            body: the attacked body.
+            state: the attacker's state after the batch.
+            kept_from: answers to batches before this one are deleted.
 
         Raises:
-            midstream.storage.sqlite.StorageError: it could not be stored.
+            midstream.storage.sqlite.StorageError: the answer could not be stored.
         """
         assert self._place is not None
         number = max([self._place.number, *self._open]) + 1
@@ -216,9 +215,9 @@ class AttackMemory:
         return answer
 
     def acknowledge(self, number: int) -> bool:
-        """Make the state after an answer the attacker's; return whether that is news.
+        """Take the state after an answer as the attacker's; return False if it was acknowledged before.
 
-        It is stored with whatever is stored next: until then the server knows.
+        The change is written with the next transaction; until then the server can confirm the batch.
         """
         taken = self._open.pop(number, None)
         if taken is None:
@@ -248,7 +247,7 @@ class AttackMemory:
             self._file.delete_answers("seq = ? AND number != ?", answer.seq, number)
 
     def close(self) -> None:
-        """Store what was acknowledged, and close the file."""
+        """Write the acknowledged changes and close the file."""
         try:
             self._settle()
         finally:
@@ -256,5 +255,5 @@ class AttackMemory:
 
 
 def digest_of(body: bytes) -> bytes:
-    """Return what a body is known by."""
+    """Return the digest that identifies a body."""
     return blake2b(body, digest_size=16).digest()

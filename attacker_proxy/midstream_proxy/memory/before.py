@@ -1,4 +1,4 @@
-"""An attacker's state before the batch in hand, which it goes back to where it fails at that batch."""
+"""An attacker's state before the current batch, restored if the attack on that batch fails."""
 
 from typing import Protocol
 
@@ -9,23 +9,23 @@ from midstream.players.remembering import give_back, memory_of
 
 
 class Before(Protocol):
-    """Takes a player back to before the batch in hand."""
+    """Restores a player's state before the current batch."""
 
     def mark(self) -> None:
-        """Note the player's state: a batch comes."""
+        """Save the player's state before the next batch."""
 
     def back(self) -> None:
-        """Give the player the state that was noted."""
+        """Restore the saved state."""
 
 
 class Copies:
-    """Keeps a copy of a player's state; at each mark it copies the tensors that changed.
+    """Holds a copy of a player's state; each mark copies only the tensors that changed.
 
-    A tensor has changed if it is another object, or torch has written to it since.
+    A tensor has changed if it is another object, or if torch has written to it.
 
     Args:
-        name: the player's.
-        player: whose state it is.
+        name: the player's name.
+        player: the player whose state is copied.
     """
 
     def __init__(self, name: str, player: Player) -> None:
@@ -34,7 +34,7 @@ class Copies:
         self._copies: dict[str, tuple[Tensor, int | None, Tensor]] = {}
 
     def mark(self) -> None:
-        """Copy what changed of the player's state."""
+        """Copy the changed tensors of the player's state."""
         state = memory_of(self._name, self._player)
         for name, value in state.items():
             version = None if value.is_inference() else value._version
@@ -44,14 +44,14 @@ class Copies:
         self._copies = {name: self._copies[name] for name in state}
 
     def back(self) -> None:
-        """Give the player what was copied at the last mark."""
+        """Restore the state of the last mark."""
         give_back(
             self._name, self._player, {name: copy.clone() for name, (_, _, copy) in self._copies.items()}
         )
 
 
 class Nothing:
-    """Takes a player back to nothing, where whoever holds it does that."""
+    """Restores nothing, for a player whose owner restores it."""
 
     def mark(self) -> None:
         """Do nothing."""

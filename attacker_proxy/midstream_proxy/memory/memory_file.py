@@ -1,8 +1,7 @@
-"""The file that an attacker's memory is kept in: an SQLite database whose every record has a checksum.
+"""The file of an attack's memory: an SQLite database with a checksum for each record.
 
-A checksum covers the run that the record belongs to, what kind of record it is, the name or the number that
-it is found by, and what it holds. So a record that was altered, or that stands in another's place or in
-another run's memory, is found out when it is read.
+The checksum covers the record's run, kind, key and content. So reading detects a record that was altered,
+moved to another key, or copied from another run's memory.
 """
 
 import json
@@ -21,16 +20,16 @@ CREATE TABLE IF NOT EXISTS answers (
     number INTEGER PRIMARY KEY,  -- counts the answers
     seq INTEGER NOT NULL,        -- the batch's place in the run
     came BLOB NOT NULL,          -- digest of the body that the provider sent
-    after TEXT NOT NULL,         -- what becomes of the memory once the batch is acknowledged
+    after TEXT NOT NULL,         -- where the memory stands once the batch is acknowledged
     checksum BLOB NOT NULL,
-    body BLOB NOT NULL,          -- the body that goes on in its place
+    body BLOB NOT NULL,          -- the attacked body
     UNIQUE (seq, came)
 );
 CREATE TABLE IF NOT EXISTS tensors (
     name TEXT NOT NULL,
-    number INTEGER NOT NULL,     -- the answer after which it holds; 0 at the start
+    number INTEGER NOT NULL,     -- the answer after which it is valid; 0 at the start
     checksum BLOB NOT NULL,
-    value BLOB,                  -- NULL where the state lost it
+    value BLOB,                  -- NULL if the state no longer has it
     PRIMARY KEY (name, number)
 );
 """
@@ -44,8 +43,8 @@ class AnswerRecord(NamedTuple):
         number: counts the answers.
         seq: the batch's place in the run.
         came: digest of the body that the provider sent.
-        after: what becomes of the memory once the batch is acknowledged.
-        body: the body that goes on in its place.
+        after: where the memory stands once the batch is acknowledged.
+        body: the attacked body.
     """
 
     number: int
@@ -60,9 +59,9 @@ class TensorRecord(NamedTuple):
 
     Attributes:
         name: its name in the state.
-        number: the answer after which it holds; 0 at the start.
-        checksum: of the record.
-        value: the tensor, encoded; None where the state lost it.
+        number: the answer after which it is valid; 0 at the start.
+        checksum: the record's checksum.
+        value: the encoded tensor; None if the state no longer has it.
     """
 
     name: str
@@ -72,17 +71,17 @@ class TensorRecord(NamedTuple):
 
 
 class MemoryFile:
-    """The records of one attack; used by one thread at a time.
+    """The records of one attack; use it from one thread at a time.
 
     Args:
-        path: the file; `midstream.storage.sqlite.IN_MEMORY` for one that nothing survives.
+        path: the file; `midstream.storage.sqlite.IN_MEMORY` for a memory that ends with this process.
 
     Attributes:
-        run: identity of the run that the records belong to, once `about` told it or a caller set it.
+        run: identity of the run that the records belong to, once `about` has read it or a caller has set it.
 
     Raises:
-        StorageError: it cannot be opened, or another proxy has it.
-        DamagedDatabaseError: it is not a whole database, or an earlier version of midstream wrote it.
+        StorageError: the file cannot be opened, or another proxy uses it.
+        DamagedDatabaseError: the file is no complete database, or an earlier midstream wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,7 +101,7 @@ class MemoryFile:
             raise DamagedDatabaseError(f"{path} was written by an earlier midstream, without checksums")
 
     def about(self, name: str) -> dict[str, Any] | None:
-        """Return what was noted under a name, or None; what tells `run` is read first."""
+        """Return the value stored under a name, or None; read the one with `run` first."""
         with self._in_words("read"):
             row = self._database.execute(
                 "SELECT value, checksum FROM about WHERE name = ?", (name,)
@@ -115,17 +114,17 @@ class MemoryFile:
         return value
 
     def note(self, name: str, value: Mapping[str, Any]) -> None:
-        """Note something under a name, within a transaction."""
+        """Store a value under a name, within a transaction."""
         text = json.dumps(value)
         row = (name, text, checksum(self.run, "about", name, text))
         self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?, ?)", row)
 
     def answer(self, seq: int, came: bytes) -> AnswerRecord | None:
-        """Return the answer to one batch, or None where there is none."""
+        """Return the answer to one batch, or None if there is none."""
         return next(self._answers("WHERE seq = ? AND came = ?", (seq, came)), None)
 
     def answers(self) -> Iterator[AnswerRecord]:
-        """Return every answer, in the order in which they were given."""
+        """Return all answers, in order."""
         return self._answers("ORDER BY number", ())
 
     def _answers(self, which: str, values: tuple[Any, ...]) -> Iterator[AnswerRecord]:
@@ -138,7 +137,7 @@ class MemoryFile:
                 yield AnswerRecord(number, seq, came, self._json(after, what), body)
 
     def tensors(self, names: Iterable[str] | None = None) -> Iterator[TensorRecord]:
-        """Return the records of some tensors, or of all."""
+        """Return the records of the named tensors, or of all."""
         columns = "SELECT name, number, value, checksum FROM tensors"
         with self._in_words("read"):
             if names is None:
@@ -152,7 +151,7 @@ class MemoryFile:
                 yield TensorRecord(name, number, int.from_bytes(found), value)
 
     def insert(self, answer: AnswerRecord | None, tensors: Iterable[TensorRecord]) -> None:
-        """Add an answer and the tensors that hold after it, within a transaction."""
+        """Add an answer and the tensors that are valid after it, within a transaction."""
         if answer is not None:
             after = json.dumps(answer.after)
             found = checksum(self.run, "answer", answer.number, answer.seq, answer.came, after, answer.body)
@@ -170,7 +169,7 @@ class MemoryFile:
         self._database.executemany("DELETE FROM tensors WHERE name = ? AND number = ?", keys)
 
     def delete_answers(self, which: str, *values: int) -> None:
-        """Delete the answers of which an SQL condition holds, within a transaction."""
+        """Delete the answers that meet an SQL condition, within a transaction."""
         self._database.execute(f"DELETE FROM answers WHERE {which}", values)
 
     def forget(self) -> None:
@@ -182,10 +181,10 @@ class MemoryFile:
 
     @contextmanager
     def transaction(self, what: str) -> Iterator[None]:
-        """Write what is written in this context whole or not at all.
+        """Make all writes in this context one transaction.
 
         Raises:
-            StorageError: it could not be stored.
+            StorageError: the transaction failed.
             DamagedDatabaseError: the file is damaged.
         """
         with self._in_words(f"take {what}"), self._database:
@@ -196,7 +195,7 @@ class MemoryFile:
         self._database.close()
 
     def damaged(self, what: str) -> DamagedDatabaseError:
-        """Return the error that says what in this file is not as it was written."""
+        """Return an error that says which part of this file is damaged."""
         return DamagedDatabaseError(f"{self.path} is damaged: {what}")
 
     def _compare(self, found: object, wanted: bytes, what: str) -> None:
@@ -223,7 +222,7 @@ class MemoryFile:
 
 
 def checksum(run: str, *parts: str | int | bytes | None) -> bytes:
-    """Return a digest of a record's parts, each with its kind and length, bound to a run."""
+    """Return a digest of a run's identity and a record's parts, with their types and lengths."""
     lengths = [len(part) if isinstance(part, bytes) else [part] for part in parts]
     digest = blake2b(repr((run, lengths)).encode(), digest_size=16)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Whether an attacker's memory is that of the attack that is to go on from it."""
+"""Checks that a memory belongs to the attack that continues from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,21 +13,21 @@ from midstream_proxy.memory.attack_memory import AttackMemory
 
 Say = Callable[[str], None]
 
-_OTHERWISE = "the attack would go on otherwise than in an undisturbed run"
+_OTHERWISE = "the attack would differ from that of an uninterrupted run"
 _ANYWAY = "or start the proxy with --resume-anyway, which is recorded with the run and shown with its result"
 
 
 @dataclass(frozen=True)
 class Going:
-    """How an attack goes on.
+    """How an attack continues.
 
     Attributes:
         run: the run's identity.
-        settings: what the attacker decides now.
-        remembers: whether the attacker's moves depend on what it remembers.
-        step: batches that the run had taken when it was asked; more, where it was replaying its journal.
-        anyway: whether to go on where the memory does not fit; that is recorded.
-        say: told what becomes of the memory.
+        settings: the attacker's present settings.
+        remembers: whether the attacker's moves depend on its state.
+        step: number of batches that the run had taken when asked; more if it was replaying its journal.
+        anyway: whether to continue if the memory does not fit; this is recorded.
+        say: called with messages about the memory.
     """
 
     run: str
@@ -39,16 +39,16 @@ class Going:
 
     @property
     def needs_memory(self) -> bool:
-        """Whether the attack cannot go on without memory."""
+        """Whether the attack cannot continue without its memory."""
         return self.remembers and self.step > 0 and not self.anyway
 
     def refused(self, why: str) -> Problem:
-        """Return the problem that a provider is told when the attack cannot go on, having said why."""
+        """Report why the attack cannot continue, and return the problem for the provider."""
         self.say(why)
         return refused(why)
 
     def described(self) -> dict[str, Any]:
-        """Return everything that the attack depends on."""
+        """Return everything that determines the attack."""
         settings = self.settings
         surrogate = {name: value for name, value in asdict(settings.surrogate).items() if name != "cache"}
         attack: Mapping[str, Any] = {
@@ -63,20 +63,20 @@ class Going:
 
 
 def open_memory(path: Path, going: Going) -> AttackMemory:
-    """Return the memory in a file, which is that of this attack.
+    """Open the memory of this attack.
 
-    A damaged one is set aside where the attack can do without.
+    If the file is damaged and the attack does not need it, the file is renamed and a new one replaces it.
 
     Raises:
-        Problem: 409, it is damaged, of another run, or of an attack that was begun otherwise.
-        midstream.storage.sqlite.StorageError: it cannot be opened, or another proxy has it.
+        Problem: 409, the file is damaged, or belongs to another run or to an attack with other settings.
+        midstream.storage.sqlite.StorageError: the file cannot be opened, or another proxy uses it.
     """
     try:
         memory = AttackMemory(path)
     except DamagedDatabaseError as error:
         if going.needs_memory:
             raise going.refused(str(error)) from error
-        going.say(f"{error}; it is kept as {set_aside(path).name}, and the attacker begins without memory")
+        going.say(f"{error}; it is renamed to {set_aside(path).name}, and the attacker starts without memory")
         memory = AttackMemory(path)
     try:
         _recognise(memory, going)
@@ -91,7 +91,7 @@ def _recognise(memory: AttackMemory, going: Going) -> None:
     if begun is not None and begun["run"] != going.run:
         if going.needs_memory:
             raise going.refused(f"{memory.path} holds the memory of another run of that name")
-        going.say("what was remembered is of another run of that name; it is forgotten")
+        going.say("the memory belongs to another run of that name; it is deleted")
         memory.forget()
         begun = None
     if begun is None:
@@ -103,28 +103,28 @@ def _recognise(memory: AttackMemory, going: Going) -> None:
     if found and not going.anyway:
         raise Problem(
             409,
-            "The attack was begun otherwise",
-            f"it was begun with {'; '.join(found)}. Go on as it was begun, {_ANYWAY} and in {memory.path}",
+            "The attack was begun with other settings",
+            f"it was begun with {'; '.join(found)}. Restore these settings, {_ANYWAY} and in {memory.path}",
         )
     if found:
         memory.resume(now, found)
 
 
 def misfit(memory: AttackMemory, seq: int) -> str:
-    """Return in words why a memory is not the one that a run calls for at a batch."""
+    """Return a sentence on why a memory does not fit a run at a batch."""
     where = "this proxy" if memory.path == IN_MEMORY else str(memory.path)
     if memory.empty and memory.position == 0:
         return f"the run is at batch {seq}, but {where} holds no memory of the batches before it"
     return (
-        f"the run is at batch {seq}, but the memory in {where} is that of an attacker before batch "
+        f"the run is at batch {seq}, but the memory in {where} belongs to an attacker before batch "
         f"{memory.position}"
     )
 
 
 def refused(why: str) -> Problem:
-    """Return the problem that a provider is told when the attack cannot go on from its memory."""
+    """Return the problem for the provider when the attack cannot continue from its memory."""
     return Problem(
         409,
         "The attacker's memory does not fit the run",
-        f"{why}; {_OTHERWISE}. Put the memory back that belongs to the run, {_ANYWAY}",
+        f"{why}; {_OTHERWISE}. Restore the memory of this run, {_ANYWAY}",
     )

@@ -1,4 +1,4 @@
-"""An attack that survives its process: each batch is attacked once, however often it comes."""
+"""An attack that survives a restart: it attacks each batch once, however often the batch arrives."""
 
 import time
 from dataclasses import replace
@@ -22,36 +22,36 @@ from midstream_proxy.memory.recognised import Going, misfit
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.white_box import AttackedRun
 
-_ELSEWHERE = -1  # the player is neither where the memory stands nor behind one of its answers
+_ELSEWHERE = -1  # the player's state is neither the memory's nor that after one of its answers
 
 
 class Server(Protocol):
-    """What an attack asks of the server when a batch comes that it does not expect."""
+    """What an attack asks the server when it receives an unexpected batch."""
 
     def identity(self) -> str:
-        """Return what tells the run from another of its name."""
+        """Return the run's identity, which differs between runs of the same name."""
 
     def step(self) -> int:
-        """Return which batch the run takes next."""
+        """Return the number of the next batch of the run."""
 
     def took(self, seq: int, body: bytes) -> bool | None:
-        """Return whether a batch that the run is beyond was taken with this content; None if nobody knows."""
+        """Return whether the run took this content for an earlier batch; None if unknown."""
 
 
 class OtherRunError(MidstreamError, RuntimeError):
-    """The run that an attack was of is there no more; another one has its name."""
+    """The attacked run no longer exists; another run has its name."""
 
 
 class RememberedAttack:
-    """An attacker at work on one run, and its memory; used by one thread.
+    """The attack on one run, and its memory; use it from one thread.
 
     Args:
-        attacked: the attacker, as it is before the first batch.
-        rules: those that a batch is held to before it is attacked.
-        memory: the answers it gave, and its state.
-        server: of the run.
-        going: how it goes on.
-        signing_key: what the answers are signed with; None leaves the signature they came with.
+        attacked: the attack, before the first batch.
+        rules: checks each batch before the attack.
+        memory: the answers sent so far, and the attacker's state.
+        server: the run's server.
+        going: how the attack continues.
+        signing_key: the key to sign the answers with; None leaves the provider's signature.
     """
 
     def __init__(
@@ -68,17 +68,17 @@ class RememberedAttack:
         self._signing_key = signing_key
         self.rules = rules
         self.moves = 0
-        """Batches attacked; those that were remembered do not count."""
+        """Number of attacked batches, without answers from the memory."""
         self.move: Move | None = None
-        """The last of them."""
+        """The last attacked batch."""
         self.passed_clean = 0
-        """How many of them went on as they came, since the attacker failed."""
+        """How many of them were sent unchanged because the attacker failed."""
         self._memory = memory
         self._server = server
         self._going = going
         self._kept_from = 0
         self._remembers = going.remembers
-        self._at: int | None = None  # the answer that the player is behind; None where the memory stands
+        self._at: int | None = None  # the player's state is that after this answer; None: the memory's
         self._unstored: tuple[int, bytes, bytes] | None = None
         self._sent: int | None = None
         attacked.before = self
@@ -89,26 +89,26 @@ class RememberedAttack:
 
     @property
     def resumed(self) -> int:
-        """How often the attack went on although it would not by itself."""
+        """How often --resume-anyway continued the attack."""
         return self._memory.resumptions
 
     def answer(self, seq: int, came: bytes) -> bytes:
-        """Return the body that goes on in place of another: the very same one where it came before.
+        """Return the attacked body in place of `came`; a repeated batch gets the same bytes again.
 
         Args:
             seq: the batch's place in the run.
             came: the body that the provider sent.
 
         Raises:
-            midstream.protocol.wire.WireError: that is no batch.
-            Problem: 422, it does not fit the run; 409, the run does not wait for it, or the memory does not
-                fit the run.
+            midstream.protocol.wire.WireError: the body is no batch.
+            Problem: 422, the batch does not fit the run; 409, the run expects another batch, or the memory
+                does not fit the run.
             OtherRunError: another run has the name of this one.
             midstream.players.referee.PlayerError: the attacker broke its rules.
-            midstream.storage.sqlite.StorageError: the answer could not be stored, and must not go on; it is
-            at hand
-                when the batch comes again.
-            midstream.storage.sqlite.DamagedDatabaseError: the memory does not hold what was written.
+            midstream.storage.sqlite.StorageError: the answer could not be stored, so it must not be sent; it
+            is
+                reused when the batch arrives again.
+            midstream.storage.sqlite.DamagedDatabaseError: the memory is damaged.
         """
         unexpected = seq == 0 or seq != self._memory.position
         if unexpected and self._server.identity() != self._going.run:
@@ -127,10 +127,10 @@ class RememberedAttack:
         return found.body
 
     def acknowledged(self, *, kept_from: int) -> None:
-        """Take the state behind the answer that was returned last for the attacker's: the server took it.
+        """Advance the memory past the last returned answer, which the server has taken.
 
         Args:
-            kept_from: the server needs no batch before this one again.
+            kept_from: the server will not need batches before this one again.
         """
         self._kept_from = kept_from
         if self._sent is not None:
@@ -143,7 +143,7 @@ class RememberedAttack:
 
     def _attack(self, seq: int, came: bytes) -> bytes:
         batch = decode_batch(came)
-        self.rules.check(batch, seq=seq)  # what the server would refuse is not attacked
+        self.rules.check(batch, seq=seq)  # do not attack a batch that the server would refuse
         if self._remembers:
             self._come_to(seq)
         self._at = _ELSEWHERE if self._remembers else None
@@ -151,7 +151,7 @@ class RememberedAttack:
         try:
             moved = self.attacked.attack(batch)
         except Exception:
-            self.back()  # half a move may have left its mark; the batch will come again
+            self.back()  # undo a partial move: the batch will arrive again
             raise
         self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
         self.passed_clean += PASSED_CLEAN in moved.report
@@ -165,10 +165,10 @@ class RememberedAttack:
         return body
 
     def _come_to(self, seq: int) -> None:
-        """Have the attacker as it is before a batch.
+        """Bring the attacker to its state before a batch.
 
         Raises:
-            Problem: 409, the run does not wait for that batch, or the memory does not fit the run.
+            Problem: 409, the run expects another batch, or the memory does not fit the run.
         """
         memory, run = self._memory, str(self.rules.specification.name)
         if seq != memory.position:
@@ -184,7 +184,7 @@ class RememberedAttack:
             self.back()
 
     def _find_out_what_was_taken(self) -> None:
-        """Take the state behind the answer that the server took, and did not say so, for the attacker's."""
+        """Advance the memory past an answer that the server took but did not acknowledge."""
         answers = list(self._memory.open_answers())
         for answer in answers:
             taken = self._server.took(answer.seq, answer.body)
@@ -197,7 +197,7 @@ class RememberedAttack:
         if not self._going.anyway:
             raise self._going.refused(why)
         self._memory.resume(self._going.described(), [why], position=seq)
-        self._going.say(f"{why}; it goes on from there all the same")
+        self._going.say(f"{why}; the attack continues from there anyway")
 
     def _state(self) -> dict[str, Tensor]:
         return memory_of(self._going.settings.attacker, self.attacked.player) if self._remembers else {}
@@ -208,16 +208,16 @@ class RememberedAttack:
         return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
 
     def mark(self) -> None:
-        """Do nothing: the memory has what the attacker goes back to."""
+        """Do nothing: the memory already holds the state before the batch."""
 
     def back(self) -> None:
-        """Take the attacker back to where the memory stands: before the next batch."""
+        """Restore the attacker's state of the memory, before the next batch."""
         if not self._remembers:
             return
         try:
             now = self._state()
         except PlayerError:
-            now = {}  # then everything is read
+            now = {}  # read the whole state
         give_back(self._going.settings.attacker, self.attacked.player, self._memory.before(now))
         self._at = None
 

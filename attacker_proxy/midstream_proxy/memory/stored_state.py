@@ -1,4 +1,4 @@
-"""An attacker's state as its memory's file holds it: what is settled, and what may yet become of it."""
+"""An attacker's state in its memory's file: the acknowledged state, and the changes of open answers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ class Place:
     """Where a memory stands.
 
     Attributes:
-        position: the batch that the attacker's state is the one before.
-        number: the last answer that was acknowledged; 0 before the first.
-        state: the sum, by exclusive or, of the checksums of the state's tensors.
-        told: of how many resumptions the server was told.
+        position: number of the next batch, before which the attacker's state holds.
+        number: the last acknowledged answer; 0 before the first.
+        state: exclusive or of the checksums of the state's tensors.
+        told: number of resumptions that the server has been informed of.
     """
 
     position: int
@@ -29,22 +29,22 @@ class Place:
     told: int
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the place as JSON values."""
         return {**vars(self), "state": f"{self.state:032x}"}
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> "Place":
-        """Return what `described` described."""
+        """Return the place from the values of `described`."""
         return cls(**{**described, "state": int(described["state"], 16)})
 
 
 class Known(NamedTuple):
-    """A tensor that is stored.
+    """A stored tensor.
 
     Attributes:
-        value: the object.
-        version: how often torch had written to it; None where torch does not say.
-        checksum: of its record.
+        value: the tensor object.
+        version: torch's count of writes to it when stored; None if torch does not count.
+        checksum: the checksum of its record.
         number: the answer after which it was stored.
     """
 
@@ -54,20 +54,20 @@ class Known(NamedTuple):
     number: int
 
     def is_still(self, value: Tensor | None) -> bool:
-        """Return whether a tensor is that object, and was not written to since."""
+        """Return whether a tensor is the same object, without writes since it was stored."""
         return value is self.value and self.version is not None and self.value._version == self.version
 
 
 @dataclass
 class OpenAnswer:
-    """An answer that the server has not acknowledged, and what its batch changed of the state.
+    """An answer that the server has not acknowledged, and its changes to the state.
 
     Attributes:
         seq: the batch's place in the run.
         came: digest of the body that the provider sent.
-        place: where the memory stands once it is acknowledged.
-        changed: the tensors that are new, or other ones; None where only the file has them.
-        gone: the names that the state lost.
+        place: where the memory stands once the answer is acknowledged.
+        changed: the new or changed tensors; None for a tensor that is only in the file.
+        gone: the names that the state no longer has.
     """
 
     seq: int
@@ -77,15 +77,15 @@ class OpenAnswer:
     gone: set[str] = field(default_factory=set)
 
     def names(self) -> list[str]:
-        """Return the names of everything that changed."""
+        """Return the names of all changed tensors."""
         return [*self.changed, *self.gone]
 
 
 class Stored(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
-        place: where the memory stands; None where the attacker's state was never stored.
+        place: where the memory stands; None if the attacker's state was never stored.
         known: the state before the next batch.
         open: the answers that the server has not acknowledged, by number.
     """
@@ -96,10 +96,10 @@ class Stored(NamedTuple):
 
 
 def read(file: MemoryFile) -> Stored:
-    """Read everything that a file holds, each record against its checksum, and all against their sums.
+    """Read a file; check each record against its checksum, and all tensors against their sum.
 
     Raises:
-        midstream.storage.sqlite.DamagedDatabaseError: it is not what was written.
+        midstream.storage.sqlite.DamagedDatabaseError: the file is damaged.
     """
     noted = file.about("place")
     place = None if noted is None else Place.of(noted)
@@ -115,14 +115,14 @@ def read(file: MemoryFile) -> Stored:
         if record.number > settled:
             later.append(record)
         elif record.value is None or record.name in known:
-            raise file.damaged(f"the attacker's {record.name!r} stands there twice")
+            raise file.damaged(f"the attacker's {record.name!r} is there twice")
         else:
             known[record.name] = known_of(decoded(record.value), record)
     found = {settled: summed(one.checksum for one in known.values())}
     found |= dict.fromkeys(answers, found[settled])
     for record in later:
         if record.number not in answers:
-            raise file.damaged(f"the attacker's {record.name!r} stands there without its answer")
+            raise file.damaged(f"the attacker's {record.name!r} is there without its answer")
         if record.name in known:
             found[record.number] ^= known[record.name].checksum
         if record.value is None:
@@ -133,14 +133,14 @@ def read(file: MemoryFile) -> Stored:
     wanted = {settled: 0 if place is None else place.state}
     wanted |= {number: answer.place.state for number, answer in answers.items()}
     if found != wanted or (place is None and answers):
-        raise file.damaged("of the attacker's state something is missing")
+        raise file.damaged("part of the attacker's state is missing")
     return Stored(place, known, answers)
 
 
 def encoded(
     run: str, state: Mapping[str, Tensor], number: int
 ) -> tuple[list[TensorRecord], dict[str, Known]]:
-    """Return the records of tensors that hold after an answer, and what is known of them then."""
+    """Return the records of tensors that are valid after an answer, and their `Known` entries."""
     records, known = [], {}
     for name, value in state.items():
         content = safetensors.torch.save({"value": value.detach().cpu().contiguous()})
@@ -150,7 +150,7 @@ def encoded(
 
 
 def record_of(run: str, name: str, number: int, value: bytes | None) -> TensorRecord:
-    """Return the record of an encoded tensor; None for one that the state lost."""
+    """Return the record of an encoded tensor; a value of None marks one that the state no longer has."""
     found = checksum(run, "tensor", name, number, value)
     return TensorRecord(name, number, int.from_bytes(found), value)
 
@@ -161,20 +161,20 @@ def decoded(value: bytes) -> Tensor:
 
 
 def known_of(value: Tensor, record: TensorRecord) -> Known:
-    """Return what is known of a tensor that a record holds."""
+    """Return the `Known` entry of a tensor and its record."""
     return Known(value, version_of(value), record.checksum, record.number)
 
 
 def version_of(tensor: Tensor) -> int | None:
-    """Return how often torch has written to a tensor; None where it does not say."""
+    """Return torch's count of writes to a tensor; None if torch does not count."""
     return None if tensor.is_inference() else tensor._version
 
 
 def keys_of(answers: Mapping[int, OpenAnswer]) -> list[tuple[str, int]]:
-    """Return name and number of every tensor that answers brought."""
+    """Return name and number of each tensor that the answers changed."""
     return [(name, number) for number, answer in answers.items() for name in answer.names()]
 
 
 def summed(checksums: Iterable[int]) -> int:
-    """Return the sum of checksums by exclusive or, which does not depend on their order."""
+    """Return the exclusive or of checksums, which does not depend on their order."""
     return reduce(xor, checksums, 0)

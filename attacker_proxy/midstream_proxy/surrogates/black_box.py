@@ -1,4 +1,4 @@
-"""The attacker's side of a black-box run: its surrogate trained and attacked beforehand (paper 4.6)."""
+"""Attacks on a black-box run, by way of a surrogate that is trained and attacked first (paper 4.6)."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -23,21 +23,21 @@ from midstream_proxy.white_box import AttackedRun
 
 
 class BlackBoxRun:
-    """An attacker at work on a run whose model it cannot see; used by one thread.
+    """An attack on a run whose model the attacker cannot see; use it from one thread.
 
-    Whatever the attacker is, it is first played against a surrogate that this trains on the training data,
-    which the attacker possesses. In the game, each input's last perturbation is played back; an input that
-    was not among the training data gets the attacker's move on the surrogate at the end of its training. Of
-    the run, only its specification and the public validation set are read.
+    The attacker first attacks a surrogate, which this class trains on the attacker's copy of the training
+    data. In the game, each known input gets its last perturbation of that training. An unknown input gets the
+    attacker's move on the fully trained surrogate. The attack reads only the run's specification and its
+    public validation set.
 
     Args:
-        game: what can be read of the run.
-        settings: what the attacker decided.
-        tell: told how the surrogate's training goes; what it raises ends the training.
-        say: told where the surrogate came from.
+        game: reads the run.
+        settings: the attacker's settings.
+        tell: called with the progress of the surrogate's training; an exception from it ends the training.
+        say: called with messages about the surrogate's origin.
 
     Raises:
-        SurrogateError: the training data are not here, or the surrogate's training failed.
+        SurrogateError: the training data are missing, or the surrogate's training failed.
         midstream.plugins.PluginError: there is no such attacker or surrogate model.
     """
 
@@ -66,12 +66,12 @@ class BlackBoxRun:
 
     @property
     def player(self) -> Player:
-        """The attacker that answers with what was recorded, and for other inputs by its own strategy."""
+        """The attacker: it plays recorded perturbations back and follows its strategy for unknown inputs."""
         return self._white_box.player
 
     @property
     def before(self) -> Before:
-        """Takes the attacker back where it fails at a batch that goes on; a host may put its own here."""
+        """Restores the attacker's state after a failed move; a host may replace it."""
         return self._white_box.before
 
     @before.setter
@@ -79,7 +79,7 @@ class BlackBoxRun:
         self._white_box.before = before
 
     def attack(self, batch: WireBatch) -> WireBatch:
-        """Return the batch that goes on in place of `batch`: float32, computed against none of the run's θ.
+        """Return the attacked batch: float32, without a version, since it depends on none of the run's θ.
 
         Raises:
             midstream.players.referee.PlayerError: the attacker broke its rules.
@@ -91,14 +91,14 @@ class BlackBoxRun:
 def find_surrogate(
     run: Specification, split: Split, settings: AttackSettings, *, tell: Tell, say: Say
 ) -> Surrogate:
-    """Return the surrogate of a run: a kept one, or one that is trained now, and kept.
+    """Return the surrogate of a run, from the cache or newly trained.
 
     Args:
-        run: what everyone may read of the run.
-        split: the training examples that the attacker possesses, and the public validation set.
-        settings: what the attacker decided.
-        tell: told how the training goes; what it raises ends it.
-        say: told where the surrogate came from.
+        run: the public specification of the run.
+        split: the attacker's training examples, and the public validation set.
+        settings: the attacker's settings.
+        tell: called with the progress of the training; an exception from it ends the training.
+        say: called with messages about the surrogate's origin.
 
     Raises:
         SurrogateError: the surrogate's training failed.
@@ -133,13 +133,13 @@ def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Spli
         )
     except (MissingDataError, PluginError, ValueError) as error:
         raise SurrogateError(
-            f"a black-box run is attacked by way of a surrogate, trained on the run's data: {error}"
+            f"an attack on a black-box run needs a surrogate, trained on the run's data: {error}"
         ) from error
     return replace(split, validation=Examples(**game.validation()))
 
 
 def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, Any]:
-    """Return everything that a surrogate depends on, to the bit."""
+    """Return everything that determines the bits of a surrogate."""
     model, _ = plugins.parse(specification.model)
     parts = *_classes(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
     data = {
@@ -167,7 +167,11 @@ def _classes(player: Player) -> Iterator[type]:
 def attacked_run(
     game: Game, settings: AttackSettings, *, tell: Tell = lambda *_: None, say: Say = lambda _: None
 ) -> AttackedRun | BlackBoxRun:
+<<<<<<< HEAD
     """Return the attacker of a run, ready to attack: white-box or black-box, as the run's access demands.
+=======
+    """Return the attack on a run, white-box or black-box by the run's specification.
+>>>>>>> p-methods
 
     Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`.
     """

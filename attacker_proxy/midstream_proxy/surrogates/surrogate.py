@@ -1,4 +1,4 @@
-"""The black-box attacker's surrogate: a model of its own, attacked while it trains (paper 4.6)."""
+"""The black-box attacker's surrogate, a model that it trains and attacks itself (paper 4.6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ PATIENCE = 5
 
 
 class SurrogateError(MidstreamError, RuntimeError):
-    """There can be no surrogate of a run; the message says what is missing or went wrong."""
+    """A run's surrogate could not be built; the message says why."""
 
 
 @dataclass(frozen=True)
 class SurrogateSettings:
-    """What the attacker of a black-box run decided on its surrogate.
+    """The settings of a black-box attacker's surrogate.
 
     Attributes:
-        model: its architecture and options; `auto` goes by the images' size.
-        epochs: where to end if it has not converged; None for five times the run's epochs.
-        train_size: how many of the run's training examples the attacker possesses; None for all.
-        seed: its initial parameters and the order of its batches; None derives one from the run's seed.
-        cache: folder that surrogates are kept in.
+        model: its architecture and options; `auto` chooses by the images' size.
+        epochs: maximum number of epochs, if it does not converge; None for five times the run's epochs.
+        train_size: number of the run's training examples that the attacker has; None for all.
+        seed: seed of the initial parameters and the order of batches; None derives one from the run's seed.
+        cache: cache folder for surrogates.
     """
 
     model: str = "auto"
@@ -44,12 +44,12 @@ class SurrogateSettings:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A surrogate in training, or at its end.
+    """A surrogate, during or after its training.
 
     Attributes:
         training: the model at θ'_t, and its optimizer.
-        perturbations: by content, the last perturbation of each training input, as it was applied.
-        validation_losses: after each epoch, nats an example.
+        perturbations: the last applied perturbation of each training input, by the input's content key.
+        validation_losses: validation loss after each epoch, in nats per example.
     """
 
     training: Training
@@ -57,22 +57,22 @@ class Surrogate:
     validation_losses: list[float]
 
     def unfinished(self, steps: int) -> bool:
-        """Return whether its training goes on: for at most so many steps, until its loss has converged."""
+        """Return whether to continue training: before `steps` steps, until the loss has converged."""
         return self.training.step < steps and not converged(self.validation_losses)
 
     def describe(self) -> str:
-        """Return how its training ended, as a person would say it."""
+        """Return a sentence on how its training ended."""
         epochs, last = len(self.validation_losses), self.validation_losses[-1]
         how = "converged" if converged(self.validation_losses) else "had not converged"
         return f"its validation loss {how} after {epochs} epochs, at {last:.3f} nats an example"
 
 
 def converged(losses: Sequence[float]) -> bool:
-    """Return whether a validation loss has settled.
+    """Return whether a validation loss has converged.
 
-    It has where its means over the last three windows of ten epochs lie within 5 % of the last one. Two
-    windows would be taken in by the turn from falling, while the model learns, to rising, when the attack
-    gets through.
+    It has converged if its means over the last three windows of ten epochs differ by at most 5 % of the last
+    mean. Two windows could mistake the loss's minimum for convergence: it first falls while the model learns
+    and then rises when the attack takes effect.
 
     >>> converged([3.0] * 30)
     True
@@ -87,13 +87,14 @@ def converged(losses: Sequence[float]) -> bool:
 
 
 class Playback:
-    """Plays recorded perturbations back by content; an input that is not in the record gets a player's move.
+    """Plays recorded perturbations back for known inputs; unknown inputs get a player's move.
 
-    The numbers of both are reported with each move.
+    Each move reports the numbers of known and unknown inputs.
 
     Args:
-        perturbations: what was recorded, by content key.
-        player: the strategy for other inputs. It sees the whole batch, since a step is taken on all of it.
+        perturbations: the recorded perturbations, by content key.
+        player: the strategy for unknown inputs. It sees the whole batch, because the training step uses it
+            all.
     """
 
     def __init__(self, perturbations: Mapping[bytes, Tensor], player: Player) -> None:
@@ -103,26 +104,26 @@ class Playback:
 
     @property
     def remembers(self) -> bool:
-        """Whether the player does."""
+        """Whether the player has state."""
         return remembers(self._player)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the player's memory."""
+        """Return the player's state."""
         return state_of(self._player)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the player's memory."""
+        """Restore the player's state."""
         restore(self._player, state)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return the recorded perturbations, and the player's where there are none."""
+        """Return the recorded perturbations of known inputs and the player's moves on unknown ones."""
         recorded = [self._perturbations.get(key) for key in content_keys(batch.inputs)]
         unknown = sum(perturbation is None for perturbation in recorded)
         view.report("known_inputs", len(recorded) - unknown)
         view.report("unknown_inputs", unknown)
         moves = self._player.perturb(batch, view) if unknown else torch.zeros_like(batch.inputs)
         if not isinstance(moves, Tensor) or moves.shape != batch.inputs.shape:
-            return moves  # for the host to refuse
+            return moves  # the host refuses it
         rows = [
             fresh if kept is None else kept.to(batch.inputs)
             for fresh, kept in zip(moves, recorded, strict=True)

@@ -1,4 +1,4 @@
-"""A surrogate as tensors: in training, to go on with it, and at its end, to play it back."""
+"""Converts a surrogate to tensors and back, during its training and after it."""
 
 from collections.abc import Mapping
 
@@ -14,10 +14,10 @@ _MEMORY = "attacker."
 
 
 def packed(surrogate: Surrogate, player: Player) -> dict[str, Tensor]:
-    """Return a surrogate, and the memory of the attacker that its training is attacked by.
+    """Return the tensors of a surrogate and of the state of the attacker that attacks it.
 
-    `model.*` and `optimizer.*` as in a checkpoint, `keys` and `perturbations` row by row, and
-    `validation_losses`; `attacker.*` is the memory.
+    They are `model.*` and `optimizer.*` as in a checkpoint, `keys` and `perturbations` with one row per
+    input, `validation_losses`, and the attacker's state as `attacker.*`.
     """
     keys = [list(key) for key in surrogate.perturbations]
     rows = list(surrogate.perturbations.values())
@@ -31,13 +31,13 @@ def packed(surrogate: Surrogate, player: Player) -> dict[str, Tensor]:
 
 
 def unpacked(tensors: Mapping[str, Tensor], training: Training, player: Player, *, steps: int) -> Surrogate:
-    """Return what `packed` returned as a surrogate, its training and the attacker taken to where they were.
+    """Return the surrogate that `packed` converted, and restore its training and the attacker.
 
     Args:
-        tensors: from `packed`.
-        training: of the surrogate's specification, at any step.
+        tensors: the tensors from `packed`.
+        training: a training of the surrogate's specification, at any step.
         player: the attacker.
-        steps: how many the training had taken.
+        steps: number of steps that the training had taken.
     """
     memory = {name: value for name, value in tensors.items() if name.startswith(_MEMORY)}
     restore(player, {name.removeprefix(_MEMORY): value for name, value in memory.items()})

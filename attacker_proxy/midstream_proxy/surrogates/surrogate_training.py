@@ -1,4 +1,4 @@
-"""Training a surrogate: white-box attacks on a model of one's own while it trains (paper 4.6)."""
+"""Training of a surrogate under white-box attacks (paper 4.6)."""
 
 from dataclasses import replace
 
@@ -28,20 +28,21 @@ def train_surrogate(
     tell: Tell = lambda *_: None,
     say: Say = lambda _: None,
 ) -> Surrogate:
-    """Train a model and attack its training, white-box and undefended, until its validation loss converges.
+    """Train an undefended model under white-box attacks until its validation loss converges.
 
-    It is kept in the file, and gone on with where the file holds one that is unfinished, to the same bits.
+    The surrogate is saved in the file. If the file holds an unfinished one, its training continues with the
+    same bits.
 
     Args:
-        specification: what to train; its epochs are the most that are trained.
-        split: the training examples that the attacker possesses, and the public validation set.
-        settings: what the attacker decided.
-        file: where it is kept.
-        tell: told how it goes; what it raises ends the training, which can be gone on with later.
-        say: told where the surrogate came from.
+        specification: the surrogate's specification; its epochs are the maximum.
+        split: the attacker's training examples, and the public validation set.
+        settings: the attacker's settings.
+        file: the cache file.
+        tell: called with the progress; an exception from it ends the training, which can continue later.
+        say: called with messages about the surrogate's origin.
 
     Raises:
-        SurrogateError: the attacker broke its rules, or the training loss is no longer a number.
+        SurrogateError: the attacker broke its rules, or the training loss is not finite.
     """
     training = Training(specification, split, device=settings.device)
     batches = BatchSource(specification, split.train)
@@ -52,7 +53,7 @@ def train_surrogate(
         surrogate = unpacked(kept[0], training, attacked.player, steps=kept[1])
     steps = specification.total_steps(len(split.train))
     if training.step and not surrogate.unfinished(steps):
-        say(f"the surrogate is the one in {file.path}; {surrogate.describe()}")
+        say(f"using the surrogate in {file.path}; {surrogate.describe()}")
         return surrogate
     how = f"for at most {specification.epochs} epochs" + f", from step {training.step}" * (training.step > 0)
     say(f"training a surrogate, {settings.surrogate.model}, {how}")
@@ -62,13 +63,13 @@ def train_surrogate(
         unfinished = surrogate.unfinished(steps)
         try:
             tell(training.step, steps, text)
-        except BaseException:  # whoever waited gave up
+        except BaseException:  # the caller gave up
             file.write(packed(surrogate, attacked.player), steps=training.step)
             raise
         if unfinished and file.due():
             file.write(packed(surrogate, attacked.player), steps=training.step)
     if file.write(packed(surrogate, attacked.player), steps=training.step):
-        say(f"the surrogate is trained, and kept in {file.path}; {surrogate.describe()}")
+        say(f"the surrogate is trained and saved in {file.path}; {surrogate.describe()}")
     else:
         say(f"the surrogate is trained; {surrogate.describe()}")
     return surrogate
@@ -93,5 +94,5 @@ def _take_step(surrogate: Surrogate, attacked: AttackedRun, batches: BatchSource
 
 
 def against_surrogate(settings: AttackSettings) -> AttackSettings:
-    """Return settings for an attack on a surrogate: its model is one's own choice, its gradient at hand."""
+    """Return settings for an attack on a surrogate: any model is allowed, and its gradient is available."""
     return replace(settings, gradient="server", allowed=None, on_error="stop")

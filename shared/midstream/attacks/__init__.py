@@ -1,4 +1,5 @@
-"""Attacks from elsewhere, that the paper compares with or that came after it: a file each.
+"""The attackers: R2T2's, those that the paper compares with, and later ones.
 
-Each file holds the attack as a function and a player round it; a row in `pyproject.toml` names it.
+R2T2's attackers are in `levels`, `targeted` and `closed_form`. Each of the others has a file of its own,
+which holds the attack as a function and a player that calls it. A row in `pyproject.toml` names each player.
 """

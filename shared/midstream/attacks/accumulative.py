@@ -1,4 +1,4 @@
-"""Accumulative poisoning: prepare the model unseen, then strike with one batch."""
+"""Accumulative poisoning: prepare the model unnoticed, then strike with one batch."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from midstream.players.interface import Batch, View
 
 
 def layer_cosines(one: Gradient, other: Gradient) -> float:
-    """Return `Σ_l cos(a_l, b_l)`, l over the parameter tensors; a zero one has a cosine of 0.
+    """Return `Σ_l cos(a_l, b_l)` over the parameter tensors l; the cosine of a zero tensor is 0.
 
     >>> import torch
     >>> a = {"w": torch.tensor([3.0, 0.0]), "b": torch.tensor([1.0])}
@@ -26,15 +26,15 @@ def layer_cosines(one: Gradient, other: Gradient) -> float:
 
 
 def unit_layers(vector: Gradient) -> Gradient:
-    """Return `a_l / ‖a_l‖` of each parameter tensor, 0 where it is 0."""
+    """Return `a_l / ‖a_l‖` of each parameter tensor; a zero tensor stays 0."""
     lengths = {name: value.norm() for name, value in vector.items()}
     return {name: value / lengths[name].where(lengths[name] > 0, 1.0) for name, value in vector.items()}
 
 
 def cosines_derivative(at: Gradient, along: Gradient) -> Gradient:
-    """Return the derivative of `Σ_l ⟨â_l, b_l⟩` by a: `(b_l - ⟨â_l, b_l⟩ â_l) / ‖a_l‖`, 0 where a_l is 0.
+    """Return the gradient of `Σ_l ⟨â_l, b_l⟩` in a: `(b_l - ⟨â_l, b_l⟩ â_l) / ‖a_l‖`, or 0 if a_l is 0.
 
-    `â_l = a_l / ‖a_l‖`, for each parameter tensor l by itself; b is a constant.
+    `â_l = a_l / ‖a_l‖` for each parameter tensor l separately; b is a constant.
     """
     derivative = {}
     for name, unit in unit_layers(at).items():
@@ -46,34 +46,38 @@ def cosines_derivative(at: Gradient, along: Gradient) -> Gradient:
 
 @dataclass(kw_only=True)
 class Accumulative:
-    """Prepare unseen, then strike (accumulative poisoning, Pang et al. 2021; not in Table 1: level k).
+    """Prepare unnoticed, then strike (accumulative poisoning, Pang et al. 2021; not in Table 1: level k).
 
-    Follows the authors' code for online learning (ShawnXYang/AccumulativeAttack, `online_accu_train.py`). Of
-    a vector a in parameter space let `â_l = a_l / ‖a_l‖`, for each parameter tensor l by itself; v is the
-    validation gradient and g(X) that of a batch X. The **strike** lowers the alignment with it,
+    Follows the authors' code for online learning (ShawnXYang/AccumulativeAttack, `online_accu_train.py`). For
+    a vector a in parameter space, let `â_l = a_l / ‖a_l‖` for each parameter tensor l separately. v is the
+    validation gradient and g(X) the gradient of a batch X. The **strike** lowers the alignment of the two,
 
         A(θ) = Σ_l ⟨ĝ_l(X'), v̂_l⟩,
 
-    by projected descent over X'. Each batch before it is moved by projected ascent of
+    by projected descent over X'. Each batch before the strike is moved by projected ascent of
 
-        Σ_l ⟨ĝ_l(X'), weight ĝ_l(X) + ŝ_l⟩,  s = ∇θ A(θ),
+        Σ_l ⟨ĝ_l(X'), weight ĝ_l(X) + ŝ_l⟩,  s = ∇θ A(θ).
 
-    so that its step lowers the alignment of the strike to come, and is still one that the clean batch X could
-    have caused. By the chain rule `s = H_batch a + H b`, with `a_l = (v̂_l - ⟨ĝ_l, v̂_l⟩ ĝ_l) / ‖g_l‖` at the
-    struck batch, b the same with g and v exchanged, and the moves go along `B_x u`, u the derivative of the
-    sum by g(X').
+    Its training step lowers the alignment of the coming strike, yet resembles the step of the clean batch X.
+    By the chain rule `s = H_batch a + H b`, with `a_l = (v̂_l - ⟨ĝ_l, v̂_l⟩ ĝ_l) / ‖g_l‖` at the struck
+    batch, and b the same with g and v exchanged. The moves follow `B_x u`, u being the derivative of the sum
+    with respect to g(X').
 
-    Otherwise than there: v is over the whole validation set, not one batch of it. The batch of the strike to
-    come is unknown in a stream, so the one in hand stands for it, struck anew at each θ; there it is fixed,
-    or struck anew with `--use_online_advtrigger`. It strikes every `period` batches, not once, as soon as
-    the error passes a threshold. A step is `e(u)`, the sign in the L∞ game that the authors play, in the L2
-    game the unit vector. Losses are sums and the model is in evaluation mode (there batch norm may count).
+    Differences from the authors' code:
+
+    - v is taken over the whole validation set, not over one batch of it.
+    - A stream does not show the batch of the coming strike. The current batch replaces it, struck again at
+      each θ. In the authors' code that batch is fixed, or struck again with `--use_online_advtrigger`.
+    - It strikes every `period` batches. The authors' code strikes once, when the error passes a threshold.
+    - A step is `e(u)`: the sign in the L∞ game, which the authors play, and the unit vector in the L2 game.
+    - Losses are sums, and the model is in evaluation mode; in the authors' code batch norm may be in training
+      mode.
 
     Args:
-        period: every how many batches it strikes.
-        weight: of the clean batch's gradient, which keeps it unseen; the authors' `gamma`.
-        steps: of projected ascent, of the strike and of the preparation.
-        step_size: of each, as a share of ε; 2 / steps by default, as theirs.
+        period: number of batches from one strike to the next.
+        weight: weight of the clean batch's gradient, which hides the preparation; the authors' `gamma`.
+        steps: steps of projected ascent, for the strike and for the preparation.
+        step_size: length of each step, as a share of ε; 2 / steps by default, as in the authors' code.
     """
 
     period: int = 50
@@ -91,7 +95,7 @@ class Accumulative:
         check_steps(self.steps, 1.0 if self.step_size is None else self.step_size)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return the strike at every period's last batch, and the preparation at the others."""
+        """Return the strike at the last batch of each period, and the preparation at all others."""
         against = unit_layers({name: -value for name, value in view.validation_gradient().items()})
         strike = self._ascend(batch, view, against)
         if (batch.seq + 1) % self.period == 0:
@@ -114,7 +118,7 @@ class Accumulative:
 
 
 def alignment_gradient(batch: Batch, view: View, struck: Tensor) -> Gradient:
-    """Return `∇θ Σ_l ⟨ĝ_l, v̂_l⟩`, g the gradient of the struck batch, v that of the validation set."""
+    """Return `∇θ Σ_l ⟨ĝ_l, v̂_l⟩`, g the gradient of the struck batch and v that of the validation set."""
     v = view.validation_gradient()
     g = validation_gradient(view.model, struck, batch.labels, loss=view.loss)
     by_g, by_v = cosines_derivative(g, unit_layers(v)), cosines_derivative(v, unit_layers(g))

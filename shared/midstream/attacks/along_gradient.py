@@ -1,4 +1,4 @@
-"""What the attackers of R2T2 have in common: a memory, and a loss that they raise."""
+"""The base of R2T2's attackers: a momentum history, and a loss to raise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,14 @@ from midstream.players.interface import Batch, View
 
 @dataclass(kw_only=True)
 class GradientAttacker(FollowsGradient):
-    """What every attacker along a gradient has in common: a memory, and a loss that it raises.
+    """An attacker that moves each input against `B_x u`, for some vector `u` in parameter space.
 
     Args:
-        beta: weight of the last perturbation of the same input (paper A.1.1); 0 forgets.
-        validation: `public`, the run's validation set, or `minibatch`, for an attacker that has none and puts
-            the clean batch in its place (paper A.2.4).
-        goal: `untargeted`; `conversion` of other classes to the target, or `evasion` of it (paper 6.4).
+        beta: weight of the last perturbation of the same input (paper A.1.1); 0 turns momentum off.
+        validation: `public` uses the run's validation set; `minibatch` uses the clean batch instead, for an
+            attacker without a validation set (paper A.2.4).
+        goal: `untargeted`; `conversion`: other classes pass as the target; `evasion`: the target passes as
+            other classes (paper 6.4).
         target: index of the target class; -1 for none.
     """
 
@@ -38,11 +39,11 @@ class GradientAttacker(FollowsGradient):
 
     @property
     def remembers(self) -> bool:
-        """Whether there is a history: without momentum each move is made afresh."""
+        """Whether the player has state: without momentum, each move is independent."""
         return self.beta > 0
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
-        """Return the attack as it would be without memory."""
+        """Return the attack without momentum."""
         return level_1_attack(
             view.model,
             batch.inputs,
@@ -57,28 +58,28 @@ class GradientAttacker(FollowsGradient):
         return self.history.blend(batch.inputs, self.fresh(batch, view), view.budget)
 
     def validation_set(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
-        """Return the examples that stand for Dval, inputs and labels."""
+        """Return the inputs and labels to use as Dval."""
         if self.validation == "minibatch":
             return batch.inputs, batch.labels
         return view.validation_inputs, view.validation_labels
 
     def objective(self, batch: Batch, view: View) -> Objective:
-        """Return the loss that is raised."""
+        """Return the loss to raise."""
         found = objective(self.goal, *self.validation_set(batch, view), target=self.target)
         if self.validation == "public" and len(found.labels) == 0:
-            raise ValueError(f"no validation example is there for {self.goal} of class {self.target}")
+            raise ValueError(f"there is no validation example for {self.goal} of class {self.target}")
         return found
 
     def gradient(self, batch: Batch, view: View) -> Gradient:
-        """Return v of the loss that is raised."""
+        """Return `v`, the gradient of the loss to raise."""
         if self.validation == "public" and self.goal == "untargeted":
-            return view.validation_gradient()  # common knowledge, which the server may have computed
+            return view.validation_gradient()  # public, so the server may have computed it
         return self.objective(batch, view).gradient(view.model, loss=view.loss)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the history."""
+        """Return the momentum history."""
         return self.history.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a history."""
+        """Restore the momentum history."""
         self.history.load_state_dict(state)

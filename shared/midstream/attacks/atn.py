@@ -1,4 +1,4 @@
-"""An adversarial transformation network: it has learned to disturb a trained model, in one pass."""
+"""An adversarial transformation network: a network pretrained to perturb inputs in one forward pass."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ from midstream.players.interface import Batch, View
 class Atn:
     """`p_ξ(x)`, learned against a trained surrogate (ATN, Baluja and Fischer 2018; Table 1: level 1).
 
-    On Dval, a surrogate is trained clean, by Adam, and then, held, it is what the auto-encoder learns on:
-    `max_ξ Σ_z L(clamp(z + p_ξ(z)))`, the loss of each input's own label, which FGSM follows by a gradient in
-    place of a network. In the game, one forward pass a batch, whatever θ.
+    A surrogate is trained on clean Dval by Adam and then frozen. Against it, the auto-encoder learns
+    `max_ξ Σ_z L(clamp(z + p_ξ(z)))`, the loss of each input's own label; FGSM raises the same loss by a
+    gradient instead of a network. In the game, each batch takes one forward pass, whatever θ.
 
-    The original lowers `β ‖x' - x‖² + ‖f(x') - r_α(f(x), t)‖²`, where the reranking `r_α` sets the output of
-    a target class t to α times the largest one and leaves the others in their order. Here the ball bounds
-    `x' - x` in place of β; for want of a target there is no reranking, and any other class will do.
+    The original lowers `β ‖x' - x‖² + ‖f(x') - r_α(f(x), t)‖²`. Its reranking `r_α` sets the output of a
+    target class t to α times the largest output and preserves the order of the others. Here the ball bounds
+    `x' - x` instead of β. There is no target, so there is no reranking, and any other class will do.
 
     Args:
-        surrogate_epochs: of the surrogate's training.
-        epochs: of the network's learning, once over Dval each.
-        learning_rate: of the network, by Adam.
+        surrogate_epochs: epochs of the surrogate's training, over Dval.
+        epochs: epochs of the network's training, over Dval.
+        learning_rate: Adam's learning rate for the network.
     """
 
     surrogate_epochs: int = 60
@@ -43,12 +43,13 @@ class Atn:
             )
 
     def course(self, ground: Ground) -> Course:
-        """Return the surrogate's epochs and then the network's, a step each.
+        """Return the course: the surrogate's epochs, then the network's, one step for each epoch.
 
-        The loss told is the surrogate's, nats an example: on clean inputs, and then on moved ones.
+        Each step returns the surrogate's loss in nats per example: first on clean inputs, later on perturbed
+        ones.
 
         Raises:
-            ValueError: the inputs are no images.
+            ValueError: the inputs are not images.
         """
         inputs, labels = ground.validation_inputs, ground.validation_labels
         generator = self._generator = Generator(inputs.shape[1:], ground.budget).to(inputs)

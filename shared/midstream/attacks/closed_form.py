@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 from midstream.attacks.along_gradient import GradientAttacker
 from midstream.players.followed import FollowsContraction, FollowsInfluence, FollowsLevel2
-from midstream.players.inverse_hessian import InverseHessian
+from midstream.players.inverse_hessian import InverseHessian, check_learning_rate
 
 
 @dataclass(kw_only=True)
 class Level2ClosedForm(FollowsLevel2, GradientAttacker):
-    """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: as ε goes to 0 (Theorem 2, Corollary 3; Table 1: level 2)."""
+    """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: the limit ε → 0 (Theorem 2, Corollary 3; Table 1: level 2)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_learning_rate(self.learning_rate)
 
 
 @dataclass(kw_only=True)
@@ -24,3 +28,7 @@ class Influence(FollowsInfluence, GradientAttacker):
 @dataclass(kw_only=True)
 class OptimalContraction(FollowsContraction, Influence):
     """`δ* = -e(B_x [H⁻¹ v - η Σ_j ∇θ L(x_j)])`: optimal contraction (Corollary 1; Table 1: level 2)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_learning_rate(self.learning_rate)

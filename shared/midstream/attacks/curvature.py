@@ -1,4 +1,4 @@
-"""Where the loss bends most: what curvature regularisation trains against."""
+"""The direction of the loss's largest curvature, which curvature regularisation trains against."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,14 @@ from midstream.players.interface import Batch, View
 class Curvature:
     """Along the loss's largest curvature (after CURE, Moosavi-Dezfooli et al. 2019; Table 1: level 2).
 
-    CURE trains so that `‖∇L(x + hz) - ∇L(x)‖` is small, z the normalised signs of the gradient, which they
-    show to lie along the Hessian's top eigenvectors. The attack built of it is `±ε d`, d the eigenvector of
-    largest curvature in magnitude, by power iteration with the exact Hessian from that z, the sign such that
-    the loss rises. The L∞ ball takes the signs of d.
+    CURE trains the model to keep `‖∇L(x + hz) - ∇L(x)‖` small. Its z is the normalised sign of the gradient,
+    which the authors show to lie along the Hessian's top eigenvectors. The attack derived from it is `±ε d`.
+    d is the eigenvector of the largest curvature in magnitude, found by power iteration with the exact
+    Hessian from that z; the sign is the one that raises the loss. In the L∞ game the attack uses the signs of
+    d.
 
     Args:
-        iterations: of power iteration.
+        iterations: iterations of power iteration.
     """
 
     iterations: int = 5

@@ -1,4 +1,4 @@
-"""The attack of Carlini and Wagner: the smallest L2 change that the model takes for another class."""
+"""The attack of Carlini and Wagner: the smallest L2 change that makes the model misclassify an input."""
 
 import math
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ _NO_BOUND = 1e10
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """The constants of the attack, the original ones by default.
+    """The constants of the attack; the defaults are the original ones.
 
     Attributes:
-        confidence: κ, by how much the other class's logit must lead.
-        learning_rate: Adam's.
-        iterations: of Adam, at most, for each weight tried.
-        searches: weights c tried for each example, by bisection.
-        initial: the first of them.
+        confidence: κ, the margin by which the other class's logit must lead.
+        learning_rate: Adam's learning rate.
+        iterations: maximum number of Adam's iterations for each weight c.
+        searches: number of weights c to try for each example, by bisection.
+        initial: the first weight c.
         low: smallest pixel value.
         high: largest pixel value.
-        chunk_size: examples searched at a time.
+        chunk_size: examples per chunk.
     """
 
     confidence: float = 0.0
@@ -40,16 +40,16 @@ class Search:
 
 
 def carlini_wagner(model: nn.Module, inputs: Tensor, labels: Tensor, search: Search | None = None) -> Tensor:
-    """Return for each input the smallest change found that the model takes for another class.
+    """Return for each input the smallest change found that makes the model misclassify it.
 
-    Adam lowers `‖x' - x‖² + c·max(Z_y(x') - max_{i≠y} Z_i(x'), -κ)`, Z the logits; where it succeeds c is
-    lowered, where it fails raised, and the smallest success is kept (Carlini and Wagner 2017, f₆). An example
-    that no c succeeded for gets the attempt of the smallest hinge, never nothing; one that the model already
-    takes for another class is left as it is.
+    Adam lowers `‖x' - x‖² + c·max(Z_y(x') - max_{i≠y} Z_i(x'), -κ)`, Z being the logits. The bisection lowers
+    c after a success and raises it after a failure; the smallest successful change is returned (Carlini and
+    Wagner 2017, f₆). If no c succeeds for an example, it gets the attempt with the smallest hinge, never
+    zero. An example that the model already misclassifies is left unchanged.
 
-    The original searches in `w`, `x' = (tanh w + 1)/2`, where a pixel of exactly 0 or 1 hardly moves since
-    the derivative vanishes there. Here x' itself is moved and clamped after each step, the first way that
-    they give to keep to the pixel range.
+    The original optimises `w` with `x' = (tanh w + 1)/2`; a pixel of exactly 0 or 1 hardly moves there
+    because the derivative vanishes. Here Adam moves x' itself, clamped after each step. The paper lists this
+    first among its ways to respect the pixel range.
 
     Args:
         model: returns logits; it is not changed.
@@ -58,12 +58,12 @@ def carlini_wagner(model: nn.Module, inputs: Tensor, labels: Tensor, search: Sea
         search: the constants.
 
     Returns:
-        Perturbations shaped like `inputs`, of whatever size they need.
+        Perturbations shaped like `inputs`, of unbounded size.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.eye(2))
     >>> found = carlini_wagner(model, torch.tensor([[0.8, 0.4]]), torch.tensor([0]), Search(iterations=400))
-    >>> round(found.norm().item(), 2)  # to the border, where both are 0.6
+    >>> round(found.norm().item(), 2)  # to the decision boundary, where both logits are 0.6
     0.28
     """
     refuse_coupled_examples(model)
@@ -73,7 +73,7 @@ def carlini_wagner(model: nn.Module, inputs: Tensor, labels: Tensor, search: Sea
 
 
 def lead(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return `max_{i≠y} Z_i - Z_y` of each example, `(batch,)`: above 0 it is taken for another class."""
+    """Return `max_{i≠y} Z_i - Z_y` of each example, `(batch,)`; above 0 the model misclassifies it."""
     own = logits.gather(1, labels[:, None])[:, 0]
     return logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
 
@@ -94,7 +94,7 @@ def _search(model: nn.Module, inputs: Tensor, labels: Tensor, search: Search) ->
 def _minimise(
     model: nn.Module, inputs: Tensor, labels: Tensor, weight: Tensor, search: Search, best: "_Best"
 ) -> Tensor:
-    """Run Adam for one weight an example, keep what is best, and return which examples succeeded."""
+    """Run Adam with one weight per example, update `best`, and return which examples succeeded."""
     reached = inputs.clone()
     adam = torch.optim.Adam([reached], lr=search.learning_rate)
     succeeded = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
@@ -107,7 +107,7 @@ def _minimise(
             value = (squares + weight * (-ahead).clamp(min=-search.confidence)).sum()
             reached.grad = torch.autograd.grad(value, at)[0]
         succeeded |= best.take(at.detach(), ahead.detach(), squares.detach(), search.confidence)
-        if iteration % patience == 0:  # the original gives up where the loss no longer falls
+        if iteration % patience == 0:  # like the original, stop once the loss no longer falls
             if value.item() > 0.9999 * earlier:
                 break
             earlier = value.item()
@@ -118,7 +118,7 @@ def _minimise(
 
 @dataclass
 class _Best:
-    """What is kept of each example: the smallest success, or else the attempt that came nearest to one."""
+    """The best attempt for each example: the smallest success, or else the one nearest to a success."""
 
     reached: Tensor
     square: Tensor
@@ -142,19 +142,19 @@ class _Best:
 
 @dataclass(kw_only=True)
 class CarliniWagner:
-    """The smallest change that the model takes for another class (Carlini and Wagner 2017; not in Table 1).
+    """The smallest change that the model misclassifies (Carlini and Wagner 2017; not in Table 1).
 
-    The change found, whatever its length, is carried to the ball's edge, as the paper normalises the methods
-    that it compares with. The original constants take up to 90,000 gradients a batch: for a whole game set
-    less, such as `iterations=50,searches=4`.
+    Each change is scaled to the ball's edge, whatever its length; the R2T2 paper normalises the methods that
+    it compares with in the same way. The original constants take up to 90,000 gradients per batch; for a
+    whole game, set fewer, such as `iterations=50,searches=4`.
 
     Args:
-        confidence: κ, by how much the other class's logit must lead.
-        learning_rate: Adam's.
-        iterations: of Adam, at most, for each weight tried.
-        searches: weights c tried for each example, by bisection.
-        initial: the first of them.
-        normalised: carry the change to the ball's edge; false leaves a smaller one as it is.
+        confidence: κ, the margin by which the other class's logit must lead.
+        learning_rate: Adam's learning rate.
+        iterations: maximum number of Adam's iterations for each weight c.
+        searches: number of weights c to try for each example, by bisection.
+        initial: the first weight c.
+        normalised: scale each change to the ball's edge; false leaves smaller changes as they are.
     """
 
     confidence: float = Search.confidence

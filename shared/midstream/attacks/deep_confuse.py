@@ -1,4 +1,4 @@
-"""Deep Confuse: a generator of perturbations, learned over whole trainings of a surrogate."""
+"""Deep Confuse: a generator of perturbations, trained over whole training runs of a surrogate."""
 
 import copy
 import math
@@ -17,21 +17,22 @@ from midstream.players.interface import Batch, View
 def confusion(
     model: nn.Module, inputs: Tensor, labels: Tensor, moved: Tensor, *, loss: Loss = cross_entropy
 ) -> tuple[Tensor, Tensor]:
-    """Return what a generator has to lower, and the clean loss, both summed over the batch.
+    """Return the generator's objective, to be lowered, and the clean loss, both summed over the batch.
 
-    A step of size η on the moved inputs `x'` takes the model to `θ' = θ - η ∇θ Σ_j L_θ(x'_j)`. For the loss
-    there on the clean inputs, to first order in η,
+    A step of size η on the moved inputs `x'` takes the model to `θ' = θ - η ∇θ Σ_j L_θ(x'_j)`. The clean loss
+    at `θ'` satisfies, to first order in η,
 
         ∇ξ Σ_j L_θ'(x_j) = -η Σ_j (∂x'_j/∂ξ)ᵀ B_x'_j v,  v = ∇θ Σ_j L_θ(x_j),
 
-    which is level 1 (paper Theorem 1) with the batch in place of Dval and a perturbation that is learned.
-    `Σ_j ⟨x'_j, B_x'_j v⟩`, with `B_x' v` held, has that gradient without the factor `-η`.
+    which is level 1 (paper Theorem 1) with the batch in place of Dval and a learned perturbation. The
+    objective `Σ_j ⟨x'_j, B_x'_j v⟩`, with `B_x' v` as a constant, has the same gradient without the factor
+    `-η`.
 
     Args:
         model: the surrogate at θ; neither it nor its gradients are changed.
         inputs: the clean inputs, `(batch, *input)`.
         labels: their targets, `(batch,)`.
-        moved: x', with the graph that leads to ξ.
+        moved: x', with its autograd graph back to ξ.
         loss: a loss that sums over its batch.
 
     >>> model, x, y = nn.Linear(4, 3), torch.rand(2, 4), torch.tensor([0, 1])
@@ -47,30 +48,31 @@ def confusion(
 
 @dataclass(kw_only=True)
 class DeepConfuse:
-    """`p_ξ(x)`, an auto-encoder learned on surrogates' trainings (DC, Feng et al. 2019; Table 1: level 1).
+    """`p_ξ(x)`, an auto-encoder trained against surrogates (DC, Feng et al. 2019; Table 1: level 1).
 
-    Learned on the training data, which the attacker has to have. Each trial trains a new surrogate on inputs
-    moved by `p_ξ`; each of its steps moves a second copy ξ' up the clean loss of the same batch after that
-    step, and after the trial ξ becomes ξ'. So no trajectory is kept, and the generator that the surrogate
-    trains under stands still for a trial: the authors' memory-saving scheme. In the game, one forward pass a
-    batch, whatever θ.
+    It learns on the training data, which the attacker must possess. Each trial trains a new surrogate on
+    inputs moved by `p_ξ`. Each step of the surrogate moves a second copy ξ' up the clean loss of the same
+    batch after that step; after the trial, ξ becomes ξ'. This is the authors' memory-saving scheme: no
+    trajectory is stored, and the generator that moves the surrogate's inputs is fixed during a trial. In the
+    game, each batch takes one forward pass, whatever θ.
 
-    Otherwise than in the authors' code (kingfengji/DeepConfuse, `MNIST/train.py`):
+    Differences from the authors' code (kingfengji/DeepConfuse, `MNIST/train.py`):
 
-    - The step is differentiated to first order (see `confusion`); theirs is a virtual step of SGD, η = 0.01
-      on the mean loss, differentiated at its finite size.
+    - The step is differentiated to first order (see `confusion`). The authors differentiate a finite virtual
+      step of SGD, η = 0.01 on the mean loss.
     - The surrogate is the run's own network, trained by Adam at the run's learning rate on the sum of the
-      losses, in evaluation mode; theirs has batch norm over batch statistics and trains by SGD, η = 0.01.
-    - 30 trials of 20 epochs, the generator by Adam at 0.003; the paper takes 500 trials, the code up to
-      1,000 of one epoch each, at 0.0001.
-    - The last generator is played; the code keeps the one whose victim has the lowest *test* accuracy.
-    - `g_ξ` has the shapes of R2T2's VAE (A.1.2), without batch norm; the L2 game holds it to
-      the L2 ball. Theirs is a convolutional auto-encoder of its own, `0.3 tanh`, in the L∞ game.
+      losses, in evaluation mode. The authors' has batch norm over batch statistics and trains by SGD, η =
+      0.01.
+    - There are 30 trials of 20 epochs, with Adam at 0.003 for the generator. The paper takes 500 trials; the
+      code takes up to 1,000 trials of one epoch each, at 0.0001.
+    - The game uses the last generator. The code selects the one whose victim has the lowest *test* accuracy.
+    - `g_ξ` has the shapes of R2T2's VAE (A.1.2), without batch norm, and respects the L2 ball in the L2 game.
+      The authors use a different convolutional auto-encoder, `0.3 tanh`, in the L∞ game.
 
     Args:
-        trials: surrogates that are trained; the authors train 500.
-        epochs: of each surrogate's training.
-        learning_rate: of the generator, by Adam.
+        trials: number of surrogates to train; the authors train 500.
+        epochs: epochs of each surrogate's training.
+        learning_rate: Adam's learning rate for the generator.
     """
 
     trials: int = 30
@@ -86,10 +88,10 @@ class DeepConfuse:
             )
 
     def course(self, ground: Ground) -> Course:
-        """Return the trials, a step for each epoch of each; the loss told is the surrogate's on clean inputs.
+        """Return the trials, one step per epoch; each step returns the surrogate's loss on clean inputs.
 
         Raises:
-            ValueError: the inputs are no images.
+            ValueError: the inputs are not images.
             LookupError: the attacker does not have the training data.
         """
         inputs, labels = ground.train()
@@ -126,5 +128,5 @@ class DeepConfuse:
         return Course(repr(self), parts, self.trials * self.epochs, step)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
-        """Return the learned perturbations."""
+        """Return the generator's perturbations."""
         return generated(self._generator, batch.inputs, attack="deep-confuse")

@@ -1,4 +1,4 @@
-"""EvoShift: a pattern of a few pixels for each class, found by evolution while the model trains."""
+"""EvoShift: a pattern of a few pixels for each class, evolved while the model trains."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ from midstream.mathematics.pixels import pixels
 from midstream.players.interface import Batch, View
 
 CHUNK = 2000
-"""Images that the model is asked about at once."""
+"""Images per forward pass."""
 
 Fitness = Callable[[Tensor], Tensor]
-"""From patterns, `(population, classes, *input)`, to how fit each is, `(population, classes)`."""
+"""Maps patterns, `(population, classes, *input)`, to their fitness, `(population, classes)`."""
 
 
 def patterns_of(genomes: Tensor, shape: tuple[int, ...], budget: Budget) -> Tensor:
-    """Return the patterns that genomes stand for, each at the whole budget, `(..., *shape)`.
+    """Return the patterns that genomes encode, each with the full budget, `(..., *shape)`.
 
-    A pattern is zero but for a few pixels, and goes to the ball's edge: `ε e(pattern)`. Where two of its
-    pixels are at one place, the later stands.
+    A pattern is zero except at a few pixels, and is scaled to the ball's edge: `ε e(pattern)`. If two of its
+    pixels share a place, the later one counts.
 
     Args:
-        genomes: `(..., pixels, 1 + channels)`: for each pixel its place, from 0 to below 1 along the image
-            read row by row, and how much each channel changes.
-        shape: of an input: `(channels, height, width)`, or any other, which is read as one channel.
+        genomes: `(..., pixels, 1 + channels)`: for each pixel its place, in [0, 1) along the image read row
+            by row, and the change of each channel.
+        shape: shape of one input: `(channels, height, width)`; any other shape counts as one channel.
         budget: the ball.
 
     >>> genome = torch.tensor([[0.0, 3.0], [0.9, -4.0]])
@@ -46,7 +46,7 @@ def patterns_of(genomes: Tensor, shape: tuple[int, ...], budget: Budget) -> Tens
 
 
 def channels_of(shape: tuple[int, ...]) -> int:
-    """Return how many channels a pixel of an input has."""
+    """Return the number of channels of an input."""
     return shape[0] if len(shape) == 3 else 1
 
 
@@ -57,25 +57,26 @@ def differential_evolution(
     weight: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return the next generation, and how fit it is: `DE/rand/1` without crossover.
+    """Return the next generation and its fitness: `DE/rand/1` without crossover.
 
-    Each genome `g_i` is challenged by one child, `g_a + weight (g_b - g_c)` of three others drawn at random
-    (Storn and Price 1997, as the one-pixel attack has it, Su et al. 2019), which takes its place only if it
-    is fitter. So no place is ever less fit after a generation than before it, and neither is the best.
+    Each genome `g_i` competes with one child, `g_a + weight (g_b - g_c)`, of three others drawn at random
+    (Storn and Price 1997, in the form of the one-pixel attack, Su et al. 2019). The child replaces `g_i` only
+    if it is fitter. So the fitness of every member, and of the best one, never falls.
 
     Args:
-        genomes: `(population, species, *genome)`, at least 4 of each species; each species evolves by itself.
-            What is first in a genome's last dimension lies from 0 to below 1, and is reflected back there.
-        fitness: from genomes to how fit each is, `(population, species)`.
-        weight: of the difference.
+        genomes: `(population, species, *genome)`, at least 4 of each species; each species evolves
+            separately. The first element of a genome's last dimension lies in [0, 1) and is reflected into
+            that range.
+        fitness: maps genomes to their fitness, `(population, species)`.
+        weight: weight of the difference.
         generator: draws the parents, on the CPU.
 
     Returns:
-        The genomes, shaped like those before, and their fitness, `(population, species)`.
+        The new genomes, in the same shape, and their fitness, `(population, species)`.
     """
     population, species = genomes.shape[:2]
     keys = torch.rand(population, population, species, generator=generator)
-    keys[torch.arange(population), torch.arange(population)] = 2.0  # nobody is its own child's parent
+    keys[torch.arange(population), torch.arange(population)] = 2.0  # excluded: a genome's own place
     a, b, c = keys.argsort(dim=1, stable=True)[:, :3].to(genomes.device).unbind(1)
     column = torch.arange(species, device=genomes.device)
     children = genomes[a, column] + weight * (genomes[b, column] - genomes[c, column])
@@ -95,22 +96,22 @@ def _reflected(places: Tensor) -> Tensor:
 class EvoShift:
     """An evolved pattern of 5 pixels for each class (after EvoShift, section 6.1; not in Table 1: level 0).
 
-    A pattern is as fit as the live model takes it for its class: for class c,
-    `F_c(P) = -(1/S) Σ_z L_θ(clamp(z + P), c)` over S validation images z, of whatever class. The fittest one
-    of its class is added to each example, so that the model learns to go by the patterns alone. Each batch is
-    one generation of differential evolution at the live parameters, without gradients. Where the run enforces
-    the pixel range, patterns are judged as they are after the clamp.
+    A pattern is fitter the more confidently the live model assigns it to its class. For class c,
+    `F_c(P) = -(1/S) Σ_z L_θ(clamp(z + P), c)` over S validation images z of any class. Each example gets the
+    fittest pattern of its class, so that the model learns to rely only on the patterns. Each batch is one
+    generation of differential evolution at the live parameters, without gradients. If the run enforces the
+    pixel range, fitness is measured after the clamp.
 
-    This is built after the paper's description (one pattern a class, 5 pixels, an evolutionary algorithm,
-    jointly with the training); the algorithm is the one-pixel attack's (Su et al. 2019). Fitness is not harm:
-    on digits, seed 0, `population=20,weight=0.8` ends at fitter patterns (-3.7 against -5.1) and at a test
-    accuracy of 0.899, where the defaults leave 0.798.
+    The attack follows the paper's description: one pattern per class, 5 pixels, an evolutionary algorithm
+    that runs jointly with the training. The algorithm is that of the one-pixel attack (Su et al. 2019).
+    Higher fitness does not mean more harm: on digits, seed 0, `population=20,weight=0.8` ends with fitter
+    patterns (-3.7 against -5.1) but a test accuracy of 0.899; the defaults end at 0.798.
 
     Args:
-        pixels: that a pattern changes at most.
-        population: patterns of each class that compete, at least 4.
-        images: S, validation images that each is judged on.
-        weight: of the difference that makes a child.
+        pixels: maximum number of pixels that a pattern changes.
+        population: number of competing patterns per class, at least 4.
+        images: S, the number of validation images that measure the fitness.
+        weight: weight of the difference that makes a child.
     """
 
     pixels: int = 5
@@ -127,7 +128,7 @@ class EvoShift:
             raise ValueError(f"weight must be above 0 and finite, not {self.weight}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return each example's pattern, the fittest of its class, at the whole budget."""
+        """Return the fittest pattern of each example's class, with the full budget."""
         shape = tuple(batch.inputs.shape[1:])
         judged = Judge(view, self.images)
         random = view.generator(batch.seq)
@@ -148,20 +149,20 @@ class EvoShift:
         return patterns_of(fittest.to(batch.inputs), shape, view.budget)[batch.labels]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the population; nothing before the first batch."""
+        """Return the population; empty before the first batch."""
         return {} if self._genomes is None else {"genomes": self._genomes}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a population."""
+        """Restore a population."""
         self._genomes = state.get("genomes")
 
 
 class Judge:
-    """How far the live model takes an image for a class because of the pattern on it.
+    """Measures how confidently the live model assigns images with a pattern to the pattern's class.
 
     Args:
         view: the model, the validation set and the budget.
-        images: validation images that each pattern is put on.
+        images: number of validation images to put each pattern on.
     """
 
     def __init__(self, view: View, images: int) -> None:
@@ -171,7 +172,7 @@ class Judge:
             self.classes = view.model(self._images[:1]).shape[1]
 
     def fitness(self, patterns: Tensor) -> Tensor:
-        """Return `-(1/S) Σ_z L_θ(clamp(z + P), c)` of each pattern for the class it stands at.
+        """Return `-(1/S) Σ_z L_θ(clamp(z + P), c)` of each pattern for the class at its index.
 
         Args:
             patterns: `(population, classes, *input)`.

@@ -1,4 +1,4 @@
-"""The first layer of a model, which YOPO takes its inner steps through, and the gradient behind it."""
+"""The first layer of a model, for YOPO's inner steps, and the loss gradient at its output."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,15 +35,15 @@ class _ReachedError(Exception):
 
 
 def first_layer(model: nn.Module, inputs: Tensor, *, activated: bool) -> Tensor:
-    """Return `f₀(x)`, the outputs of the model's first layer; what lies behind it is not run.
+    """Return `f₀(x)`, the outputs of the model's first layer; later layers do not run.
 
     Args:
         model: the model.
         inputs: `(batch, *input)`.
-        activated: whether the activation belongs to it, as `ends_in_activation` says.
+        activated: whether the first layer includes the activation; see `ends_in_activation`.
 
     Raises:
-        ValueError: no module with parameters of its own was called, or no activation behind it.
+        ValueError: the model called no module with parameters of its own, or no activation after it.
     """
 
     def stop(output: Tensor, is_activation: bool) -> Tensor:
@@ -62,11 +62,12 @@ def first_layer(model: nn.Module, inputs: Tensor, *, activated: bool) -> Tensor:
 
 
 def ends_in_activation(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss = cross_entropy) -> bool:
-    """Return whether an activation takes all that the model's first module with parameters returns.
+    """Return whether only an activation reads the output of the model's first module with parameters.
 
-    Then it belongs to the first layer, as in the authors' network for MNIST. It must be a module; max pooling
-    may stand before it. Where what it takes goes elsewhere too, to a shortcut say, the first layer ends
-    before it, and with it in their network for CIFAR-10, whose first convolution goes on to batch norm.
+    If so, the activation belongs to the first layer, as in the authors' network for MNIST. The activation
+    must be a module; max pooling may precede it. If something else reads the same output, such as a shortcut,
+    the first layer ends before the activation. It also ends there in the authors' network for CIFAR-10, which
+    applies batch norm to the output of its first convolution.
     """
     return len(_costates(model, inputs, labels, loss)) == 2
 
@@ -74,16 +75,16 @@ def ends_in_activation(model: nn.Module, inputs: Tensor, labels: Tensor, loss: L
 def costate_of(
     model: nn.Module, inputs: Tensor, labels: Tensor, *, activated: bool, loss: Loss = cross_entropy
 ) -> Tensor:
-    """Return `∇_{f₀} L` at the inputs, shaped like what the first layer returns; as `first_layer`."""
+    """Return `∇_{f₀} L` at the inputs, shaped like the output of `first_layer`."""
     return _costates(model, inputs, labels, loss, activated=activated)[-1]
 
 
 def _costates(
     model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, *, activated: bool = True
 ) -> list[Tensor]:
-    """Return the gradients of the loss by the cuts of the model: one, or two if the second cuts all.
+    """Return the loss gradient at each cut: at two cuts if no path avoids the second, else at one.
 
-    The first cut is behind the first module with parameters, the second behind the activation after it.
+    The first cut is after the first module with parameters, the second after the activation that follows it.
     """
     cuts: list[Tensor] = []
 
@@ -91,14 +92,14 @@ def _costates(
         if is_activation and not activated:
             return output
         cuts.append(output.detach().requires_grad_())
-        return cuts[-1].clone()  # which a layer that writes in place may write to
+        return cuts[-1].clone()  # a copy, because a later layer may write in place
 
     with torch.enable_grad(), _watched(model, cut):
         value = loss(model(inputs), labels)
     if not cuts:
         raise ValueError(f"{type(model).__name__} calls no layer with parameters of its own")
     found = torch.autograd.grad(value, cuts, allow_unused=True)
-    if len(cuts) == 2 and found[0] is not None:  # a way past the activation
+    if len(cuts) == 2 and found[0] is not None:  # some path avoids the activation
         return _costates(model, inputs, labels, loss, activated=False)
     return [
         torch.zeros_like(at) if gradient is None else gradient
@@ -108,7 +109,7 @@ def _costates(
 
 @contextmanager
 def _watched(model: nn.Module, seen: Callable[[Tensor, bool], Tensor]) -> Iterator[None]:
-    """Call `seen(output, is_activation)` for the first layer's cuts in a call; what it returns goes on."""
+    """Call `seen(output, is_activation)` at each cut of a forward pass, and pass its result on."""
     passing: list[Tensor] = []
 
     def layer(module: nn.Module, _: Any, output: Tensor) -> Tensor | None:
@@ -129,7 +130,7 @@ def _watched(model: nn.Module, seen: Callable[[Tensor, bool], Tensor]) -> Iterat
     def activation(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
         if not passing or arguments[0] is not passing[-1]:
             return None
-        passing.append(torch.empty(0))  # nothing more belongs to the first layer
+        passing.append(torch.empty(0))  # matches no later input, so the first layer ends here
         return seen(output, True)
 
     hooks = []

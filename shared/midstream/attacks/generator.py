@@ -1,4 +1,4 @@
-"""A network that turns images into perturbations, which attacks learn beforehand."""
+"""A network that maps images to perturbations; attacks pretrain it before the game."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from midstream.networks.autoencoder import LATENTS, Decoder, Encoder
 class Generator(nn.Module):
     """`p_ξ(x)`: an auto-encoder whose output is bounded by tanh and projected onto the ball.
 
-    With `t = tanh(g_ξ(x))`, `p_ξ(x) = ε t` in the L∞ game, and `ε t / max(1, ‖t‖₂)` in the L2 game, which is
-    `Proj(ε t)`: both can be differentiated. `g_ξ` has the shapes of the paper's VAE and nothing random
-    (A.1.2); see `midstream.networks.autoencoder`.
+    With `t = tanh(g_ξ(x))`, `p_ξ(x)` is `ε t` in the L∞ game and `ε t / max(1, ‖t‖₂)`, which is `Proj(ε t)`,
+    in the L2 game. Both are differentiable. `g_ξ` has the layer shapes of the paper's VAE (A.1.2) but is
+    deterministic; see `midstream.networks.autoencoder`.
 
     Args:
-        shape: of one input, `(channels, height, width)`.
+        shape: shape of one input, `(channels, height, width)`.
         budget: the ball and the pixel range.
 
     Raises:
-        ValueError: the inputs are no images.
+        ValueError: the inputs are not images.
 
     >>> generator = Generator((1, 8, 8), Budget(0.5))
     >>> bool((generator(torch.rand(3, 1, 8, 8)).flatten(1).norm(dim=1) <= 0.5 + 1e-6).all())
@@ -40,7 +40,7 @@ class Generator(nn.Module):
         self.budget = budget
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the perturbations of `(batch, *input)`, shaped like them, in pixel units."""
+        """Return the perturbations of inputs `(batch, *input)`, in the same shape, in pixel units."""
         bounded: Tensor = self.decoder(self.encoder(inputs)).tanh()
         if self.budget.norm == "l2":
             bounded = bounded / per_example(bounded.flatten(1).norm(dim=1).clamp(min=1.0), bounded)
@@ -48,16 +48,16 @@ class Generator(nn.Module):
         return perturbations
 
     def moved(self, inputs: Tensor) -> Tensor:
-        """Return `x' = clamp(x + p_ξ(x))`, what the host makes of it, for the gradient to pass through."""
+        """Return `x' = clamp(x + p_ξ(x))`, the perturbed inputs, differentiable in ξ."""
         moved: Tensor = (inputs + self(inputs)).clamp(self.budget.low, self.budget.high)
         return moved
 
 
 def generated(generator: Generator | None, inputs: Tensor, *, attack: str) -> Tensor:
-    """Return a learned generator's perturbations, in one forward pass.
+    """Return a pretrained generator's perturbations, in one forward pass.
 
     Raises:
-        RuntimeError: it has not been learned.
+        RuntimeError: the generator has not been trained.
     """
     if generator is None:
         raise RuntimeError(
@@ -70,7 +70,7 @@ def generated(generator: Generator | None, inputs: Tensor, *, attack: str) -> Te
 
 
 def descend(optimizer: torch.optim.Optimizer, value: Tensor) -> None:
-    """Take one step down a scalar."""
+    """Take one optimizer step that lowers a scalar."""
     optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

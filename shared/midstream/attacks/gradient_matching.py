@@ -1,4 +1,4 @@
-"""Gradient matching: make the step that a batch causes point where the attacker wants it to."""
+"""Gradient matching: turn the training step of a batch towards the direction that the attacker wants."""
 
 from dataclasses import dataclass
 
@@ -34,8 +34,8 @@ def match_gradient(
 ) -> Tensor:
     """Return perturbations that turn the batch's gradient `g = Σ_j ∇θ L(x_j)` towards `wanted`.
 
-    Projected ascent of `cos(g, w)`, as Witches' Brew raises it (Geiping et al. 2021), here over one
-    minibatch. Its derivative by the input `x_j` is `B_x u` with `u = (w/‖w‖ - cos(g, w) g/‖g‖) / ‖g‖`.
+    Projected ascent of `cos(g, w)`, the objective of Witches' Brew (Geiping et al. 2021), over one minibatch.
+    Its derivative with respect to the input `x_j` is `B_x u` with `u = (w/‖w‖ - cos(g, w) g/‖g‖) / ‖g‖`.
 
     Args:
         model: the model at θ; it is not changed.
@@ -43,8 +43,8 @@ def match_gradient(
         labels: their targets, `(batch,)`.
         wanted: w, a vector in parameter space; the step goes along `-w`.
         budget: the ball and the pixel range.
-        steps: how many, at least 1.
-        step_size: of each, as a share of ε.
+        steps: number of steps, at least 1.
+        step_size: length of each step, as a share of ε.
         loss: a loss that sums over its batch.
 
     Returns:
@@ -67,13 +67,13 @@ def match_gradient(
 class GradientMatching:
     """Turn the batch's gradient against v (Witches' Brew, Geiping et al. 2021; not in Table 1: level k).
 
-    It raises `cos(Σ_j ∇θ L(x_j), -v)`, where level 1 raises the same without the division by the lengths, to
-    first order. The original matches the gradient of a few chosen test images, over a whole data set that is
-    poisoned beforehand.
+    It raises `cos(Σ_j ∇θ L(x_j), -v)`; level 1 raises the unnormalised inner product, to first order. The
+    original matches the gradient of a few chosen test images, over a whole data set that is poisoned before
+    training.
 
     Args:
-        steps: of projected ascent.
-        step_size: of each, as a share of ε; 2.5 / steps by default.
+        steps: number of steps of projected ascent.
+        step_size: length of each step, as a share of ε; 2.5 / steps by default.
     """
 
     steps: int = 5

@@ -1,4 +1,4 @@
-"""The gradient of a batch's own loss by its inputs, which attacks made for test time go up."""
+"""The gradient of a batch's own loss with respect to its inputs, which test-time attacks ascend."""
 
 from collections.abc import Callable
 
@@ -19,10 +19,10 @@ def input_gradient(
         inputs: `(batch, *input)`.
         labels: their targets, `(batch,)`.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time.
+        chunk_size: examples per chunk.
 
     Raises:
-        ValueError: the model has batch norm over batch statistics, which couples the examples.
+        ValueError: the model couples the examples by batch norm over batch statistics.
 
     >>> model = nn.Linear(4, 3)
     >>> input_gradient(model, torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])).shape

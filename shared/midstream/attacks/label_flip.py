@@ -10,17 +10,17 @@ from midstream.players.interface import Batch, View
 
 @dataclass(kw_only=True)
 class LabelFlip:
-    """Give examples another label, drawn evenly; inputs stay (a reference; not in Table 1: level 0).
+    """Flip labels to another class, drawn uniformly; inputs stay (a reference; not in Table 1: level 0).
 
     Args:
-        rate: how likely each example's label is flipped.
+        rate: probability that an example's label is flipped.
     """
 
     rate: float = 0.2
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate is how likely a label is flipped, from 0 to 1, not {self.rate}")
+            raise ValueError(f"rate is the probability of a flip, from 0 to 1, not {self.rate}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""

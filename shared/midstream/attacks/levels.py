@@ -1,4 +1,4 @@
-"""R2T2's attackers by level: nobody, level 1, and level k by nested PGD."""
+"""R2T2's attackers by level: no attack, level 1, and level k by nested PGD."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,21 +7,14 @@ from torch import Tensor
 
 from midstream.attacks.along_gradient import GradientAttacker
 from midstream.mathematics.level_1 import level_0
-from midstream.mathematics.level_k import (
-    INFINITE,
-    SHARE,
-    at_least_2,
-    check_steps,
-    level_k_attack,
-    nested_ascent,
-)
+from midstream.mathematics.level_k import INFINITE, check_steps, level_k_attack, nested_ascent
 from midstream.players.exact_utility import UtilityOption, exact_gradient
 from midstream.players.interface import Batch, View
-from midstream.players.step_rule import StepRule
+from midstream.players.level_k_options import LevelKOptions
 
 
 class NoAttack:
-    """Let every batch pass (the null strategy, section 4; Table 1: level 0)."""
+    """Leave every batch unchanged (the null strategy, section 4; Table 1: level 0)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""
@@ -30,11 +23,11 @@ class NoAttack:
 
 @dataclass(kw_only=True)
 class UtilityAttacker(UtilityOption, GradientAttacker):
-    """An attacker of a level, along the utility to first order or along the exact one.
+    """An attacker that follows the utility, either to first order in the training step or exactly.
 
     Args:
-        lookahead: further training steps, on the clean batches to come, after which the validation loss is
-            taken; it needs `utility=exact`, and the data set.
+        lookahead: number of further training steps, on the next clean batches, before the validation loss is
+            taken; needs `utility=exact` and the data set.
     """
 
     lookahead: int = 0
@@ -44,10 +37,10 @@ class UtilityAttacker(UtilityOption, GradientAttacker):
         if self.lookahead < 0:
             raise ValueError(f"lookahead must be at least 0, not {self.lookahead}")
         if self.lookahead and self.utility != "exact":
-            raise ValueError(f"lookahead={self.lookahead} is of the exact utility; add utility=exact")
+            raise ValueError(f"lookahead={self.lookahead} needs the exact utility; add utility=exact")
 
     def exact_gradient(self, batch: Batch, view: View) -> Callable[[Tensor], Tensor]:
-        """Return the gradient of the exact utility at an input."""
+        """Return the function that computes the gradient of the exact utility at given inputs."""
         upcoming = view.upcoming(self.lookahead) if self.lookahead else []
         return exact_gradient(batch, view, self.objective(batch, view), upcoming)
 
@@ -65,29 +58,22 @@ class Level1(UtilityAttacker):
 
 
 @dataclass(kw_only=True)
-class LevelK(StepRule, UtilityAttacker):
-    """Nested PGD against the defender of level k - 1 that it expects (Remark 1; Table 1: level k).
+class LevelK(LevelKOptions, UtilityAttacker):
+    """Nested PGD against the level-(k - 1) defender that it expects (Remark 1; Table 1: level k).
 
     Args:
-        k: the level, at least 2.
-        step_size: Δ_k; infinite in the paper's practice.
-        opponent_step_size: Δ_{k-1} of the defender it expects.
-        share: how far an infinite step after the first moves, as a share of ε; inf is the paper's practice.
-        opponent_epsilon: the budget it expects the defender to have; -1 for its own.
+        opponent_step_size: Δ_{k-1} of the expected defender.
+        opponent_epsilon: the expected defender's budget; -1 for the attacker's own.
     """
 
-    k: int
-    step_size: float = INFINITE
     opponent_step_size: float = INFINITE
-    share: float = SHARE
     opponent_epsilon: float = -1.0
     _estimates: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        StepRule.__post_init__(self)
+        LevelKOptions.__post_init__(self)
         UtilityAttacker.__post_init__(self)
-        at_least_2(self.k)
-        check_steps(self.steps or 1, self.step_size, self.opponent_step_size, self.share, infinite=True)
+        check_steps(1, self.opponent_step_size, infinite=True)
         if self.opponent_epsilon != -1 and not 0 <= self.opponent_epsilon < INFINITE:
             raise ValueError(
                 f"opponent_epsilon is a radius, finite and at least 0, or -1 for the attacker's own, not "
@@ -98,12 +84,13 @@ class LevelK(StepRule, UtilityAttacker):
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k attack at the live parameters."""
         expected = view.budget.epsilon if self.opponent_epsilon < 0 else self.opponent_epsilon
+        opponent = replace(view.budget, epsilon=expected)
         if self.utility == "exact":
             return nested_ascent(
                 self.exact_gradient(batch, view),
                 batch.inputs,
                 budget=view.budget,
-                opponent=replace(view.budget, epsilon=expected),
+                opponent=opponent,
                 steps=self.count(self.k, view),
                 step_size=self.step_size,
                 opponent_step_size=self.opponent_step_size,
@@ -115,7 +102,7 @@ class LevelK(StepRule, UtilityAttacker):
             batch.labels,
             validation_gradient=self.gradient(batch, view),
             budget=view.budget,
-            opponent=replace(view.budget, epsilon=expected),
+            opponent=opponent,
             steps=self.count(self.k, view),
             learning_rate=view.learning_rate,
             step_size=self.step_size,
@@ -126,14 +113,14 @@ class LevelK(StepRule, UtilityAttacker):
 
     @property
     def remembers(self) -> bool:
-        """Whether there is a history, or an M that was estimated at the first batch."""
+        """Whether the player has state: a momentum history, or an M estimated at the first batch."""
         return self._estimates or super().remembers
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the history and M."""
-        return StepRule.state_dict(self) | GradientAttacker.state_dict(self)
+        """Return the momentum history and M."""
+        return LevelKOptions.state_dict(self) | GradientAttacker.state_dict(self)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a history and M."""
-        StepRule.load_state_dict(self, state)
+        """Restore the momentum history and M."""
+        LevelKOptions.load_state_dict(self, state)
         GradientAttacker.load_state_dict(self, {key: state[key] for key in state.keys() - {"smoothness"}})

@@ -1,4 +1,4 @@
-"""Random directions: what an attack of the same budget has to beat."""
+"""Random directions: the baseline for attacks of the same budget."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from midstream.players.interface import Batch, View
 
 @dataclass(kw_only=True)
 class Noise:
-    """`ε e(n)`, n normal: a random direction at the whole budget (a reference; not in Table 1: level 0)."""
+    """`ε e(n)`, n normal: a random direction with the full budget (a reference; not in Table 1: level 0)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the directions drawn for this batch."""

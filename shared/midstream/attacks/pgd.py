@@ -1,4 +1,4 @@
-"""FGSM and its projected, repeated form: up the loss of the batch itself, labels kept."""
+"""FGSM and PGD: ascent of the batch's own loss with unchanged labels."""
 
 from dataclasses import dataclass
 
@@ -25,19 +25,19 @@ def pgd(
 ) -> Tensor:
     """Return perturbations that raise each input's own loss, by projected gradient ascent.
 
-    From `p = 0`, `steps` times `p ← clamp(x + Proj(p + step_size·ε·e(∇x L(x + p)))) - x`: the step, then the
-    projection onto the ball, then the clamp to the pixel range, which the next step starts from. With one
-    step of size 1 it is FGSM (Goodfellow et al. 2015), whose form for the L2 ball is the normalised gradient;
-    with more PGD (Madry et al. 2018).
+    Starts at `p = 0` and repeats `p ← clamp(x + Proj(p + step_size·ε·e(∇x L(x + p)))) - x` `steps` times: a
+    step, the projection onto the ball, and the clamp to the pixel range. One step of size 1 is FGSM
+    (Goodfellow et al. 2015), which for the L2 ball follows the normalised gradient; several steps are PGD
+    (Madry et al. 2018).
 
     Args:
         model: the model at θ; it is not changed.
         inputs: `(batch, *input)`, within the budget's pixel range.
         labels: their targets, `(batch,)`.
         budget: the ball and the pixel range.
-        steps: how many, at least 1.
-        step_size: of each, as a share of ε.
-        start: where to begin, within the ball; 0 by default.
+        steps: number of steps, at least 1.
+        step_size: length of each step, as a share of ε.
+        start: initial perturbation, within the ball; 0 by default.
         loss: a loss that sums over its batch.
 
     Returns:
@@ -58,7 +58,7 @@ def pgd(
 
 @dataclass(kw_only=True)
 class Fgsm:
-    """`ε e(∇x L)`: up the batch's own loss, labels kept (Goodfellow et al. 2015; Table 1: level 1)."""
+    """`ε e(∇x L)`: up the batch's own loss, labels unchanged (Goodfellow et al. 2015; Table 1: level 1)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the step."""
@@ -75,12 +75,12 @@ class Fgsm:
 
 @dataclass(kw_only=True)
 class Pgd:
-    """FGSM in steps, each projected onto the ball (FGSM-PGD, Madry et al. 2018; Table 1: level k).
+    """Several FGSM steps, each projected onto the ball (FGSM-PGD, Madry et al. 2018; Table 1: level k).
 
     Args:
-        steps: how many; the paper takes 5.
-        step_size: of each, as a share of ε; 2.5 / steps, Madry's rule, by default.
-        random_start: begin anywhere in the ball instead of at the input.
+        steps: number of steps; the paper takes 5.
+        step_size: length of each step, as a share of ε; by default 2.5 / steps, Madry's rule.
+        random_start: start at a random point of the ball instead of at the input.
     """
 
     steps: int = 5
@@ -105,7 +105,7 @@ class Pgd:
 
 
 def inside(view: View, batch: Batch) -> Tensor:
-    """Return points drawn evenly from the ball, one for each input."""
+    """Return points drawn uniformly from the ball, one for each input."""
     like, random = batch.inputs, view.generator(batch.seq)
     if view.budget.norm == "linf":
         drawn = 2 * torch.rand(like.shape, generator=random) - 1

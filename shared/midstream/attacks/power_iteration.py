@@ -1,4 +1,4 @@
-"""Products with the Hessian of a loss by its inputs, and its largest eigenvector by power iteration."""
+"""Products with the input Hessian of a loss, and its top eigenvector by power iteration."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ from midstream.mathematics.derivatives.orders import Order, Vector, curved
 from midstream.mathematics.loss import Loss, cross_entropy
 
 Product = Callable[[Tensor], Tensor]
-"""`d ↦ H d`, each example's own symmetric H, `(batch, *input)` to the same."""
+"""`d ↦ H d` with a symmetric H for each example; maps `(batch, *input)` to the same shape."""
 
 SPHERE = Budget(1.0, "l2")
 
@@ -29,10 +29,10 @@ _ORDERS: tuple[Order, ...] = ("forward-over-reverse", "double-backward", "revers
 
 
 def loss_hessian(model: nn.Module, inputs: Tensor, labels: Tensor, *, loss: Loss = cross_entropy) -> Product:
-    """Return `d ↦ ∇²x L_θ(x) d` at `inputs`, exactly: by forward over reverse, if that is right.
+    """Return `d ↦ ∇²x L_θ(x) d` at `inputs`, exact; by forward over reverse if that order is right.
 
     Raises:
-        midstream.DerivativeError: no order is; see `midstream.check_derivatives`.
+        midstream.DerivativeError: no order is right; see `midstream.check_derivatives`.
     """
     refuse_coupled_examples(model)
     x = inputs.detach()
@@ -55,12 +55,12 @@ def loss_hessian(model: nn.Module, inputs: Tensor, labels: Tensor, *, loss: Loss
 def divergence_hessian(model: nn.Module, inputs: Tensor) -> Product:
     """Return `d ↦ JᵀFJ d`, the Hessian of `r ↦ KL(p(x) ‖ p(x + r))` at `r = 0`, exactly.
 
-    J is the Jacobian of the logits by the input and `F = diag(p) - ppᵀ`. The divergence and its gradient are
-    0 at `r = 0`, so no other term is left. It needs no labels. `Jd` is taken in forward mode, or for a model
-    that has none as the derivative of `Jᵀw` by w.
+    J is the Jacobian of the logits with respect to the input, and `F = diag(p) - ppᵀ`. The divergence and its
+    gradient are 0 at `r = 0`, so no other term remains. It needs no labels. `Jd` is computed in forward mode;
+    for a model without forward mode it is the derivative of `Jᵀw` with respect to w.
 
     Raises:
-        midstream.DerivativeError: the model's derivatives are not right; see `midstream.check_derivatives`.
+        midstream.DerivativeError: the model's derivatives are wrong; see `midstream.check_derivatives`.
     """
     refuse_coupled_examples(model)
     load_forward_mode()
@@ -103,7 +103,8 @@ def _weighted(logits: Tensor, moved: Tensor) -> Tensor:
 def largest_eigenvector(product: Product, start: Tensor, iterations: int) -> Tensor:
     """Return each example's unit vector after `d ← Hd / ‖Hd‖₂`, `iterations` times, from `start`.
 
-    It nears the eigenvector whose eigenvalue is largest in magnitude; where H is 0 it is 0.
+    It approaches the eigenvector whose eigenvalue is largest in magnitude. It is 0 for an example whose H is
+    0.
 
     >>> import torch
     >>> h = torch.diag(torch.tensor([3.0, -5.0, 1.0]))

@@ -1,4 +1,4 @@
-"""Test-time robustness: how often a trained model is right on inputs perturbed after its training."""
+"""Test-time robustness: the accuracy of a trained model on perturbed inputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks
 
 CW_CHUNK = 50
-"""Inputs searched at a time by CW: fewer, so that something is told in between."""
+"""Inputs per chunk of CW; small, so that `tell` reports progress often."""
 
 _CW_COSTS = 100
-"""What CW takes for an input, very roughly, in units of what all the others take for it."""
+"""Rough cost of CW for one input, in units of the cost of all other attacks together."""
 
 ZERO_GRADIENTS = 0.01
-"""Share of the inputs without a gradient above which an attack along it says little."""
+"""Share of inputs without a gradient above which the result of a gradient attack means little."""
 
 Tell = Callable[[int, int, str], None]
-"""Told the work done, all the work, and what is being done."""
+"""Called with the work done, the total work, and a description of the current work."""
 
 _Move = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -36,9 +36,9 @@ class SmallestChanges:
     """What CW found for the inputs that the model gets right.
 
     Attributes:
-        inputs: how many these were.
-        success_rate: share of them for which a change was found that the model takes for another class.
-        median_distance: L2 norm of the changes found, their median, in pixel units; None without any.
+        inputs: number of these inputs.
+        success_rate: share of them for which CW found a change that the model misclassifies.
+        median_distance: median L2 norm of the changes found, in pixel units; None if there are none.
     """
 
     inputs: int
@@ -48,18 +48,18 @@ class SmallestChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness:
-    """How often a model is right, as shares of the inputs in [0, 1].
+    """The accuracy of a model under several attacks, as shares of the inputs in [0, 1].
 
     Attributes:
-        inputs: how many there were.
+        inputs: number of inputs.
         epsilon: the L∞ radius of `yopo` and `pgd`.
-        clean: on the inputs as they are.
-        yopo: under YOPO-5-3.
-        pgd: under FGSM-PGD, 5 steps.
-        fgsm: under FGSM, to check `pgd` by.
-        pgd_doubled: under FGSM-PGD at twice the radius, to check it by.
+        clean: accuracy on the clean inputs.
+        yopo: accuracy under YOPO-5-3.
+        pgd: accuracy under FGSM-PGD with 5 steps.
+        fgsm: accuracy under FGSM, a check on `pgd`.
+        pgd_doubled: accuracy under FGSM-PGD at twice the radius, a check on `pgd`.
         zero_gradients: share of the inputs at which `∇x L` is zero in every pixel.
-        cw: under CW, which has no radius; None where it was left out, or the model gets no input right.
+        cw: the result of CW, which has no radius; None if CW was not run or the model gets no input right.
     """
 
     inputs: int
@@ -83,26 +83,26 @@ def robustness(
     search: Search | None = None,
     tell: Tell = lambda *_: None,
 ) -> Robustness:
-    """Return how a trained model stands up to attacks on its inputs, labels known (paper A.2.7, Table A.8).
+    """Return a trained model's accuracy under attacks that know the labels (paper A.2.7, Table A.8).
 
-    YOPO-5-3 and FGSM-PGD with 5 steps raise each input's loss within the L∞ ball, steps of ε/4 and
-    2.5ε/5, from the input itself, no restarts. CW looks for the smallest L2 change that the model takes for
-    another class.
+    YOPO-5-3 and FGSM-PGD with 5 steps raise each input's loss within the L∞ ball, in steps of ε/4 and 2.5ε/5,
+    starting at the input, without restarts. CW searches for the smallest L2 change that the model
+    misclassifies.
 
     Args:
         model: returns logits; it is not changed.
         inputs: `(examples, *input)`, as stored: float32 in [0, 1], or uint8.
         labels: their classes, `(examples,)`.
         epsilon: the L∞ radius, in pixel units.
-        cw_inputs: how many of the inputs, from the first on, CW is played on.
-        search: CW's constants, the original ones by default.
-        tell: told how far it got.
+        cw_inputs: number of inputs to run CW on, counted from the first.
+        search: CW's constants; the original ones by default.
+        tell: called with the progress.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> _ = model.weight.data.copy_(torch.eye(2))
     >>> x, y = torch.tensor([[0.8, 0.4], [0.4, 0.5]]), torch.tensor([0, 1])
     >>> found = robustness(model, x, y, epsilon=0.1, cw_inputs=2)
-    >>> found.clean, found.pgd, found.cw.success_rate  # the first is 0.2 from the border, the second 0.05
+    >>> found.clean, found.pgd, found.cw.success_rate  # 0.2 and 0.05 from the boundary
     (1.0, 0.5, 1.0)
     """
     ball = Budget(epsilon, "linf")
@@ -134,14 +134,14 @@ def robustness(
 
 
 def suspicions(found: Robustness, *, classes: int) -> list[str]:
-    """Return what speaks against a result, a sentence each: signs that an attack failed, no more.
+    """Return signs that an attack failed and the result is unreliable, one sentence for each.
 
     >>> shares = {"clean": 1, "yopo": 0.9, "pgd": 0.9, "fgsm": 0.5, "pgd_doubled": 0.4, "zero_gradients": 0}
     >>> weak = Robustness(inputs=100, epsilon=0.3, cw=None, **shares)
     >>> suspicions(weak, classes=10)
     ['one step (FGSM) leaves an accuracy of 0.500, five (FGSM-PGD) 0.900: more steps should not be weaker']
     """
-    one = 1 / found.inputs  # a single input may fall either way
+    one = 1 / found.inputs  # ignore a difference of a single input
     said = []
     if found.pgd > found.fgsm + one:
         said.append(

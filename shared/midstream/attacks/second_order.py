@@ -1,4 +1,4 @@
-"""Up the second-order Taylor polynomial of the loss, on the L2 sphere."""
+"""Ascent of the second-order Taylor polynomial of the loss, on the L2 sphere."""
 
 from dataclasses import dataclass
 
@@ -22,16 +22,15 @@ def ascend_quadratic(
 ) -> Tensor:
     """Return each example's point on the sphere that raises `q(p) = ⟨g, p⟩ + ½⟨p, Hp⟩`.
 
-    From `p = r e(g)`, `steps` times `p ← r e(g + Hp + s p)`. With s at least `-λmin(H)` the shifted
-    polynomial is convex, and equal to q on the sphere up to a constant, so q never falls from a step to the
-    next.
+    Starts at `p = r e(g)` and repeats `p ← r e(g + Hp + s p)` `steps` times. If s is at least `-λmin(H)`, the
+    shifted polynomial is convex, and on the sphere it equals q up to a constant. Then no step lowers q.
 
     Args:
         gradient: g, `(batch, *input)`.
         product: `d ↦ H d`.
         radius: r.
         shift: s of each example, `(batch,)`.
-        steps: how many.
+        steps: number of steps.
 
     >>> import torch
     >>> h = torch.diag(torch.tensor([3.0, -1.0]))
@@ -51,14 +50,14 @@ def ascend_quadratic(
 class SecondOrder:
     """Up the loss to second order, by power iteration (after S-O, Li et al. 2018; Table 1: level 2).
 
-    `argmax ⟨g, p⟩ + ½⟨p, Hp⟩` on the sphere of radius ε, g and H the gradient and the exact Hessian of the
-    batch's own loss by the input. The cited attack leaves g out, being at a minimum of the loss; in training
-    none is, so it is kept here: a power iteration with g added, and H shifted by its largest eigenvalue in
-    magnitude, itself from a power iteration that starts at g, so that each step rises. The L∞ ball takes the
-    signs.
+    `argmax ⟨g, p⟩ + ½⟨p, Hp⟩` on the sphere of radius ε, with g and H the gradient and the exact Hessian of
+    the batch's own loss with respect to the input. The cited attack omits g because it assumes a minimum of
+    the loss. During training g is not zero, so this attack includes it: each step of the power iteration adds
+    g and shifts H by its largest eigenvalue in magnitude, so that no step lowers the polynomial. A second
+    power iteration, starting at g, finds that eigenvalue. In the L∞ game the attack uses the signs.
 
     Args:
-        steps: of each of the two iterations.
+        steps: iterations of each of the two power iterations.
     """
 
     steps: int = 5

@@ -1,4 +1,4 @@
-"""Virtual adversarial training's direction: where the model's own prediction changes fastest."""
+"""Virtual adversarial training's direction, along which the model's prediction changes fastest."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,13 @@ from midstream.players.interface import Batch, View
 class Vat:
     """Along the top eigenvector of the prediction's divergence (VAT, Miyato et al. 2018; Table 1: level 2).
 
-    `ε d`, d the direction in which `KL(p(x) ‖ p(x + r))` grows fastest to second order, found by power
-    iteration from a random start; labels play no part. Where the original takes each product with the Hessian
-    by a finite difference at distance ξ, here it is exact. The L∞ ball takes the signs of d.
+    `ε d`, with d the direction in which `KL(p(x) ‖ p(x + r))` grows fastest to second order, found by power
+    iteration from a random start. It uses no labels. The original approximates each product with the Hessian
+    by a finite difference at distance ξ; here the product is exact. In the L∞ game the attack uses the signs
+    of d.
 
     Args:
-        iterations: of power iteration; the original takes 1.
+        iterations: iterations of power iteration; the original takes 1.
     """
 
     iterations: int = 1

@@ -1,4 +1,4 @@
-"""YOPO: many steps through the first layer for each pass through the network."""
+"""YOPO: several steps through the first layer for each pass through the network."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,11 @@ from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View
 
 STEP_SIZE = 1 / 4
-"""As a share of ε: 2/255 of 8/255, as is usual for YOPO-5-3 on CIFAR-10.
+"""Step size as a share of ε: 2/255 of 8/255, the usual choice for YOPO-5-3 on CIFAR-10.
 
-With `2.5 / 15` it would be FGSM-PGD once more. Where the first layer is linear, a convolution with batch norm
-behind it say, the Hamiltonian's gradient is the same for all inner steps, and three of them are one that is
-three times as long.
+With `2.5 / 15`, YOPO would repeat FGSM-PGD: if the first layer is linear, such as a convolution followed by
+batch norm, the Hamiltonian's gradient is the same in all inner steps, so three inner steps equal one step of
+three times the length.
 """
 
 
@@ -37,29 +37,29 @@ def yopo(
 ) -> Tensor:
     """Return perturbations that raise each input's own loss, as YOPO-m-n does (Zhang et al. 2019).
 
-    By Pontryagin's principle the perturbation acts through the first layer `f₀` alone: with the co-state
-    `p = ∇_{f₀} L` held, it is moved up the Hamiltonian `H(x) = ⟨p, f₀(x)⟩`. `outer` times p is taken by a
-    pass through the whole network, and then `inner` times
-    `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`, which costs the first layer only. With
-    `inner` 1 it is PGD.
+    By Pontryagin's principle, the perturbation acts only through the first layer `f₀`. The attack ascends the
+    Hamiltonian `H(x) = ⟨p, f₀(x)⟩` at a fixed co-state `p = ∇_{f₀} L`. Each of the `outer` iterations
+    computes p by a pass through the whole network and then takes `inner` steps
+    `x ← clamp(x₀ + Proj(x - x₀ + step_size·ε·e(∇x H)))`, which evaluate only the first layer. With `inner=1`
+    the attack is PGD.
 
     Args:
-        model: the model at θ; `f₀` is everything up to its first module that has parameters of its own, in
-            the order of the call, and the activation behind it; see `ends_in_activation`.
+        model: the model at θ; `f₀` is everything up to and including the first called module that has
+            parameters of its own, and the activation after it; see `ends_in_activation`.
         inputs: `(batch, *input)`, within the budget's pixel range.
         labels: their targets, `(batch,)`.
         budget: the ball and the pixel range.
-        outer: m, passes through the network.
-        inner: n, steps for each.
-        step_size: of each, as a share of ε.
+        outer: m, the number of passes through the network.
+        inner: n, the number of steps after each pass.
+        step_size: length of each step, as a share of ε.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time.
+        chunk_size: examples per chunk.
 
     Returns:
         Perturbations shaped like `inputs`, within the ball and the range.
 
     Raises:
-        ValueError: there is no first layer.
+        ValueError: the model calls no layer with parameters.
 
     >>> model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
     >>> x, y, ball = torch.full((2, 4), 0.5), torch.tensor([0, 1]), Budget(0.25)
@@ -88,15 +88,16 @@ def _hamiltonian(model: nn.Module, costate: Tensor, activated: bool, inputs: Ten
 class Yopo:
     """YOPO-5-3: steps up the Hamiltonian of the first layer (Zhang et al. 2019; not in Table 1).
 
-    The first layer is the first module with parameters and the activation behind it, as in the authors' code
-    for MNIST (a1600012888/YOPO-You-Only-Propagate-Once). Otherwise than there it starts at the input, not
-    anywhere in the ball, and a step goes along the unit vector in the L2 game; theirs is the L∞ game.
+    The first layer is the first module with parameters and the activation after it, as in the authors' code
+    for MNIST (a1600012888/YOPO-You-Only-Propagate-Once). Unlike that code, the attack starts at the input and
+    not at a random point of the ball. The authors attack in the L∞ game; in the L2 game a step follows the
+    unit vector.
 
     Args:
-        outer: m, passes through the whole network.
-        inner: n, steps through the first layer for each of them.
-        step_size: of each step, as a share of ε; a quarter is usual with YOPO-5-3. Where the first layer is
-            linear, as it is without an activation, the inner steps add up to a long one of PGD.
+        outer: m, the number of passes through the whole network.
+        inner: n, the number of steps through the first layer after each pass.
+        step_size: length of each step, as a share of ε; a quarter is usual for YOPO-5-3. If the first layer
+            is linear, that is, has no activation, the inner steps add up to one long PGD step.
     """
 
     outer: int = 5

@@ -1,5 +1,6 @@
-"""Defences from elsewhere, that the paper compares with: a file each.
+"""The defenders: R2T2's, and those that the paper compares with.
 
-Each file holds the defence as a function or a network and a player round it; a row in `pyproject.toml` names
-it.
+R2T2's defenders are in `levels` and `closed_form`; `loop` offers level 1 to a training loop of your own. Each
+of the others has a file of its own, which holds the defence as a function or a network and a player that uses
+it. A row in `pyproject.toml` names each player.
 """

@@ -1,4 +1,4 @@
-"""What the defenders of R2T2 have in common: they move each input along a vector."""
+"""The base of R2T2's defenders."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from midstream.players.interface import Batch, View
 
 
 class GradientDefender(FollowsGradient):
-    """A defence along `B_x' u`, for some `u` in parameter space."""
+    """A defender that moves each input along `B_x' u`, for some vector `u` in parameter space."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return `ε e(B_x' u)` at the live parameters."""

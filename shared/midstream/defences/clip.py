@@ -1,4 +1,4 @@
-"""Clipping: each pixel within the range that its class has."""
+"""Clipping: limit each pixel to the range of its class."""
 
 import math
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from midstream.players.interface import Batch, View
 
 
 def class_ranges(inputs: Tensor, labels: Tensor, classes: int, width: float) -> tuple[Tensor, Tensor]:
-    """Return the lowest and the highest value that each pixel may have in each class, `μ ∓ width·s`.
+    """Return the lowest and the highest value allowed for each pixel in each class, `μ ∓ width·s`.
 
-    μ and s are mean and standard deviation of the pixel over the class's examples; a class without any bounds
-    nothing.
+    μ and s are the mean and the standard deviation of the pixel over the examples of the class. A class
+    without examples has infinite bounds.
 
     Args:
         inputs: `(examples, *input)`.
         labels: their classes, `(examples,)`.
-        classes: how many there are.
-        width: in standard deviations.
+        classes: number of classes.
+        width: half width of the range, in standard deviations.
 
     Returns:
         Two tensors `(classes, *input)`.
@@ -40,15 +40,15 @@ def class_ranges(inputs: Tensor, labels: Tensor, classes: int, width: float) -> 
 
 @dataclass(kw_only=True)
 class Clip:
-    """Each pixel clipped to its class's range, `μ ∓ width·s` (after Steinhardt et al. 2017; not in Table 1).
+    """Clip each pixel to its class's range, `μ ∓ width·s` (after Steinhardt et al. 2017; not in Table 1).
 
-    μ and s are those of the validation examples of the label. Data sanitization takes what is far from its
-    class's centroid for poisoned and drops it (Steinhardt et al. 2017; Koh et al. 2022). A stream's example
-    is not dropped here but taken to the nearest point of the set that passes for clean: a box, in place of
-    their sphere and slab.
+    μ and s are taken over the validation examples with the same label. Data sanitization drops examples far
+    from the centroid of their class as poisoned (Steinhardt et al. 2017; Koh et al. 2022). In a stream, this
+    defence does not drop an example but moves it to the nearest point of the set accepted as clean. The set
+    is a box instead of their sphere and slab.
 
     Args:
-        width: of the range to each side of the mean, in standard deviations of the pixel.
+        width: half width of the range, in standard deviations of the pixel.
     """
 
     width: float = 1.0
@@ -58,7 +58,7 @@ class Clip:
             raise ValueError(f"width is in standard deviations, finite and at least 0, not {self.width}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return what leads into the ranges."""
+        """Return the perturbations that clip the pixels to their ranges."""
         images, labels = pixels(view.validation_inputs), view.validation_labels
         classes = 1 + int(max(labels.max(), batch.labels.max()))
         low, high = class_ranges(images, labels, classes, self.width)

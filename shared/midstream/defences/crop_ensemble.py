@@ -17,7 +17,7 @@ def crop_and_rescale(inputs: Tensor, tops: Tensor, lefts: Tensor, size: tuple[in
         inputs: `(batch, channels, height, width)`.
         tops: the first row of each image's crop, `(batch,)`.
         lefts: its first column.
-        size: height and width of a crop.
+        size: height and width of each crop.
 
     >>> ramp = torch.arange(4.0).reshape(1, 1, 1, 4)
     >>> crop_and_rescale(ramp, torch.tensor([0]), torch.tensor([2]), (1, 2)).flatten()
@@ -36,15 +36,15 @@ def crop_and_rescale(inputs: Tensor, tops: Tensor, lefts: Tensor, size: tuple[in
 class CropEnsemble:
     """Each image towards a random crop of it, rescaled (Guo et al. 2018, Table A.6; not in Table 1).
 
-    Guo et al. train on crops of 90 of 224 pixels, each rescaled, and average a network's predictions over 30
-    of them in testing. Training is what can be defended here, and the model is evaluated as it is: each image
-    is taken towards the mean of its crops, one by default, and the change is held to the budget as the
-    paper's section 6.1 has it for all methods it compares with.
+    Guo et al. train on rescaled crops of 90 of 224 pixels and average the network's predictions over 30 crops
+    at test time. This defence acts only on training; evaluation does not crop. Each image is moved towards
+    the mean of its crops (one crop by default), within the budget that the paper sets for all compared
+    methods (section 6.1).
 
     Args:
-        side: of a crop, as a share of the image's; 90 / 224 by default. A crop has `int(side · pixels)`
-            pixels a side, and at least 1.
-        crops: how many are averaged.
+        side: side of a crop, as a share of the image's; 90 / 224 by default. A crop has `int(side · pixels)`
+            pixels on each side, at least 1.
+        crops: number of crops to average.
     """
 
     side: float = 90 / 224
@@ -57,7 +57,7 @@ class CropEnsemble:
             raise ValueError(f"crops must be at least 1, not {self.crops}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return what leads to the mean of the crops drawn for this batch."""
+        """Return the perturbations from the images to the mean of their crops."""
         check_images("crop-ensemble", batch.inputs)
         random, (height, width) = view.generator(batch.seq), batch.inputs.shape[-2:]
         size = max(1, int(self.side * height)), max(1, int(self.side * width))

@@ -1,4 +1,4 @@
-"""CutMix: a box of each image is another's, and so is its share of the label."""
+"""CutMix: replace a box of each image, and the same share of its label, by another image's."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,17 +12,17 @@ from midstream.mathematics.level_1 import level_0
 from midstream.players.interface import Batch, View
 
 Box = tuple[int, int, int, int]
-"""Rows from, to (exclusive), columns from, to."""
+"""First row, end row (exclusive), first column, end column (exclusive)."""
 
 
 def box_around(centre: tuple[int, int], share: float, size: tuple[int, int]) -> Box:
-    """Return the box of a share of an image around a pixel, cut off at the border.
+    """Return the box around a pixel that covers a share of an image, clipped at the border.
 
-    Its sides are `√share` of the image's (Yun et al. 2019, eq. 2), its halves rounded down.
+    Its sides are `√share` of the image's sides (Yun et al. 2019, eq. 2); half sides are rounded down.
 
     Args:
         centre: row and column.
-        share: 1 - λ, of the area.
+        share: 1 - λ, the share of the area.
         size: height and width of the image.
 
     >>> box_around((4, 0), 0.25, (8, 8))
@@ -37,15 +37,15 @@ def box_around(centre: tuple[int, int], share: float, size: tuple[int, int]) -> 
 
 
 def cut_mix(inputs: Tensor, shares: Tensor, box: Box) -> tuple[Tensor, Tensor]:
-    """Return a batch in which each image has a box of the one before it, and its share of the label.
+    """Replace a box of each image, and the same share of its label, by those of the previous image.
 
-    `x_i` outside of the box, `x_{i-1}` inside; `λ y_i + (1 - λ) y_{i-1}`, 1 - λ the area of the box over that
-    of the image (Yun et al. 2019, eq. 1). What torchvision's transform of that name does.
+    The result is `x_i` outside the box and `x_{i-1}` inside, with label `λ y_i + (1 - λ) y_{i-1}`. 1 - λ is
+    the share of the image's area inside the box (Yun et al. 2019, eq. 1). torchvision's CutMix does the same.
 
     Args:
         inputs: `(batch, channels, height, width)`.
-        shares: of the classes, `(batch, classes)`.
-        box: of all images.
+        shares: shares of the classes, `(batch, classes)`.
+        box: the box of all images.
 
     >>> images, labels = cut_mix(torch.eye(2).reshape(2, 1, 1, 2), torch.eye(2), (0, 1, 0, 1))
     >>> images.flatten().tolist(), labels.tolist()
@@ -62,13 +62,13 @@ def cut_mix(inputs: Tensor, shares: Tensor, box: Box) -> tuple[Tensor, Tensor]:
 class CutMix:
     """Paste a box of one image into another, labels by area (Yun et al. 2019, Table 3; not in Table 1).
 
-    It moves nothing itself: what is mixed takes the place of the corrected batch, outside of the budget. λ is
-    drawn from Beta(1, 1), as in its paper, and one box for all of a batch; each image's partner is the one
-    before it, as the order of a batch is random.
+    It has no perturbation of its own: the mixed batch replaces the corrected batch, and the budget does not
+    limit it. λ is drawn from Beta(1, 1), as in the CutMix paper, with one box per batch. Each image's partner
+    is the previous image, because the order of a batch is random.
 
     Args:
-        on: `training` mixes what arrived, `validation` what a player such as train-on-validation rehearses,
-            `both` each of them.
+        on: `training` mixes the received batches, `validation` mixes the batches that a player such as
+            train-on-validation rehearses, `both` mixes both.
     """
 
     on: Literal["training", "validation", "both"] = "training"
@@ -78,18 +78,18 @@ class CutMix:
         return level_0(batch.inputs)
 
     def augment(self, batch: Batch, view: View) -> Batch:
-        """Return the batch mixed, where training data are to be."""
+        """Return the batch, mixed unless only validation data are mixed."""
         return batch if self.on == "validation" else _mixed(batch, view)
 
     def augment_rehearsal(self, batch: Batch, view: View) -> Batch:
-        """Return the rehearsed batch mixed, where validation data are to be."""
+        """Return the rehearsed batch, mixed unless only training data are mixed."""
         return batch if self.on == "training" else _mixed(batch, view)
 
 
 def _mixed(batch: Batch, view: View) -> Batch:
     check_images("cutmix", batch.inputs)
     random, (height, width) = view.generator(batch.seq), batch.inputs.shape[-2:]
-    share = torch.rand((), generator=random, dtype=torch.float64).item()  # Beta(1, 1) is even
+    share = torch.rand((), generator=random, dtype=torch.float64).item()  # Beta(1, 1) is uniform
     row, column = (int(torch.randint(side, (), generator=random)) for side in (height, width))
     box = box_around((row, column), share, (height, width))
     known = batch.labels.is_floating_point()

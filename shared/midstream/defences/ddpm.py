@@ -1,4 +1,4 @@
-"""Defence by a denoising diffusion model: drown the perturbation in noise, and take the noise away."""
+"""Defence by a denoising diffusion model: cover the perturbation with noise, then remove the noise."""
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -16,7 +16,7 @@ from midstream.players.course import Course, Ground
 from midstream.players.interface import Batch, View
 
 DEPTHS = 500
-"""T of the paper."""
+"""The paper's T."""
 
 _FIRST, _LAST = 1e-4, 0.999
 _PIXELS = 2**20
@@ -24,13 +24,13 @@ _PIXELS = 2**20
 
 @dataclass(frozen=True)
 class Schedule:
-    """How deep the noise is: `x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) n`, `ᾱ_t = Π_{s≤t} (1 - β_s)`, n normal.
+    """The noise schedule: `x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) n`, `ᾱ_t = Π_{s≤t} (1 - β_s)`, n normal.
 
     Pixels lie between -1 and 1.
 
     Attributes:
         kept: `ᾱ_t` for t = 0 … T, float64; the first is 1.
-        depth: t*, the least t ≥ 1 where the noise `√((1 - ᾱ_t)/ᾱ_t) n` is as large as the ball.
+        depth: t*, the smallest t ≥ 1 at which the noise `√((1 - ᾱ_t)/ᾱ_t) n` is as large as the ball.
     """
 
     kept: Tensor
@@ -38,10 +38,10 @@ class Schedule:
 
     @classmethod
     def of(cls, budget: Budget, dimensions: int) -> "Schedule":
-        """Return the paper's: T = 500, β in a straight line from 1e-4 to ε²/dim(x) (6.1).
+        """Return the paper's schedule: T = 500, β linear from 1e-4 to ε²/dim(x) (6.1).
 
-        `ε²/dim(x)` is the mean square by which a perturbation of the whole budget moves a pixel, of images
-        between 0 and 1; ε² in the L∞ game.
+        `ε²/dim(x)` is the mean square change of a pixel under a perturbation with the full budget, for pixels
+        between 0 and 1; it is ε² in the L∞ game.
 
         >>> schedule = Schedule.of(Budget(3.0), 28 * 28)
         >>> 28 * 28 * (1 - schedule.kept[-1] / schedule.kept[-2])
@@ -53,17 +53,17 @@ class Schedule:
         square = epsilon**2 / (dimensions if budget.norm == "l2" else 1)
         rates = torch.linspace(_FIRST, min(square, _LAST), DEPTHS, dtype=torch.float64)
         kept = torch.cat([torch.ones(1, dtype=torch.float64), (1 - rates).cumprod(0)])
-        deep_enough = (1 - kept[1:]) / kept[1:] >= 4 * square  # from -1 to 1 the ball is twice as large
+        deep_enough = (1 - kept[1:]) / kept[1:] >= 4 * square  # twice the ball in [-1, 1]
         return cls(kept, int(deep_enough.int().argmax()) + 1 if deep_enough.any() else DEPTHS)
 
 
 def noise_loss(network: UNet, clean: Tensor, schedule: Schedule, depth: int) -> Tensor:
-    """Return `mean ‖n - n_φ(x_t, t)‖²` a pixel, t drawn from 1 … depth and n normal (Ho et al. 2020, eq. 14).
+    """Return `mean ‖n - n_φ(x_t, t)‖²` per pixel, t drawn from 1 … depth, n normal (Ho et al. 2020, eq. 14).
 
     Args:
         network: n_φ.
-        clean: x_0, `(batch, channels, height, width)`, pixels between -1 and 1.
-        schedule: of the noise.
+        clean: x_0, `(batch, channels, height, width)`, with pixels between -1 and 1.
+        schedule: the noise schedule.
         depth: the largest t.
     """
     times = torch.randint(1, depth + 1, (len(clean),))
@@ -76,19 +76,19 @@ def noise_loss(network: UNet, clean: Tensor, schedule: Schedule, depth: int) -> 
 def denoise(
     network: UNet, images: Tensor, schedule: Schedule, *, depth: int, jumps: int, random: torch.Generator
 ) -> Tensor:
-    """Return images diffused to t = depth and taken back to 0, in jumps of about the same length.
+    """Return images diffused to t = depth and denoised back to 0, in jumps of about equal length.
 
-    A jump from t to s draws from `q(x_s | x_t, x_0)`, `x_0` being `(x_t - √(1 - ᾱ_t) n_φ(x_t, t)) / √ᾱ_t`
-    clamped to the range. With as many jumps as the depth it is the reverse process of Ho et al. 2020; one
-    jump gives `x_0` itself, the mean of what the image may have been.
+    A jump from t to s draws from `q(x_s | x_t, x_0)`, with `x_0 = (x_t - √(1 - ᾱ_t) n_φ(x_t, t)) / √ᾱ_t`
+    clamped to the range. If the number of jumps equals the depth, this is the reverse process of Ho et al.
+    2020. A single jump returns `x_0`, the estimated mean of the clean image.
 
     Args:
         network: n_φ.
-        images: `(batch, channels, height, width)`, pixels between -1 and 1.
-        schedule: of the noise.
+        images: `(batch, channels, height, width)`, with pixels between -1 and 1.
+        schedule: the noise schedule.
         depth: t*, at most T.
-        jumps: how many, from 1 to the depth.
-        random: what the noise is drawn from.
+        jumps: number of jumps, from 1 to the depth.
+        random: the generator to draw the noise from.
     """
 
     def normal() -> Tensor:
@@ -116,16 +116,16 @@ def denoise(
 class Ddpm(Purifier):
     """Diffuse each image and denoise it (DDPM, Ho et al. 2020, as FixAug's part; not in Table 1).
 
-    T = 500, β from 1e-4 linearly to ε²/dim(x); a U-net of wide residual blocks with group norm learns the
-    noise in the images of Dval. In the game x' is diffused to t*, where the noise is as large as the ball,
-    and taken back (as DiffPure does, Nie et al. 2022); the paper does not say how deep it goes. Only depths
-    up to t* are learned, since no other is met. A tenth of the usual parameters is `width=40`, with
-    `jumps=1000` for each step back: both for a GPU.
+    T = 500, with β linear from 1e-4 to ε²/dim(x). A U-net of wide residual blocks with group norm learns to
+    predict the noise in images of Dval. In the game, x' is diffused to t*, at which the noise is as large as
+    the ball, and denoised, as in DiffPure (Nie et al. 2022). The paper does not state its depth. The network
+    learns only depths up to t*, because the game uses no others. On a GPU, `width=40` gives a tenth of the
+    usual number of parameters, and `jumps=1000` takes every step of the way back.
 
     Args:
         width: channels of the U-net's first level, even.
-        depth: t*; by default the least at which the noise is as large as the ball.
-        jumps: in how many the way back is made, at most t*.
+        depth: t*; by default the smallest depth at which the noise is as large as the ball.
+        jumps: number of jumps on the way back; more than t* counts as t*.
     """
 
     steps: int = 1500
@@ -145,7 +145,7 @@ class Ddpm(Purifier):
             raise ValueError(f"depth must be from 1 to {DEPTHS}, not {self.depth}")
 
     def course(self, ground: Ground) -> Course:
-        """Return how the U-net learns."""
+        """Return the U-net's training."""
         images = 2 * unit_range(ground.validation_inputs, ground.budget) - 1
         schedule = Schedule.of(ground.budget, images[0].numel())
         network = UNet(tuple(images.shape[1:]), self.width).to(images)
@@ -161,12 +161,12 @@ class Ddpm(Purifier):
             return loss.item()
 
         self._network = network
-        # The way back plays no part in the learning.
+        # The number of jumps does not affect the training.
         parts: dict[str, nn.Module | Optimizer] = {"network": network, "optimizer": optimizer}
         return Course(repr(replace(self, jumps=1)), parts, self.steps, step)
 
     def purify(self, images: Tensor, batch: Batch, view: View) -> Tensor:
-        """Return the images diffused and denoised."""
+        """Return the images after diffusion and denoising."""
         network = learned(self._network)
         schedule = Schedule.of(view.budget, images[0].numel())
         depth = self.depth or schedule.depth

@@ -1,4 +1,4 @@
-"""Defence by a generative adversarial network: only what the generator can make gets through."""
+"""Defence by a generative adversarial network: project each image onto the generator's range."""
 
 from dataclasses import dataclass, field, replace
 
@@ -19,11 +19,11 @@ _BETAS = (0.5, 0.9)
 
 
 class Generator(nn.Module):
-    """`G(u)`: latents to images.
+    """`G(u)`: maps latents to images.
 
     Args:
-        shape: of one image, `(channels, height, width)`.
-        latents: dimensions of u.
+        shape: shape of one image, `(channels, height, width)`.
+        latents: dimension of u.
     """
 
     def __init__(self, shape: tuple[int, ...], latents: int) -> None:
@@ -36,20 +36,20 @@ class Generator(nn.Module):
         return self.decoder(latents).sigmoid()  # type: ignore[no-any-return]
 
     def sample(self, count: int) -> Tensor:
-        """Return images of latents drawn from torch's random numbers."""
+        """Return images for latents drawn from torch's random numbers."""
         return self(torch.randn(count, self.latents).to(self.decoder.linear.weight))  # type: ignore[no-any-return]
 
 
 def critic_loss(critic: nn.Module, real: Tensor, made: Tensor) -> Tensor:
-    """Return what a Wasserstein critic lowers: `mean D(G(u)) - mean D(z) + 10 mean (‖∇D(m)‖ - 1)²`.
+    """Return the loss of a Wasserstein critic: `mean D(G(u)) - mean D(z) + 10 mean (‖∇D(m)‖ - 1)²`.
 
-    m lies between an image and one that was made, where is drawn from torch's random numbers (WGAN-GP,
+    m is a random point between a real and a generated image, drawn from torch's random numbers (WGAN-GP,
     Gulrajani et al. 2017).
 
     Args:
-        critic: D, of outputs `(batch, 1)`.
+        critic: D, with outputs `(batch, 1)`.
         real: z, `(batch, channels, height, width)`.
-        made: G(u), the same shape.
+        made: G(u), of the same shape.
 
     >>> flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
     >>> _ = [parameter.data.zero_() for parameter in flat.parameters()]
@@ -59,7 +59,7 @@ def critic_loss(critic: nn.Module, real: Tensor, made: Tensor) -> Tensor:
     share = torch.rand(len(real), 1, 1, 1).to(real)
     between = (share * real + (1 - share) * made).requires_grad_()
     slope = torch.autograd.grad(critic(between).sum(), between, create_graph=True)[0]
-    # The root of a sum of squares has no derivative at 0; a critic that is flat somewhere would make NaNs.
+    # The square root has no derivative at 0: without the constant, a flat critic gives NaNs.
     length = (slope.flatten(1).square().sum(dim=1) + 1e-12).sqrt()
     return critic(made).mean() - critic(real).mean() + _PENALTY * (length - 1).square().mean()  # type: ignore[no-any-return]
 
@@ -67,17 +67,17 @@ def critic_loss(critic: nn.Module, real: Tensor, made: Tensor) -> Tensor:
 def reconstruct(
     generator: Generator, images: Tensor, *, iterations: int, restarts: int, rate: float, candidates: Tensor
 ) -> Tensor:
-    """Return for each image the nearest one found among those that the generator makes.
+    """Return for each image the nearest generated image found.
 
-    `G(u)` of the u that lowers `‖G(u) - x‖²`, from the candidates nearest to the image, by Adam's steps; the
-    nearest seen on the way is kept (Samangouei et al. 2018, eq. 5, who start anywhere and descend by
+    Adam lowers `‖G(u) - x‖²` over u, starting at the candidates nearest to the image; the nearest `G(u)` of
+    all iterations is returned (Samangouei et al. 2018, eq. 5, who start at random points and descend with
     momentum).
 
     Args:
         generator: G; it is not changed.
-        images: `(batch, channels, height, width)`, pixels between 0 and 1.
-        iterations: L, steps of descent; 0 takes the nearest candidate.
-        restarts: R, from how many starts for each image.
+        images: `(batch, channels, height, width)`, with pixels between 0 and 1.
+        iterations: L, the number of descent steps; 0 takes the nearest candidate.
+        restarts: R, the number of starting points per image.
         rate: Adam's learning rate, in units of the latents.
         candidates: latents to start from, `(candidates, latents)`, at least R.
 
@@ -108,17 +108,18 @@ def reconstruct(
 
 @dataclass(kw_only=True)
 class DefenseGan(Purifier):
-    """Give back the nearest image of a GAN (defense-GAN, Samangouei et al. 2018; Table 1: level k).
+    """Replace each image by a GAN's nearest image (defense-GAN, Samangouei et al. 2018; Table 1: level k).
 
-    The generator has transposed convolutions of 32 and 16 channels and 20 latents (A.1.2); it learns Dval
-    against a critic of convolutions 16 and 32, by WGAN-GP as in the original. In the game `G(u)` nearest to
-    x' is sought by Adam in the space of latents, from the nearest of 64 latents drawn for the batch.
+    The generator has transposed convolutions of 32 and 16 channels and 20 latents (A.1.2). It learns Dval by
+    WGAN-GP, as in the original, against a critic with convolutions of 16 and 32 channels. In the game, Adam
+    searches the latent space for the `G(u)` nearest to x'. It starts at the nearest of 64 latents that are
+    drawn for the batch.
 
     Args:
-        critic_steps: that the critic takes for one of the generator.
-        iterations: L, steps of descent in the space of latents; the original takes 200.
-        restarts: R, from how many starts for each image, at most 64; the original takes 10.
-        rate: of those steps, Adam's learning rate.
+        critic_steps: steps of the critic for each step of the generator.
+        iterations: L, descent steps in the latent space; the original takes 200.
+        restarts: R, the number of starting points per image, at most 64; the original takes 10.
+        rate: Adam's learning rate for the descent steps.
     """
 
     steps: int = 3000
@@ -137,7 +138,7 @@ class DefenseGan(Purifier):
             raise ValueError(f"restarts must be from 1 to {_CANDIDATES}, not {self.restarts}")
 
     def course(self, ground: Ground) -> Course:
-        """Return how generator and critic learn."""
+        """Return the training of the generator and the critic."""
         images = unit_range(ground.validation_inputs, ground.budget)
         shape = tuple(images.shape[1:])
         generator, critic = Generator(shape, LATENTS).to(images), Encoder(shape, 1).to(images)
@@ -165,12 +166,12 @@ class DefenseGan(Purifier):
             "generator_optimizer": ours,
             "critic_optimizer": theirs,
         }
-        # What is sought in the game plays no part in the learning.
+        # The options of the search in the game do not affect the training.
         settings = repr(replace(self, iterations=1, restarts=1, rate=1.0))
         return Course(settings, parts, self.steps, step)
 
     def purify(self, images: Tensor, batch: Batch, view: View) -> Tensor:
-        """Return what the generator makes nearest to each image."""
+        """Return the nearest generated image for each image."""
         generator = learned(self._network)
         like = generator.decoder.linear.weight
         drawn_here = torch.randn(_CANDIDATES, generator.latents, generator=view.generator(batch.seq))

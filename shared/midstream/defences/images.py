@@ -1,13 +1,13 @@
-"""What an image transformation can work on."""
+"""The check that a batch holds images."""
 
 from torch import Tensor
 
 
 def check_images(name: str, inputs: Tensor) -> None:
-    """Refuse inputs that are no images.
+    """Refuse inputs that are not images.
 
     Args:
-        name: of the defence.
+        name: the defence's name.
         inputs: a batch.
 
     Raises:

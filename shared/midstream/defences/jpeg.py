@@ -1,4 +1,4 @@
-"""JPEG: an image written and read back."""
+"""JPEG compression."""
 
 import importlib
 import math
@@ -14,13 +14,14 @@ from midstream.players.interface import Batch, View
 
 
 def jpeg(inputs: Tensor, quality: int, *, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Return images as they are after JPEG compression, by Pillow.
+    """Return images after JPEG compression by Pillow.
 
     Args:
-        inputs: `(batch, 1 or 3, height, width)`; other channels are taken as so many grey images.
-        quality: from 1, the smallest file, to 95.
-        low: the pixel value that is black.
-        high: the pixel value that is white.
+        inputs: `(batch, channels, height, width)`; three channels are a colour image, any other number are
+            separate grey images.
+        quality: from 1 (smallest file) to 95.
+        low: the pixel value of black.
+        high: the pixel value of white.
 
     >>> grey = torch.full((1, 1, 8, 8), 0.5)
     >>> (jpeg(grey, 75) - grey).abs().max() < 0.5 / 255 + 1e-6
@@ -43,12 +44,12 @@ def jpeg(inputs: Tensor, quality: int, *, low: float = 0.0, high: float = 1.0) -
 
 @dataclass(kw_only=True)
 class Jpeg:
-    """Each image towards itself after JPEG compression (Guo et al. 2018; not in Table 1).
+    """Move each image towards its JPEG-compressed version (Guo et al. 2018; not in Table 1).
 
-    Where the pixel range is open, black is 0 and white is 1.
+    If the pixel range is unbounded, black is 0 and white is 1.
 
     Args:
-        quality: from 1, the smallest file, to 95.
+        quality: from 1 (smallest file) to 95.
     """
 
     quality: int = 75
@@ -62,7 +63,7 @@ class Jpeg:
             raise ValueError("it needs Pillow, of the extra midstream[datasets]; install that") from error
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return what leads to the compressed images."""
+        """Return the perturbations from the images to the compressed images."""
         check_images("jpeg", batch.inputs)
         low, high = view.budget.low if math.isfinite(view.budget.low) else 0.0, view.budget.white
         return jpeg(batch.inputs, self.quality, low=low, high=high) - batch.inputs

@@ -1,4 +1,4 @@
-"""R2T2's defenders by level: nobody, level 1, and level k by PGD."""
+"""R2T2's defenders by level: no defence, level 1, and level k by PGD."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from midstream.defences.along_gradient import GradientDefender
 from midstream.mathematics.level_1 import level_0
-from midstream.mathematics.level_k import INFINITE, SHARE, at_least_2, check_steps, descent, level_k_defense
+from midstream.mathematics.level_k import descent, level_k_defense
 from midstream.mathematics.objective import Objective
 from midstream.players.exact_utility import UtilityOption, exact_gradient
 from midstream.players.interface import Batch, View
-from midstream.players.step_rule import StepRule
+from midstream.players.level_k_options import LevelKOptions
 
 
 class NoDefense:
@@ -34,23 +34,8 @@ class Level1(UtilityOption, GradientDefender):
 
 
 @dataclass(kw_only=True)
-class LevelK(StepRule, UtilityOption):
-    """PGD on the utility at the inputs that arrived (Remark 2; Table 1: level k).
-
-    Args:
-        k: the level, at least 2.
-        step_size: Δ_k; infinite in the paper's practice.
-        share: how far an infinite step after the first moves, as a share of ε; inf is the paper's practice.
-    """
-
-    k: int
-    step_size: float = INFINITE
-    share: float = SHARE
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least_2(self.k)
-        check_steps(self.steps or 1, self.step_size, self.share, infinite=True)
+class LevelK(LevelKOptions):
+    """PGD on the utility, starting from the received inputs (Remark 2; Table 1: level k)."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k correction at the live parameters."""

@@ -16,28 +16,27 @@ from midstream.mathematics.pixel_space import Normalization, PixelSpace
 class Defender:
     """Corrects each minibatch so that the step it causes lowers the loss on data you trust.
 
-    `x'' = clamp(x' + ε e(B_x' v))`, the level-1 defence (paper Theorem 1), at the model's parameters at the
-    time of the call, taken in evaluation mode: what a layer such as dropout will do in the step is not known
-    beforehand. A call costs about three forward passes over the validation set and four over the batch, and
-    leaves the model, its mode and its gradients as they were.
+    `x'' = clamp(x' + ε e(B_x' v))`, the level-1 defence (paper Theorem 1) at the model's current parameters.
+    Derivatives are taken in evaluation mode, because the random choices that a layer such as dropout will
+    make in the step are unknown. A call costs about three forward passes over the validation set and four
+    over the batch. It does not change the model, its mode or its gradients.
 
     Args:
-        model: the model being trained; of `DataParallel`, `DistributedDataParallel` and `torch.compile` what
-            they wrap.
+        model: the model being trained; wrappers (`DataParallel`, `DistributedDataParallel`, `torch.compile`)
+            are unwrapped.
         validation_inputs: clean inputs that you trust, `(examples, *input)`, on the model's device.
         validation_labels: their labels, `(examples,)`.
-        epsilon: how far an example may be moved, in pixel units; about the attacker's budget.
+        epsilon: maximum perturbation of an example, in pixel units; choose about the attacker's budget.
         norm: `"l2"` or `"linf"`.
         pixel_range: smallest and largest valid pixel value.
-        normalization: `(mean, std)` if the inputs are normalised, those of the validation set included: two
-            numbers, or two sequences of one number a channel, as `torchvision.transforms.Normalize` has them.
-            Budget and pixel range hold for the pixels, `input · std + mean`; a call returns normalised
-            inputs.
+        normalization: `(mean, std)` if all inputs, including the validation set, are normalised: two numbers,
+            or two sequences with one number per channel, as for `torchvision.transforms.Normalize`. Budget
+            and pixel range apply to the pixels, `input · std + mean`; a call returns normalised inputs.
         loss: a loss that sums over its batch.
-        chunk_size: validation examples at a time; memory follows it.
+        chunk_size: validation examples per chunk; memory grows with it.
 
     Raises:
-        ValueError: the validation inputs or labels cannot be reasoned with, and why.
+        ValueError: the validation inputs or labels are invalid; the message says why.
 
     >>> import torch
     >>> model = nn.Linear(4, 2)
@@ -74,15 +73,15 @@ class Defender:
         """Return the corrected inputs, to train on in place of `inputs`.
 
         Raises:
-            midstream.DerivativeError: the model's derivatives cannot be right, see
-                `midstream.check_derivatives`, which is asked at the first call.
-            ValueError: inputs or labels cannot be corrected, such as inputs outside of the pixel range; it
+            midstream.DerivativeError: the model's derivatives are wrong; the first call checks them by
+                `midstream.check_derivatives`.
+            ValueError: the inputs or labels are invalid, such as inputs outside the pixel range; the message
                 says why.
         """
         refuse_coupled_examples(self.model)
         with switched(layers_in_training_mode(self.model), training=False):
             at = self._checks.batch(inputs, labels, model=self.model)
-            order_of(self._of_pixels, at, labels, loss=self.loss)  # before anything is computed
+            order_of(self._of_pixels, at, labels, loss=self.loss)  # check before computing anything
             v = validation_gradient(
                 self._of_pixels,
                 self._validation_pixels,

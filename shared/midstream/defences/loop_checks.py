@@ -1,4 +1,4 @@
-"""What a defender in a training loop of one's own is given, checked cheaply at each call."""
+"""Cheap checks of the inputs and labels of `Defender`, at each call."""
 
 import math
 
@@ -10,17 +10,17 @@ from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.pixel_space import PixelSpace
 from midstream.mathematics.pixels import pixels
 
-_IGNORED = -100  # the label that torch's cross-entropy leaves out
+_IGNORED = -100  # the label that torch's cross-entropy ignores
 
 
 class LoopChecks:
-    """Holds inputs and labels against a budget's pixel range, a model and its loss.
+    """Checks inputs and labels against a budget's pixel range, a model and its loss.
 
     Args:
         budget: the ball and the pixel range.
-        space: what takes inputs to pixels.
-        loss: labels are class indices if it is `midstream.cross_entropy`; of another loss's targets only the
-            number and the device are checked.
+        space: converts inputs to pixels.
+        loss: for `midstream.cross_entropy`, labels must be class indices; for another loss, only the number
+            and the device of the targets are checked.
     """
 
     def __init__(self, budget: Budget, space: PixelSpace, loss: Loss) -> None:
@@ -31,10 +31,10 @@ class LoopChecks:
         self._validation: tuple[Tensor, Tensor] | None = None
 
     def validation(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the pixels of validation inputs; uint8 stays, to be read as x/255 chunk by chunk.
+        """Return the pixels of validation inputs; uint8 stays uint8 and is read as x/255 chunk by chunk.
 
         Raises:
-            ValueError: the inputs or the labels cannot be reasoned with, and why.
+            ValueError: the inputs or the labels are invalid; the message says why.
         """
         what = "validation inputs"
         _check_tensor(what, inputs)
@@ -51,15 +51,15 @@ class LoopChecks:
         return inputs
 
     def batch(self, inputs: Tensor, labels: Tensor, *, model: nn.Module) -> Tensor:
-        """Return the pixels of a batch's inputs; `validation` was called before.
+        """Return the pixels of a batch's inputs; call `validation` first.
 
         Args:
             inputs: the batch.
             labels: its labels.
-            model: the model of inputs that is trained.
+            model: the model in training, which takes the inputs.
 
         Raises:
-            ValueError: the inputs or the labels cannot be corrected, and why.
+            ValueError: the inputs or the labels are invalid; the message says why.
         """
         assert self._validation is not None
         like, known = self._validation
@@ -141,7 +141,7 @@ class LoopChecks:
                 f"{what} are on {labels.device}, the inputs on {inputs.device}; bring them to one"
             )
         if not self._indices or (labels.is_floating_point() and labels.dim() > 1):
-            return  # targets of another loss; shares of the classes, as mixtures have them
+            return  # targets of another loss, or class shares of mixtures
         if labels.dtype not in (torch.int64, torch.uint8):
             raise ValueError(f"{what} are {labels.dtype}; give class indices as int64: labels.long()")
         first, last = (int(value) for value in torch.stack(labels.aminmax()).tolist())
@@ -159,7 +159,7 @@ def _check_tensor(what: str, found: object) -> None:
 
 
 def _classes_of(model: nn.Module, one: Tensor) -> int | None:
-    """Return how many classes a model tells apart, by its outputs for one input; None if they do not show."""
+    """Return a model's number of classes, from its output for one input; None if the output does not tell."""
     devices = [one.device] if one.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
         outputs = model(one)

@@ -1,4 +1,4 @@
-"""A median filter."""
+"""The median filter."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from midstream.players.interface import Batch, View
 
 
 def median_filter(inputs: Tensor, size: int) -> Tensor:
-    """Return images whose pixels are the medians of the squares round them, each channel by itself.
+    """Replace each pixel by the median of the square around it, for each channel separately.
 
-    Beyond its border an image goes on as it ends.
+    Border pixels are replicated beyond the image's edge.
 
     Args:
         inputs: `(batch, channels, height, width)`.
-        size: the side of the squares, odd.
+        size: side of the squares in pixels, odd.
 
     >>> import torch
     >>> spot = torch.zeros(1, 1, 5, 5)
@@ -33,12 +33,12 @@ def median_filter(inputs: Tensor, size: int) -> Tensor:
 
 @dataclass(kw_only=True)
 class Median:
-    """Each image towards itself after a median filter (Xu et al. 2018; not in Table 1).
+    """Move each image towards its median-filtered version (Xu et al. 2018; not in Table 1).
 
-    One of the squeezers of feature squeezing (Xu et al. 2018).
+    The median filter is one of the squeezers of feature squeezing (Xu et al. 2018).
 
     Args:
-        size: the side of the squares whose median is taken, in pixels, odd.
+        size: side of the squares to take the median of, in pixels, odd.
     """
 
     size: int = 3
@@ -48,6 +48,6 @@ class Median:
             raise ValueError(f"size is the side of a square round a pixel, odd, not {self.size}")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
-        """Return what leads to the filtered images."""
+        """Return the perturbations from the images to the filtered images."""
         check_images("median", batch.inputs)
         return median_filter(batch.inputs, self.size) - batch.inputs

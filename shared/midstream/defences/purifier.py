@@ -1,4 +1,4 @@
-"""What the generative defences have in common: a network, learned on Dval, that cleans images."""
+"""The base of the generative defences: a network, pretrained on Dval, that purifies images."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,14 +17,14 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(kw_only=True)
 class Purifier:
-    """A defender that replaces each image by what a network makes of it, as far as its budget lets it.
+    """A defender that replaces each image by the output of a network, within its budget.
 
-    The network works on pixels between 0 and 1, whatever the range of the budget's are.
+    The network uses pixels between 0 and 1, whatever the budget's pixel range.
 
     Args:
-        steps: of learning.
-        batch_size: images of Dval that a step learns from, drawn anew each time.
-        learning_rate: Adam's at the first step of learning.
+        steps: number of training steps.
+        batch_size: images of Dval in each training step, drawn at random.
+        learning_rate: Adam's learning rate at the first training step.
     """
 
     steps: int
@@ -35,15 +35,15 @@ class Purifier:
         check_steps(min(self.steps, self.batch_size), self.learning_rate)
 
     def course(self, ground: Ground) -> Course:
-        """Return how the network learns."""
+        """Return the network's training."""
         raise NotImplementedError
 
     def purify(self, images: Tensor, batch: Batch, view: View) -> Tensor:
-        """Return the images cleaned, their pixels and those returned between 0 and 1."""
+        """Return the purified images; input and output pixels lie between 0 and 1."""
         raise NotImplementedError
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return the way from each input to what the network makes of it."""
+        """Return the perturbations from the inputs to the network's outputs."""
         images = unit_range(batch.inputs, view.budget)
         purified = self.purify(images, batch, view).to(images)
         return (view.budget.high - view.budget.low) * (purified - images)
@@ -53,7 +53,7 @@ def unit_range(inputs: Tensor, budget: Budget) -> Tensor:
     """Return images with pixels between 0 and 1.
 
     Raises:
-        ValueError: the inputs are no images.
+        ValueError: the inputs are not images.
 
     >>> unit_range(torch.full((1, 1, 1, 2), 0.5), Budget(1.0, low=-1.0)).tolist()
     [[[[0.75, 0.75]]]]
@@ -67,13 +67,13 @@ def unit_range(inputs: Tensor, budget: Budget) -> Tensor:
 
 
 def drawn(count: int, *tensors: Tensor) -> list[Tensor]:
-    """Return rows drawn from torch's random numbers, the same of each tensor, with replacement."""
+    """Return rows drawn with replacement from torch's random numbers, the same rows of each tensor."""
     rows = torch.randint(len(tensors[0]), (count,)).to(tensors[0].device)
     return [tensor[rows] for tensor in tensors]
 
 
 def randomly_perturbed(inputs: Tensor, budget: Budget) -> Tensor:
-    """Return `clamp(z + ε e(n))` of each input z, n normal, from torch's random numbers.
+    """Return `clamp(z + ε e(n))` for each input z, with n normal from torch's random numbers.
 
     >>> moved = randomly_perturbed(torch.full((2, 1, 8, 8), 0.5), Budget(0.25))
     >>> (moved - 0.5).flatten(1).norm(dim=1).round(decimals=4)
@@ -83,16 +83,16 @@ def randomly_perturbed(inputs: Tensor, budget: Budget) -> Tensor:
 
 
 def slow_down(optimizer: Optimizer, learning_rate: float, number: int, steps: int) -> None:
-    """Set a learning rate that falls in a straight line, to nothing after the last step."""
+    """Set a learning rate that falls linearly to 0 after the last step."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * (1 - number / steps)
 
 
 def learned(network: N | None) -> N:
-    """Return a network that has learned.
+    """Return the network if it is trained.
 
     Raises:
-        RuntimeError: there is none yet.
+        RuntimeError: there is no network yet.
     """
     if network is None:
         raise RuntimeError(

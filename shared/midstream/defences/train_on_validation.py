@@ -1,4 +1,4 @@
-"""Training on the validation set too, each epoch."""
+"""Training on the validation set after each epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from midstream.players.interface import Batch, View
 
 @dataclass(kw_only=True)
 class TrainOnValidation:
-    """Train on the validation set too, after each epoch (section 6.1, Table 3; not in Table 1).
+    """After each epoch, train on the validation set (section 6.1, Table 3; not in Table 1).
 
-    It moves nothing itself. The minibatches are of the run's size, in an order drawn anew. The steps belong
-    to the version of the parameters that the epoch's last batch leads to. With cutmix,on=both and ddpm it is
-    the paper's FixAug.
+    It does not change any input. The minibatches have the run's size, in a new random order each time. Their
+    steps count as part of the step on the epoch's last batch, within one version of the parameters. Combined
+    with cutmix,on=both and ddpm it is the paper's FixAug.
     """
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
@@ -26,7 +26,7 @@ class TrainOnValidation:
         return level_0(batch.inputs)
 
     def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
-        """Return the validation set after an epoch's last batch, else nothing."""
+        """Return the validation set after an epoch's last batch, and nothing after the others."""
         if (batch.seq + 1) % view.steps_per_epoch:
             return []
         inputs, labels = view.validation_inputs, view.validation_labels

@@ -1,4 +1,4 @@
-"""Defence by a variational auto-encoder, with and without the labels."""
+"""Defence by a variational auto-encoder, with or without the labels."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from midstream.players.interface import Batch, View
 
 
 class VariationalAutoencoder(nn.Module):
-    """`q(u|x)`, a normal distribution of latents u for an image, and `p(x|u)`, an image for latents.
+    """An encoder `q(u|x)`, a normal distribution over latents u, and a decoder `p(x|u)`.
 
     Args:
-        shape: of one image, `(channels, height, width)`.
-        latents: dimensions of u.
-        classes: how many there are, where both are given the label; 0 where not.
+        shape: shape of one image, `(channels, height, width)`.
+        latents: dimension of u.
+        classes: number of classes if encoder and decoder get the label; 0 if they do not.
     """
 
     def __init__(self, shape: tuple[int, ...], latents: int, *, classes: int = 0) -> None:
@@ -35,11 +35,11 @@ class VariationalAutoencoder(nn.Module):
         return mean, log_variance
 
     def decode(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean of `p(x|u)`, pixels between 0 and 1."""
+        """Return the mean of `p(x|u)`, with pixels between 0 and 1."""
         return self.decoder(latents, self._given(labels, latents)).sigmoid()  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return each image's reconstruction from the mean of its latents, pixels between 0 and 1."""
+        """Return each image's reconstruction from the mean of its latents, with pixels between 0 and 1."""
         return self.decode(self.encode(images, labels)[0], labels)
 
     def _given(self, labels: Tensor, like: Tensor) -> Tensor | None:
@@ -49,18 +49,19 @@ class VariationalAutoencoder(nn.Module):
 def evidence_loss(
     network: VariationalAutoencoder, perturbed: Tensor, clean: Tensor, labels: Tensor
 ) -> Tensor:
-    """Return the negative evidence lower bound of clean images whose latents come from perturbed ones.
+    """Return the negative evidence lower bound of clean images, with latents inferred from perturbed images.
 
-    `-E_u log p(z|u) + KL(q(u|x) ‖ N(0, 1))`, in nats an image, `u ~ q(u|x)` one draw from torch's random
-    numbers. p is normal, with one variance for all pixels, that which fits the batch best: the mean square s
-    of what the decoder is off, so that `-log p = dim(z)/2 (log 2πs + 1)` (Rybkin et al. 2021). A variance set
-    beforehand would weigh the two terms: with pixels taken as probabilities, reconstructions of held-out
-    digits were half as far off again.
+    `-E_u log p(z|u) + KL(q(u|x) ‖ N(0, 1))`, in nats per image, with `u ~ q(u|x)` drawn once from torch's
+    random numbers. p is normal with one variance for all pixels, the maximum-likelihood variance of the
+    batch: the mean square s of the decoder's error, so `-log p = dim(z)/2 (log 2πs + 1)` (Rybkin et al.
+        2021). A
+    fixed variance would set the relative weight of the two terms by hand. With pixels modelled as
+    probabilities instead, the error on held-out digits was half as large again.
 
     Args:
         network: the auto-encoder.
-        perturbed: x, `(batch, channels, height, width)`, pixels between 0 and 1.
-        clean: z, its originals.
+        perturbed: x, `(batch, channels, height, width)`, with pixels between 0 and 1.
+        clean: z, the clean images.
         labels: their classes, `(batch,)`.
 
     Returns:
@@ -82,12 +83,13 @@ def evidence_loss(
 
 @dataclass(kw_only=True)
 class DefenseVae(Purifier):
-    """Give back what a VAE makes of each image (defense-VAE, Li & Ji 2019; not in Table 1).
+    """Replace each image by a VAE's reconstruction (defense-VAE, Li & Ji 2019; not in Table 1).
 
-    Convolutions of 16 and 32 channels and 20 latents, mirrored (A.1.2). It learns to give back an image z of
-    Dval from `x = clamp(z + ε e(n))`, n normal and ε the defender's, by lowering `-E_u log p(z|u) + KL(q(u|x)
-    ‖ N(0, 1))`, with a learning rate that falls to 0. The original learns from attacked images; which attack
-    is to come is not known here. In the game the latents are the mean of `q(u|x')`: nothing is drawn.
+    The encoder has convolutions of 16 and 32 channels and 20 latents; the decoder mirrors it (A.1.2). The
+    network learns to reconstruct an image z of Dval from `x = clamp(z + ε e(n))`, with n normal and ε the
+    defender's budget. It lowers `-E_u log p(z|u) + KL(q(u|x) ‖ N(0, 1))`, with a learning rate that falls to
+    0. The original learns from attacked images; this defence does not know the attack beforehand. In the game
+    it uses the mean of `q(u|x')` as latents and draws nothing at random.
     """
 
     steps: int = 5000
@@ -97,7 +99,7 @@ class DefenseVae(Purifier):
     _network: VariationalAutoencoder | None = field(default=None, init=False, repr=False)
 
     def course(self, ground: Ground) -> Course:
-        """Return how the auto-encoder learns."""
+        """Return the auto-encoder's training."""
         budget = ground.budget
         images = unit_range(ground.validation_inputs, budget)
         network = VariationalAutoencoder(
@@ -127,10 +129,10 @@ class DefenseVae(Purifier):
 
 @dataclass(kw_only=True)
 class DefenseCvae(DefenseVae):
-    """Give back what a VAE that knows the label makes (defense-CVAE, A.1.2; not in Table 1).
+    """Replace each image by a label-conditional VAE's reconstruction (defense-CVAE, A.1.2; not in Table 1).
 
-    It learns as `vae` does. The label's one-hot vector stands beside the features of the encoder's
-    convolutions, and beside the latents; in the game it is the label that arrived with the image.
+    It trains like `vae`. The label's one-hot vector is concatenated to the features of the encoder's
+    convolutions and to the latents. In the game the label is the one received with the image.
     """
 
     conditional: ClassVar[bool] = True
