@@ -147,7 +147,7 @@ def test_a_run_that_was_set_aside_stands_beside_the_others(browser: Browser, tmp
     with taken_up(tmp_path) as site:
         seen = Seen(browser, site.url)
         seen.until("damaged", "failed")
-        assert "specification.json does not hold what was written" in seen.card("damaged").inner_text()
+        assert "specification.json is damaged" in seen.card("damaged").inner_text()
         seen.until_it_says("#connection", "Live")
         assert seen.card("tiny").locator(".state").inner_text() == "running"
         TinyRun.found(site.client).play(1)

@@ -158,7 +158,7 @@ def test_a_run_does_not_go_on_with_other_data(unseeded: str, tmp_path: Path) -> 
         begun = run.status()["dataset_sha256"]
     again = tiny.registry(tmp_path / "runs", allowed=frozenset([unseeded]))
     with pytest.raises(
-        ResumeError, match=rf"run 'tiny' was begun with dataset_sha256 {begun}, here [0-9a-f]+"
+        ResumeError, match=rf"run 'tiny' was started with dataset_sha256 {begun}, here [0-9a-f]+"
     ):
         again.take_up(left_behind(tmp_path / "runs"))
     anyway = tiny.registry(tmp_path / "runs", allowed=frozenset([unseeded]), resume_anyway=True)

@@ -10,7 +10,7 @@ from midstream_server.http.problems import documented
 _SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "description": "The token of the observer (GET), the provider (GET and PUT) or the operator (everything). "
+    "description": "The token of the observer (GET), the provider (also PUT) or the operator (everything). "
     "A server started without tokens requires none.",
 }
 

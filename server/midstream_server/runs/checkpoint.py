@@ -77,9 +77,9 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             described = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise DamagedCheckpointError(f"{path} cannot be read: {error}") from error
+        raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
     if described.pop("sha256", None) != _digest(described, tensors):
-        raise DamagedCheckpointError(f"{path} does not hold what was written there: its SHA-256 differs")
+        raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 does not match")
     began = described.get("provenance")
     return Checkpoint(
         provenance=None if began is None else Provenance.read(began),

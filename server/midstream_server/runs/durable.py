@@ -95,7 +95,9 @@ class DurableRun:
         for seq in range(self.recorded.run.step, self.journal.length()):
             entry = self.journal.entry(seq)
             if entry is None:
-                say(f"the journal is damaged from batch {seq} on; the server will ask for those batches again")
+                say(
+                    f"the journal is damaged from batch {seq} on; the server will ask for those batches again"
+                )
                 self.journal.drop(seq)
                 return
             try:

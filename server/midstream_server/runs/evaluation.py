@@ -14,8 +14,8 @@ from midstream.mathematics.rates import conversion_rate, evasion_rate
 class Evaluation:
     """The model's quality after a number of steps: losses in nats per example, accuracies in [0, 1].
 
-    The two rates are shares of test inputs, see `midstream.mathematics.rates`. They are None if the run has no
-    target class, or if the test set holds no input that they count.
+    The two rates are shares of test inputs, see `midstream.mathematics.rates`. They are None if the run has
+    no target class, or if the test set holds no input that they count.
     """
 
     step: int

@@ -71,7 +71,7 @@ class Journal:
             self.state, self.reason = operator["state"], operator["reason"]
         except (ValueError, TypeError, LookupError, sqlite3.DatabaseError) as error:
             self.close()
-            raise DamagedDatabaseError(f"{path} does not name its run intact: {error}") from error
+            raise DamagedDatabaseError(f"{path} does not identify its run: {error}") from error
         except StorageError:
             self.close()
             raise

@@ -142,9 +142,9 @@ def _environment_compared(
         return provenance
     if not anyway:
         raise ResumeError(
-            f"run {folder.name!r} was started with {'; '.join(found)}: its parameters would differ from those "
-            f"of an uninterrupted run. Restore that environment, or add --resume-anyway, which is recorded in "
-            f"{folder / ENVIRONMENT}"
+            f"run {folder.name!r} was started with {'; '.join(found)}: its parameters would differ from "
+            f"those of an uninterrupted run. Restore that environment, or add --resume-anyway, which is "
+            f"recorded in {folder / ENVIRONMENT}"
         )
     return provenance.passed(found)
 
@@ -154,7 +154,7 @@ def _set_checkpoints_aside(left: Left, say: Say) -> None:
         path = left.folder / name
         if name in left.faults and path.exists():
             path.replace(path.with_name(f"{name}.damaged"))
-            say(f"{left.faults[name]}; {name} was renamed to {name}.damaged, and the run resumes from before it")
+            say(f"{left.faults[name]}; {name} was renamed to {name}.damaged; the run resumes from before it")
 
 
 def _new_journal(left: Left, provenance: Provenance, say: Say) -> Journal:

@@ -18,11 +18,11 @@ class Room:
     def lacks(self, error: OSError) -> None:
         """Record a failed write."""
         if self.lacking is None:
-            self._say(f"is waiting until its data can be stored: {error}")
+            self._say(f"waits for room to store what it has: {error}")
         self.lacking = str(error)
 
     def holds(self) -> None:
         """Record a successful write."""
         if self.lacking is not None:
-            self._say("can store its data again")
+            self._say("has room to store what it has again")
         self.lacking = None

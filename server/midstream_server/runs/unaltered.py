@@ -10,7 +10,7 @@ from midstream_server.runs.left import ResumeError
 from midstream_server.runs.provenance import ENVIRONMENT, SPECIFICATION, Provenance
 
 _REMEDY = (
-    "Restore the file, or delete it: the server then writes it again as the run was started, and resumes the run"
+    "Restore the file, or delete it: the server then writes it again as the run was started, and resumes it"
 )
 _ANOTHER = ". To train what the file says now, start a new run under another name"
 
