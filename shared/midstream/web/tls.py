@@ -22,7 +22,7 @@ def trusting(ca: Path | None) -> Verify:
         context.load_verify_locations(cadata=ca.read_text(encoding="ascii"))
         return context
     except (ssl.SSLError, ValueError) as error:
-        raise ValueError(f"--ca {ca} holds no authority's certificate in PEM format") from error
+        raise ValueError(f"--ca {ca} holds no certificate of an authority in PEM format") from error
 
 
 def check_certificate(certificate: Path, key: Path | None) -> None:
@@ -39,7 +39,7 @@ def check_certificate(certificate: Path, key: Path | None) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
         raise ValueError(
-            f"--certificate {certificate} and --key {key or certificate} are not a certificate with its "
+            f"--certificate {certificate} and --key {key or certificate} are no certificate with its "
             f"private key in PEM format: {error.reason or error}"
         ) from error
 
