@@ -78,7 +78,7 @@ def test_a_signature_survives_the_wire_and_fits(run: str, key: bytes, seq: int) 
 
 def test_without_a_key_nothing_is_signed() -> None:
     assert signed(BATCH, run="a", key=None) is BATCH
-    with pytest.raises(Problem, match="carries no signature"):
+    with pytest.raises(Problem, match="has no signature"):
         check_signature(BATCH, run="a", key=KEY)
 
 

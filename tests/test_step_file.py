@@ -32,7 +32,7 @@ def test_settings_and_moments_come_back_exactly(step: TrainingStep) -> None:
 
 
 def test_a_step_of_several_groups_does_not_travel() -> None:
-    with pytest.raises(ValueError, match="a Grouped step does not travel; only Sgd and Adam do"):
+    with pytest.raises(ValueError, match="a Grouped step cannot be encoded; only Sgd and Adam can"):
         encode_step(Grouped(((("w",), Sgd(0.1)),)), run="a", parameters_version=0)
 
 
@@ -44,7 +44,7 @@ def test_a_step_of_several_groups_does_not_travel() -> None:
         (encode_tensors(MOMENTS, optimizer="sgd"), "learning_rate"),
         (encode_tensors(MOMENTS, optimizer="sgd", learning_rate="fast"), "fast"),
         (encode_tensors(MOMENTS, optimizer="adam", counts="7", **ADAM), "does not describe an optimizer"),
-        (encode_tensors(MOMENTS, optimizer="lion"), "'lion'; known are sgd, adam"),
+        (encode_tensors(MOMENTS, optimizer="lion"), "'lion'; it must be sgd or adam"),
     ],
 )
 def test_another_file_is_refused(body: bytes, message: str) -> None:

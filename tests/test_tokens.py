@@ -51,7 +51,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "empty": ("", "role: token"),
     "no YAML": (f"operator: [{OPERATOR}", "role: token"),
     "a number": ("operator: 1234567890123456789", "quotes"),
-    "a space": ("operator: 'secret-word secret-word'", "no header"),
+    "a space": ("operator: 'secret-word secret-word'", "a header cannot"),
     "two the same": (f"observer: {OPERATOR}\noperator: {OPERATOR}", "its own"),
 }
 

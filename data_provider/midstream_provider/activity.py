@@ -1,4 +1,4 @@
-"""What a provider does and waits for, kept for its status page."""
+"""The provider's current activity, for its status page."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +10,14 @@ _Facts = dict[str, str | float | None]
 
 
 class Activity:
-    """Written by the thread that sends, read by the one that shows it: each change is one assignment.
+    """The provider's activity.
+
+    The sending thread writes it, and the page's thread reads it. No lock is needed, since each change is a
+    single assignment.
 
     Args:
-        server: where the batches go.
-        say: tells the operator what is told here, too.
+        server: URL that the batches are sent to.
+        say: called with each sentence given to `Activity.say`.
     """
 
     def __init__(self, server: str, say: Callable[[str], None]) -> None:
@@ -25,15 +28,15 @@ class Activity:
         self._first: tuple[float, int] | None = None
 
     def say(self, text: str) -> None:
-        """Tell the operator what is done or waited for."""
+        """Show a sentence on the page, and pass it to the operator."""
         self._doing = text
         self._say(text)
 
     def feeds(self, status: dict[str, Any]) -> None:
-        """A run was found.
+        """Record the run that the provider feeds.
 
         Args:
-            status: as the server describes it.
+            status: the run's status.
         """
         self._first = (time.monotonic(), status["step"])
         self._shows(
@@ -44,7 +47,7 @@ class Activity:
         )
 
     def acknowledged(self, answer: dict[str, Any]) -> None:
-        """A batch was taken.
+        """Record an acknowledged batch.
 
         Args:
             answer: the server's acknowledgement.
@@ -69,6 +72,6 @@ class Activity:
         self._run = RunStatus(run, doing, step, total, facts)
 
     def status(self) -> Status:
-        """Return what the page shows."""
+        """Return the status for the page."""
         run = self._run
         return Status("data provider", self._doing, {"sends_to": self._server}, () if run is None else (run,))

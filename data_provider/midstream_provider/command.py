@@ -32,11 +32,20 @@ from midstream_provider.push import find_run, load_source, push
     "--server",
     default="http://127.0.0.1:8001",
     show_default=True,
+<<<<<<< HEAD
     callback=whole_url,
     help="The server, or a proxy before it.",
+=======
+    callback=options.whole_url,
+    help="URL of the server, or of a proxy in front of it.",
 )
-@options.option("--run", "name", help="The run to feed; the only open one by default.")
-@options.option("--give-up-after", type=NOT_NEGATIVE, help="Seconds without an answer; for ever by default.")
+@options.option("--run", "name", help="The run to feed; by default the only unfinished one.")
+@options.option(
+    "--give-up-after",
+    type=NOT_NEGATIVE,
+    help="Give up after this many seconds without an answer; never by default.",
+>>>>>>> p-services
+)
 @silent_after_option
 @sign_option
 @token_option
@@ -60,8 +69,9 @@ def command(
 ) -> None:
     """Send a run its minibatches, and wait for each acknowledgement.
 
-    The run's specification says which data set, which seed and how many; the data are read on this machine.
-    The last two lines are what the run measured; the exit code is 0 where it finished, and 1 where not.
+    The run's specification determines the data set, the seed and the number of batches. The data are read on
+    this machine. The last two lines of the output are the run's result. The exit code is 0 if the run
+    finished, and 1 otherwise.
 
     \b
     Example: midstream provide --server http://127.0.0.1:8001
@@ -98,11 +108,11 @@ def command(
 
                 while status["step"] < status["total_steps"]:
                     push(client, status, batches, acknowledged, key=key)
-                    # Before the wait for the end: what is said last, on another stream, is the result.
+                    # Say this before waiting for the end, so that the result is the last output.
                     activity.say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
                     status = settled(client, status)
     except KeyboardInterrupt:
-        say(f"stopped before batch {step}; the same command goes on from there")
+        say(f"stopped before batch {step}; the same command continues from there")
     else:
         click.echo(result_table(status))
     finally:
@@ -110,5 +120,5 @@ def command(
 
 
 def say(text: str) -> None:
-    """Tell the operator something."""
+    """Print a message for the operator."""
     click.echo(f"provider: {text}", err=True)

@@ -1,4 +1,4 @@
-"""How a run ended, as its provider tells it."""
+"""The end of a run: waiting for it, and the table of its result."""
 
 import time
 from typing import Any
@@ -10,10 +10,10 @@ _POLL = 0.2
 
 
 def settled(client: Client, status: dict[str, Any]) -> dict[str, Any]:
-    """Return the status of a run whose batches were all taken, once it is over or wants some again.
+    """Wait until a run without further batches has finished or asks for batches again; return its status.
 
     Raises:
-        RunEndedError: it was stopped, or failed.
+        RunEndedError: the run was stopped, or failed.
     """
     while True:
         status = client.run(status["name"])
@@ -25,7 +25,7 @@ def settled(client: Client, status: dict[str, Any]) -> dict[str, Any]:
 
 
 def result_table(status: dict[str, Any]) -> str:
-    """Return what a finished run measured: a line of headings, and one of figures.
+    """Return the result of a finished run: a line of headings and a line of values.
 
     >>> print(result_table({"name": "game", "specification": {"dataset": "digits", "defender": "none"},
     ...     "step": 600, "test_accuracy": 0.98, "validation_loss": 0.07, "conversion_rate": None,

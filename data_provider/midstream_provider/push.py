@@ -1,4 +1,4 @@
-"""Sending a run its minibatches, one acknowledgement at a time."""
+"""Sending minibatches to a run, each after the acknowledgement of the previous one."""
 
 import time
 from collections.abc import Callable, Collection
@@ -14,26 +14,26 @@ from midstream.run.datasets import Source
 from midstream.storage import faults
 from midstream.web.client import Client
 
-_SENT_ELSEWHERE = 10  # times without a batch taken, after which whoever answers does not know what it wants
+_SENT_ELSEWHERE = 10  # maximum number of redirections to another batch without one being accepted
 
 Say = Callable[[str], None]
 
 
 class RunEndedError(MidstreamError, RuntimeError):
-    """The run ended before its last batch; the message says why."""
+    """The run ended, or cannot be fed; the message says why."""
 
 
 def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
-    """Return the status of the run to feed, waiting until there is one.
+    """Wait until there is a run to feed, and return its status.
 
     Args:
         client: the server, or a proxy in front of it.
-        name: the run's name; None takes the only one that is not over.
-        say: told what is waited for.
+        name: the run's name; None selects the only run that is not over.
+        say: called with a sentence if there is no such run yet.
 
     Raises:
-        RunEndedError: several runs want batches, and no name says which; or the named one wants none.
-        Problem: the named run was set aside, and no file says what it trains.
+        RunEndedError: several runs wait for batches and `name` is None, or the named run is over.
+        Problem: the named run was set aside, and no file holds its specification.
     """
     told = False
     while True:
@@ -47,7 +47,7 @@ def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
         if runs:
             names = ", ".join(run["name"] for run in runs)
             raise RunEndedError(
-                f"{client.url} has several runs that want batches: {names}; choose with --run"
+                f"{client.url} has several runs that wait for batches: {names}; choose one with --run"
             )
         if name is not None:
             _refuse_set_aside(client, name)
@@ -67,21 +67,21 @@ def _refuse_set_aside(client: Client, name: str) -> None:
 
 
 def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[str]) -> BatchSource:
-    """Return the minibatches of the run that a status describes.
+    """Load the data of a run, and return its minibatches.
 
     Raises:
         midstream.run.datasets.MissingDataError: the data are not on this machine.
-        midstream.plugins.PluginError: the run names a folder or code that was not allowed here.
-        midstream.run.dataset_checks.DatasetError: the data on this machine are not the server's, or cannot be
-            trained on.
-        RunEndedError: they are not as many as the server's, which does not tell their digest.
+        midstream.plugins.PluginError: the run names a folder or code that is not allowed on this machine.
+        midstream.run.dataset_checks.DatasetError: the data on this machine differ from the server's, or are
+            unsuitable for training.
+        RunEndedError: the number of examples differs from the server's, which gives no digest.
     """
     specification = Specification.model_validate(status["specification"])
     split = load_split(specification, source, allowed=allowed, dataset_sha256=status.get("dataset_sha256"))
     if len(split.train) != status["train_size"]:
         raise RunEndedError(
-            f"the server's run trains on {status['train_size']} examples, this machine's "
-            f"{specification.dataset!r} holds {len(split.train)}; both must have the same data"
+            f"the server's run trains on {status['train_size']} examples, but {specification.dataset!r} on "
+            f"this machine has {len(split.train)}; both must have the same data"
         )
     return BatchSource(specification, split.train)
 
@@ -94,18 +94,18 @@ def push(
     *,
     key: bytes | None = None,
 ) -> None:
-    """Send every batch that the run still wants, waiting for each answer.
+    """Send all remaining batches of a run, waiting for each acknowledgement.
 
     Args:
         client: the server, or a proxy in front of it.
-        status: the run's status; its `step` is where to go on.
+        status: the run's status; its `step` is the first batch to send.
         batches: the run's minibatches.
         acknowledged: called with each acknowledgement.
-        key: what the batches are signed with; None sends them unsigned.
+        key: the key to sign the batches with; None sends them unsigned.
 
     Raises:
         RunEndedError: the run was stopped, failed, or refused a batch.
-        midstream.web.client.ServerGoneError: nobody answered for as long as the client waits.
+        midstream.web.client.ServerGoneError: there was no response within the client's `give_up_after`.
     """
     name, seq, sent_elsewhere = status["name"], status["step"], 0
     while seq < status["total_steps"]:
@@ -116,7 +116,7 @@ def push(
             next_seq = problem.more.get("next_seq")
             elsewhere = problem.status == 409 and isinstance(next_seq, int) and next_seq != seq
             if elsewhere and sent_elsewhere < _SENT_ELSEWHERE:
-                # An answer was lost on the way, or what the server had of its batches.
+                # An acknowledgement was lost, or the server lost some of its batches.
                 seq, sent_elsewhere = next_seq, sent_elsewhere + 1
                 continue
             raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem

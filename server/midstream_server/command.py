@@ -34,31 +34,35 @@ from midstream_server.runs.resuming import ResumeError, left_behind
 @options.option(
     "--defender",
     shell_complete=options.named("defenders"),
-    help="none, level-1, level-1+cutmix, or module:Class; none by default.",
+    help="The defender: none, level-1, level-1+cutmix, or module:Class; none by default.",
 )
 @on_error_option
 @data_options
 @allow_option
 @options.option(
-    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
+    "--out",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Parent folder of the run folders.",
 )
 @options.option(
     "--resume",
     default="all",
     show_default=True,
-    help="Runs of --out to take up: all that a server left behind, none, or one by name.",
+    help="Unfinished runs of --out to resume: all, none, or one by name.",
 )
 @options.option(
     "--checkpoint-every",
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Steps between checkpoints, at most.",
+    help="Maximum number of steps between checkpoints.",
 )
 @options.option(
     "--require-signature",
     type=click.Path(path_type=Path),
-    help="Take batches alone that were signed with this file's key.",
+    help="Accept only batches signed with this file's key.",
 )
 @cache_option
 @resume_anyway_option
@@ -88,10 +92,10 @@ def command(
     threads: int | None,
     **settings: Any,
 ) -> None:
-    """Train on the minibatches that arrive, corrected by a defender.
+    """Train on the minibatches that arrive, after a defender has corrected them.
 
-    With --dataset a run is started at once; otherwise one is started by POST /v1/runs. A run that a server
-    left behind in --out, however it ended, is taken up, and goes on where it was.
+    With --dataset, the server creates a run at once; otherwise POST /v1/runs creates one. The server resumes
+    unfinished runs in --out from where they stopped, even after a crash.
 
     \b
     Example: midstream serve --dataset digits --defender level-1
@@ -138,11 +142,11 @@ def command(
         if wanted is not None and not any(_is(run.specification, wanted) for run in registry.runs.values()):
             registry.create(wanted)
         for run in registry.runs.values():
-            waits = f"waits for {run.waiting_for()}" if run.waiting_for() else "is taken up"
+            waits = f"waits for {run.waiting_for()}" if run.waiting_for() else "is being resumed"
             say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
         if not registry.runs:
             say(f"waiting for {registry.waiting_for()}")
-        where = f"listening on {url_of(listener, guard)}, where a browser finds the dashboard, and /docs"
+        where = f"listening on {url_of(listener, guard)}; open it in a browser for the dashboard, or /docs"
         app = make_app(registry)
         serve(app, listener, wake=lambda: wake(registry), ready=lambda: say(where), guard=guard)
     say("stopped")
@@ -155,12 +159,12 @@ def _is(run: Specification, wanted: Specification) -> bool:
         was, now = run.model_dump(), wanted.model_dump()
         found = [f"{key} {was[key]}, here {now[key]}" for key in was if was[key] != now[key]]
         raise ResumeError(
-            f"run {run.name!r} was begun with {'; '.join(found)}. Go on as it was begun, or name another "
-            f"with --run"
+            f"run {run.name!r} was started with {'; '.join(found)}. Resume it with those settings, or name a "
+            f"new run with --run"
         )
     return run == wanted
 
 
 def say(text: str) -> None:
-    """Tell the operator something."""
+    """Print a message for the operator."""
     click.echo(f"server: {text}", err=True)

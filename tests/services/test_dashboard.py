@@ -134,7 +134,7 @@ def test_that_a_player_failed_stands_on_the_card(browser: Browser, tmp_path: Pat
         seen = Seen(browser, site.url)
         seen.drawn("tiny", STEPS)
         told = seen.card("tiny").locator(".reports").inner_text()
-        assert told == "the defender failed at 1 of 6 batches, which went on as they came"
+        assert told == "the defender failed at 1 of 6 batches, which were passed on unchanged"
         assert not seen.complaints
         seen.context.close()
 
@@ -147,7 +147,7 @@ def test_a_run_that_was_set_aside_stands_beside_the_others(browser: Browser, tmp
     with taken_up(tmp_path) as site:
         seen = Seen(browser, site.url)
         seen.until("damaged", "failed")
-        assert "specification.json does not hold what was written" in seen.card("damaged").inner_text()
+        assert "specification.json is damaged" in seen.card("damaged").inner_text()
         seen.until_it_says("#connection", "Live")
         assert seen.card("tiny").locator(".state").inner_text() == "running"
         TinyRun.found(site.client).play(1)
@@ -185,7 +185,7 @@ def test_a_chart_is_read_by_keyboard(browser: Browser, site: Site) -> None:
     chart = seen.page.locator("[data-chart=loss]")
     for key, step in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
         chart.press(key)
-        said = f"Training loss, nats an example, step {step}: tiny {losses[step - 1]}"
+        said = f"Training loss, nats per example, step {step}: tiny {losses[step - 1]}"
         seen.until_it_says("#reading", said)
     seen.context.close()
 
@@ -203,11 +203,11 @@ def test_the_buttons_act_and_stop_asks_first(browser: Browser, site: Site) -> No
     seen.button("tiny", "checkpoint").click()
     seen.until_it_says("#message", "Checkpoint of tiny at step 1: ")
     seen.button("tiny", "stop").click()
-    seen.page.get_by_role("button", name="Let it run").press("Enter")
+    seen.page.get_by_role("button", name="Keep running").press("Enter")
     seen.page.get_by_role("dialog").wait_for(state="hidden")
     assert run.status()["state"] == "running"
     seen.button("tiny", "stop").click()
-    seen.page.get_by_role("button", name="Stop it").click()
+    seen.page.get_by_role("button", name="Stop the run").click()
     seen.until("tiny", "stopped")
     assert run.status()["state"] == "stopped"
     seen.until_it_says(".waits", "stopped by its operator at step 1")
@@ -221,7 +221,7 @@ def test_a_token_is_asked_for_and_decides_what_can_be_done(browser: Browser, reg
         TinyRun(site.client).play(0, 2)
         seen = Seen(browser, site.url)
         token = seen.page.get_by_label("Token", exact=True)
-        seen.until_it_says("#connection", "Waits for a token")
+        seen.until_it_says("#connection", "Waiting for a token")
         assert not seen.complaints
         assert not seen.card("tiny").count()
         token.fill("guessed-by-a-stranger")
@@ -251,7 +251,7 @@ def test_it_goes_on_by_itself_when_the_server_is_back(browser: Browser, tmp_path
         run.until_recorded(4)
         seen = Seen(browser, site.url)
         seen.drawn("tiny", 4)
-    seen.until_it_says("#connection", "waits for it to come back")
+    seen.until_it_says("#connection", "No connection to the server since")
     assert seen.button("tiny", "pause").count() == 0
     with taken_up(tmp_path) as elsewhere:  # out of the page's sight
         TinyRun.found(elsewhere.client).play(4, 5)

@@ -109,7 +109,7 @@ def test_a_run_that_it_cannot_attack_is_not_fed(registry: Registry, installed: P
     with middle(registry, partial(start, installed), tmp_path) as between:
         assert "digits-cnn" in problem(between.run.put(0), 501)["detail"]
         hidden = TinyRun(between.run.client, name="hidden", model="logistic", access="black-box")
-        assert "'hidden' shows neither" in problem(hidden.put(0), 403)["detail"]
+        assert "'hidden' does not publish" in problem(hidden.put(0), 403)["detail"]
         assert between.arrived.batches == []
 
 

@@ -202,7 +202,7 @@ def test_without_a_whole_checkpoint_a_trimmed_journal_is_refused(run: TinyRun, t
     left = crashed(run, tmp_path)
     for path in left.glob("tiny/checkpoint*"):
         path.write_bytes(b"nothing")
-    assert "no whole checkpoint is left" in set_aside(left)
+    assert "no intact checkpoint" in set_aside(left)
 
 
 @pytest.fixture

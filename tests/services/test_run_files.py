@@ -105,10 +105,10 @@ def a_digit(folder: Path) -> None:
 
 EDITS = {
     "a learning rate": (edit("specification.json", learning_rate=0.5), "specification.json", "0.5"),
-    "ε": (edit("specification.json", epsilon=2.5), "specification.json", "epsilon 2.5, begun with 1.5"),
-    "an unknown setting": (edit("specification.json", patience=3), "specification.json", "patience 3"),
+    "ε": (edit("specification.json", epsilon=2.5), "specification.json", "epsilon is 2.5, started with 1.5"),
+    "an unknown setting": (edit("specification.json", patience=3), "specification.json", "patience is 3"),
     "the identity": (edit("environment.json", run="0" * 32), "environment.json", "0" * 32),
-    "the threads": (edit("environment.json", threads=99), "environment.json", "threads 99"),
+    "the threads": (edit("environment.json", threads=99), "environment.json", "threads is 99"),
     "what was let pass": (edit("environment.json", resumed_with=[["x"]]), "environment.json", "resumed_with"),
 }
 
@@ -126,7 +126,7 @@ def test_what_the_run_was_begun_with_cannot_be_edited(
     refused = Again(folder, resume_anyway=anyway).refused
     assert name in refused
     assert words in refused
-    assert "Put the file back" in refused
+    assert "Restore the file" in refused
     assert {path.name: path.read_bytes() for path in folder.glob("tiny/checkpoint*")} == before
 
 
@@ -143,7 +143,7 @@ def test_a_digit_of_the_history_is_refused(left: Callable[[int], Path]) -> None:
     folder = left(2)
     a_digit(folder / "tiny")
     refused = Again(folder).refused
-    assert "metrics.jsonl does not hold what was written there before step 3" in refused
+    assert "metrics.jsonl has changed since checkpoint.safetensors was written at step 3" in refused
     assert "its journal begins at step 2" in refused
 
 
@@ -297,7 +297,7 @@ def test_an_altered_pause_counts_as_damage(tmp_path: Path) -> None:
     with database(folder) as opened:
         opened.execute("""UPDATE state SET value = replace(value, '"paused"', 'null')""")
     again = Again(folder)
-    assert any("journal.sqlite does not say whole which run it is of" in text for text in again.said)
+    assert any("journal.sqlite does not identify its run" in text for text in again.said)
     with again.run() as run:
         assert run.until("paused")
 

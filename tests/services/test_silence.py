@@ -151,7 +151,7 @@ def test_a_server_that_takes_its_time_is_not_taken_for_dead(tmp_path: Path, thro
         assert not answer.done()
         let.touch()
         assert answer.result()["replay"] is False
-        assert said == [f"waiting for {url}: it is there, and has not answered yet"]
+        assert said == [f"waiting for {url}: it is alive, and has not answered yet"]
         run.play(2)
 
 

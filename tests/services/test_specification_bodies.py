@@ -6,9 +6,9 @@ import pytest
 from services.tiny import problem
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
-    "deep": (b'{"name": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", 400, "it nests values too deeply"),
-    "deep-objects": (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400, "it nests values too deeply"),
-    "digits": (b'{"seed": ' + b"9" * 5_000 + b"}", 400, "it is no JSON that can be read"),
+    "deep": (b'{"name": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", 400, "its JSON is nested too deeply"),
+    "deep-objects": (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400, "its JSON is nested too deeply"),
+    "digits": (b'{"seed": ' + b"9" * 5_000 + b"}", 400, "it is not readable JSON"),
     "twice": (b'{"epsilon": 1, "epsilon": 2}', 422, "body.epsilon: it is set 2 times; set it once"),
     "true": (b'{"epochs": true}', 422, "epochs is true; no setting is true or false"),
     "false": (b'{"epsilon": false}', 422, "epsilon is false; no setting is true or false"),

@@ -13,8 +13,8 @@ from midstream_server.http.small_bodies import SmallBodies
 from midstream_server.runs.registry import Registry
 
 _DESCRIPTION = """
-A training server whose data arrive in minibatches over the network, possibly attacked on the way. The
-protocol is described in the project's `docs/protocol.md`; errors are `application/problem+json`.
+A training server that receives its training data as minibatches over the network, possibly attacked on the
+way. The project's `docs/protocol.md` describes the protocol. Errors are `application/problem+json`.
 """
 
 
@@ -30,7 +30,7 @@ def make_app(registry: Registry) -> FastAPI:
     """Return the application that serves a registry's runs.
 
     Args:
-        registry: the runs; its settings decide what a request may ask for.
+        registry: the runs; its settings limit what a request may name.
     """
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ def make_app(registry: Registry) -> FastAPI:
 
 
 def wake(registry: Registry) -> None:
-    """Let every long poll and event stream end, and take no more batches."""
+    """End every long poll and event stream, and refuse further batches."""
     registry.closing = True
     for run in registry.runs.values():
         run.closing = True

@@ -1,25 +1,25 @@
-"""A long history, thinned to what its curves can show."""
+"""Downsampling of a long history to the number of points that a chart can show."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 FEWEST = 10
-"""The fewest points that a history is thinned to."""
+"""Smallest number of points that a history can be reduced to."""
 
-_CURVES = ("loss", "correction")  # what every record has, and a person draws
+_CURVES = ("loss", "correction")  # in every record, and drawn by the dashboard
 
 
 def thinned(records: Sequence[Mapping[str, Any]], points: int) -> list[Mapping[str, Any]]:
-    """Return the records that curves of about `points` points need, in order.
+    """Return a subset of the records, in order, whose curves keep every peak and trough.
 
-    Every record with an evaluation is kept, and so are the first and the last. The others are cut into
-    equal stretches of steps, and of each stretch are kept the records with the least and the largest loss,
-    and with the least and the largest correction: no peak is lost, however short.
+    The first record, the last record and every evaluated record stay. The history is divided into equal
+    intervals; each contributes the records of its smallest and largest loss and of its smallest and largest
+    correction. No peak is lost, however short.
 
     Args:
-        records: a record a step.
-        points: the most records to keep beside the evaluated ones, at least `FEWEST`.
+        records: one record per step.
+        points: maximum number of records besides the evaluated ones, at least `FEWEST`.
 
     >>> records = [{"loss": loss, "correction": 0.0, "test_accuracy": None} for loss in range(1000)]
     >>> records[500]["loss"] = 9999

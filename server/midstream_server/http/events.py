@@ -1,4 +1,4 @@
-"""A run, or all of them, live, as server-sent events."""
+"""Server-sent events of one run, or of all runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
@@ -15,22 +15,23 @@ from midstream_server.runs.registry import Registry
 KEEP_ALIVE = 10.0
 
 TOGETHER = 0.2
-"""Seconds over which events are gathered: what people watch need not come one by one."""
+"""Seconds over which events are batched: people do not need each one separately."""
 
-_FEW = 20  # records that are encoded at once, and once for all who are told; more are a replay
+_FEW = 20  # so few records are encoded once and shared by all watchers; more than that are a replay
 _texts: WeakKeyDictionary[HostedRun, dict[Hashable, str]] = WeakKeyDictionary()
 
 
 async def events(run: HostedRun, after: int = 0) -> AsyncIterator[str]:
-    """Tell a run's steps after `after` and its states, until it is over: what came in `TOGETHER`, together.
+    """Yield the run's steps after `after` and its changes of state, batched over `TOGETHER`, until it ends.
 
-    A `step` event holds a record of the metrics and has the step as its id; a `status` event holds the
-    run's status, whenever its state is another. A comment is sent where nothing happens for a while.
+    A `step` event holds one record of the metrics and has the step as its id. A `status` event holds the
+    run's status and follows each change of state. After `KEEP_ALIVE` seconds without an event, a comment is
+    sent.
     """
     clock = asyncio.get_running_loop().time
     sent, state = after, ""
     while True:
-        # Taken before the records are, since the run goes on while an event is being sent.
+        # Read before the records, since the run continues while an event is being sent.
         now, over, began = run.changed.now(), run.over, clock()
         status = Status.model_validate(describe(run)) if run.state != state else None
         while sent < len(run.recorded.records):
@@ -47,9 +48,9 @@ async def events(run: HostedRun, after: int = 0) -> AsyncIterator[str]:
 
 
 async def events_of_all(registry: Registry) -> AsyncIterator[str]:
-    """Tell the steps that any run takes from now on, and each run's status when it is another.
+    """Yield every step that a run takes from now on, and every changed status.
 
-    A comment opens the stream: whoever reads a run's metrics after it misses no step.
+    The stream opens with a comment. A client that reads a run's metrics after that comment misses no step.
     """
     sent = {name: len(run.recorded.records) for name, run in registry.runs.items()}
     told: dict[str, str] = {}
@@ -72,7 +73,7 @@ async def events_of_all(registry: Registry) -> AsyncIterator[str]:
 
 
 async def _steps(run: HostedRun, sent: int, name: str | None = None) -> tuple[str, int]:
-    """Return the events of some records after the first `sent`, and how many are sent with them."""
+    """Return the events of some records after the first `sent`, and the new number of records sent."""
     piece = run.recorded.records[sent : sent + AT_ONCE]
     if len(piece) > _FEW:
         text = await aside(partial(_joined, piece, name))
@@ -92,7 +93,7 @@ def _step(name: str | None, record: Mapping[str, Any]) -> str:
 
 
 def _status(run: HostedRun) -> str:
-    """Return the event of a run's status, made anew as often as anyone may hear of it."""
+    """Return the event of a run's status, rebuilt at most once per `TOGETHER`."""
     moment = int(asyncio.get_running_loop().time() / TOGETHER)
     return _once(run, moment, lambda: _event("status", Status.model_validate(describe(run))))
 

@@ -1,4 +1,4 @@
-"""A run's records as JSON or CSV: encoded off the event loop, a few at a time, as their reader takes them."""
+"""A run's records as JSON or CSV, encoded off the event loop in small pieces, at the reader's pace."""
 
 import asyncio
 import json
@@ -17,17 +17,17 @@ Records = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
 
 AT_ONCE = 200
-"""Records that are encoded at a time: about a millisecond, in which nothing else of this process runs."""
+"""Records encoded at a time. This takes about a millisecond, during which the process does nothing else."""
 
-_REST = 2.0  # as long as the work took: the training runs in this process, too
+_REST = 2.0  # pause after each piece, relative to its duration: training shares this process
 _RECORDS = TypeAdapter(list[Record])
 _thread = ThreadPoolExecutor(1, thread_name_prefix="history")
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Return what work comes to, done in the one thread that serves those who watch.
+    """Run `work` in the one thread that serves watchers, and return its result.
 
-    After each piece of work the thread rests, so that it takes a third of the interpreter's time at most.
+    The thread rests after each piece of work, so that it uses at most a third of the interpreter's time.
     """
 
     def work_and_rest() -> T:
@@ -41,7 +41,7 @@ async def aside(work: Callable[[], T]) -> T:
 
 
 async def json_pieces(run: str, records: Records) -> AsyncIterator[bytes]:
-    """Give the members of `midstream_server.http.messages.Metrics` as JSON."""
+    """Yield the JSON of `midstream_server.http.messages.Metrics`, in pieces."""
     yield b'{"run":%s,"records":[' % TypeAdapter(str).dump_json(run)
     for first in range(0, len(records), AT_ONCE):
         piece = records[first : first + AT_ONCE]
@@ -50,7 +50,7 @@ async def json_pieces(run: str, records: Records) -> AsyncIterator[bytes]:
 
 
 async def csv_pieces(records: Records) -> AsyncIterator[bytes]:
-    """Give the records as CSV, below a line of their columns."""
+    """Yield the records as CSV, after a line of column names."""
     heading = as_csv([], COLUMNS)
     yield heading.encode()
     for first in range(0, len(records), AT_ONCE):
@@ -62,5 +62,5 @@ async def csv_pieces(records: Records) -> AsyncIterator[bytes]:
 def _members(records: Records) -> bytes:
     try:
         return json.dumps(records, allow_nan=False, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
-    except ValueError:  # JSON has no infinity: it is null
+    except ValueError:  # JSON has no infinity; it becomes null
         return _RECORDS.dump_json(_RECORDS.validate_python(records))[1:-1]

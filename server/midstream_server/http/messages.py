@@ -1,4 +1,4 @@
-"""The JSON that the server answers with, as documented on its OpenAPI page."""
+"""The JSON bodies of the server's responses, as documented on its OpenAPI page."""
 
 from typing import Any, Literal
 
@@ -37,20 +37,20 @@ EXAMPLE_STATUS: dict[str, Any] = {
 }
 
 
-CONVERSION = "Share of the test inputs of other classes predicted as the target; null without a target."
-EVASION = "Share of the test inputs of the target class predicted as another; null without a target."
-PASSED_CLEAN = "How many batches went on although a player failed at them."
-RESUMED_ANYWAY = "How often a side went on although what it remembered did not fit the run."
+CONVERSION = "Share of the other classes' test inputs predicted as the target class; null without a target."
+EVASION = "Share of the target class's test inputs predicted as another class; null without a target."
+PASSED_CLEAN = "Number of batches passed on unchanged because a player failed."
+RESUMED_ANYWAY = "Number of times a player was resumed although its memory did not match the run."
 
 
 class Message(BaseModel):
-    """A JSON object that travels."""
+    """Base class of the JSON objects in the server's responses."""
 
     model_config = ConfigDict(protected_namespaces=())
 
 
 class ProblemBody(Message):
-    """An error (RFC 9457): a title and a sentence that a person can act on."""
+    """An error (RFC 9457): a title, and a sentence that says what to do."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -68,11 +68,11 @@ class ProblemBody(Message):
 
     title: str = Field(description="What went wrong, in a few words.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What was wrong, with the value, and what to do.")
+    detail: str = Field(description="What exactly was wrong, with the value, and what to do.")
 
 
 class Acknowledgement(Message):
-    """The answer to a batch, which is the credit for the next one."""
+    """The response to a batch. The provider waits for it before it sends the next batch."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -89,29 +89,31 @@ class Acknowledgement(Message):
         }
     )
 
-    seq: int = Field(description="The batch this answers.")
-    next_seq: int = Field(description="The batch the server takes next.")
+    seq: int = Field(description="The batch that this acknowledges.")
+    next_seq: int = Field(description="The batch that the server expects next.")
     parameters_version: int = Field(description="The version of the parameters after the step.")
-    loss: float = Field(description="Mean training loss before the step, nats an example.")
-    replay: bool = Field(description="Whether the batch had been trained on before; it was not again.")
-    kept_from: int = Field(description="No batch before this one will ever be asked for again.")
+    loss: float = Field(description="Mean training loss before the step, in nats per example.")
+    replay: bool = Field(
+        description="Whether the server had already trained on this batch; if so, it did not train again."
+    )
+    kept_from: int = Field(description="The server will never ask again for a batch before this one.")
 
 
 class PassedClean(Message):
-    """Batches that went on as they came although a player failed at them, as `on_error` asks."""
+    """Number of batches passed on unchanged because a player failed, under `on_error` `pass-clean`."""
 
-    attacker: int = Field(description="Unattacked, as the attacker's reports say.")
-    defender: int = Field(description="Trained on as they arrived.")
+    attacker: int = Field(description="Batches that the proxy forwarded unattacked, as its reports say.")
+    defender: int = Field(description="Batches that the server trained on undefended.")
 
 
 class ResumedAnyway(Message):
-    """Times that a side went on, as `--resume-anyway` asks, although its memory did not fit the run."""
+    """Number of times that `--resume-anyway` resumed a player whose memory did not match the run."""
 
-    attacker: int = Field(description="As the attacker's reports say.")
+    attacker: int = Field(description="Times the attacker was resumed, as its reports say.")
 
 
 class Result(Message):
-    """How a finished run ended."""
+    """The result of a finished run."""
 
     run: str = Field(description="The run's name.")
     dataset: str = Field(description="Its data set.")
@@ -119,55 +121,61 @@ class Result(Message):
     seed: int = Field(description="Its seed.")
     steps: int = Field(description="Steps taken.")
     epochs: int = Field(description="Epochs played.")
-    test_accuracy: float = Field(description="Of the last parameters, in [0, 1].")
-    validation_loss: float = Field(description="Of the last parameters, nats an example.")
+    test_accuracy: float = Field(description="At the final parameters, in [0, 1].")
+    validation_loss: float = Field(description="At the final parameters, in nats per example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
     passed_clean: PassedClean = Field(description=PASSED_CLEAN)
     resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
-    parameters_sha256: str = Field(description="Digest of the last parameters; equal bits, equal digest.")
-    seconds: float = Field(description="Time that the run took.")
-    files: dict[str, str] = Field(
-        description="SHA-256 of the history: of the bytes of metrics.jsonl, of the content of the others."
+    parameters_sha256: str = Field(
+        description="SHA-256 of the final parameters; equal digests mean equal bits."
     )
-    sha256: str = Field(description="SHA-256 of the other members, as JSON without spaces, keys sorted.")
+    seconds: float = Field(description="Duration of the run, in seconds.")
+    files: dict[str, str] = Field(
+        description="SHA-256 of each history file: for metrics.jsonl of its bytes, otherwise of its content."
+    )
+    sha256: str = Field(
+        description="SHA-256 of the other members, written as JSON with sorted keys and without spaces."
+    )
 
 
 class Status(Message):
-    """Where a run stands."""
+    """The status of a run."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STATUS]})
 
-    name: str = Field(description="The run's name in every path.")
-    id: str = Field(description="Tells the run from another of the same name.")
+    name: str = Field(description="The run's name, as used in paths.")
+    id: str = Field(description="Unique identifier; distinguishes the run from others of the same name.")
     state: Literal["waiting", "running", "paused", "finished", "stopped", "failed"] = Field(
-        description="waiting for its first batch, running, paused, or over."
+        description="waiting means: for its first batch; finished, stopped and failed are final."
     )
-    reason: str | None = Field(description="Why it stopped or failed.")
-    waiting_for: str | None = Field(description="What must come next, and from whom.")
-    step: int = Field(description="Steps taken: the version of the live parameters, and the next batch.")
+    reason: str | None = Field(description="Why the run stopped or failed.")
+    waiting_for: str | None = Field(description="What the run waits for, and from whom.")
+    step: int = Field(
+        description="Steps taken; also the version of the live parameters and the number of the next batch."
+    )
     total_steps: int = Field(description="Steps of the whole run.")
-    epoch: int = Field(description="Epochs that are complete.")
-    steps_per_epoch: int = Field(description="Minibatches an epoch.")
-    train_size: int = Field(description="Training examples that are streamed.")
+    epoch: int = Field(description="Epochs completed.")
+    steps_per_epoch: int = Field(description="Minibatches per epoch.")
+    train_size: int = Field(description="Training examples per epoch.")
     dataset_sha256: str | None = Field(
-        description="Digest of the data set as the server has it, before it is split; see the protocol."
+        description="Digest of the server's copy of the data set, before the split; see the protocol."
     )
-    loss: float | None = Field(description="Mean training loss of the last step, nats an example.")
-    test_accuracy: float | None = Field(description="Of the last evaluation, in [0, 1].")
-    test_loss: float | None = Field(description="Of the last evaluation, nats an example.")
-    validation_accuracy: float | None = Field(description="Of the last evaluation, in [0, 1].")
-    validation_loss: float | None = Field(description="Of the last evaluation, nats an example.")
+    loss: float | None = Field(description="Mean training loss of the last step, in nats per example.")
+    test_accuracy: float | None = Field(description="At the last evaluation, in [0, 1].")
+    test_loss: float | None = Field(description="At the last evaluation, in nats per example.")
+    validation_accuracy: float | None = Field(description="At the last evaluation, in [0, 1].")
+    validation_loss: float | None = Field(description="At the last evaluation, in nats per example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
     passed_clean: PassedClean = Field(description=PASSED_CLEAN)
     resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
-    steps_per_second: float | None = Field(description="Of late.")
-    seconds_left: float | None = Field(description="At that rate.")
-    samples: list[int] = Field(description="Batches that /samples/{seq} has pictures of.")
-    result: Result | None = Field(description="How it ended; null until it finished.")
+    steps_per_second: float | None = Field(description="Rate over the most recent steps.")
+    seconds_left: float | None = Field(description="Estimated time left at that rate.")
+    samples: list[int] = Field(description="Batches with pictures at /samples/{seq}.")
+    result: Result | None = Field(description="The run's result; null until it finishes.")
     specification: Specification = Field(
-        description="What the run is; of a black-box run, without its model."
+        description="The run's specification; the model of a black-box run is hidden."
     )
 
 
@@ -178,7 +186,7 @@ class Runs(Message):
 
 
 class ModelDescription(Message):
-    """Enough to rebuild the model and the loss."""
+    """All that a client needs to rebuild the model and the loss."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -198,37 +206,37 @@ class ModelDescription(Message):
     )
 
     model: str = Field(description="The model's name, with options.")
-    input_shape: list[int] = Field(description="Of one input.")
-    classes: list[str] = Field(description="Their names, in the order of the logits.")
+    input_shape: list[int] = Field(description="Shape of one input.")
+    classes: list[str] = Field(description="Names of the classes, in the order of the logits.")
     loss: Literal["cross-entropy"] = Field(description="The training loss.")
-    reduction: Literal["sum"] = Field(description="How it is taken over a batch.")
+    reduction: Literal["sum"] = Field(description="How the loss is reduced over a batch.")
     optimizer: str = Field(description="The training optimizer.")
-    learning_rate: float = Field(description="η.")
+    learning_rate: float = Field(description="The learning rate η.")
     derivatives: Order = Field(
-        description="The order in which second derivatives are taken, which their low bits go by."
+        description="The order in which second derivatives are computed; their low bits depend on it."
     )
 
 
 class Record(Message):
-    """One step. All behind `seconds` are null where the parameters after it were not evaluated."""
+    """One step. Accuracies, evaluation losses and rates are null if the step was not evaluated."""
 
-    step: int = Field(description="Steps taken with it: the version of the parameters after it.")
-    epoch: int = Field(description="Its epoch, from 0.")
-    loss: float = Field(description="Mean training loss before the step, nats an example.")
+    step: int = Field(description="Steps taken, this one included; the version of the parameters after it.")
+    epoch: int = Field(description="The step's epoch, from 0.")
+    loss: float = Field(description="Mean training loss before the step, in nats per example.")
     correction: float = Field(description="Mean distance the defender moved an input, in pixel units.")
-    seconds: float = Field(description="Time the defence and the step took.")
-    attacker: dict[str, float] | None = Field(description="What the attacker reports of its move.")
-    defender: dict[str, float] | None = Field(description="What the defender reports of its move.")
+    seconds: float = Field(description="Time spent on the defence and the step, in seconds.")
+    attacker: dict[str, float] | None = Field(description="Values that the attacker reported.")
+    defender: dict[str, float] | None = Field(description="Values that the defender reported.")
     test_accuracy: float | None = Field(description="In [0, 1].")
-    test_loss: float | None = Field(description="Nats an example.")
+    test_loss: float | None = Field(description="In nats per example.")
     validation_accuracy: float | None = Field(description="In [0, 1].")
-    validation_loss: float | None = Field(description="Nats an example.")
+    validation_loss: float | None = Field(description="In nats per example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
 
 
 class RunRecord(Record):
-    """One step, and whose it is."""
+    """One step, with the name of its run."""
 
     run: str = Field(description="The run's name.")
 
@@ -238,50 +246,50 @@ COLUMNS = tuple(Record.model_fields)
 
 
 class Metrics(Message):
-    """A run's history: one record a step, or those that were asked for."""
+    """A run's history: one record per step, or the requested subset."""
 
     run: str = Field(description="The run's name.")
-    records: list[Record] = Field(description="In the order of the steps.")
+    records: list[Record] = Field(description="The records, in the order of the steps.")
 
 
 class Predictions(Message):
-    """What the model takes the examples of a picture for, row by row: classes, as indices."""
+    """The model's predictions for the examples of a picture, row by row, as class indices."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"version": 1, "labels": [3], "received": [8], "defended": [3]}]}
     )
 
-    version: int = Field(description="The parameters that predicted: those after the batch's step.")
-    labels: list[int] = Field(description="The classes that they are.")
-    received: list[int] = Field(description="As what x' is taken, the input as it arrived.")
-    defended: list[int] = Field(description="As what x'' is taken, the input as trained on.")
+    version: int = Field(description="Version of the predicting parameters: after the batch's step.")
+    labels: list[int] = Field(description="The true classes.")
+    received: list[int] = Field(description="Predictions for x', the inputs as they arrived.")
+    defended: list[int] = Field(description="Predictions for x'', the inputs as trained on.")
 
 
 class Health(Message):
-    """Whether the server lives, and what it waits for."""
+    """Whether the server is alive and ready, and what it waits for."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "waiting_for": None}]})
 
     status: Literal["live", "ready", "waiting"] = Field(
-        description="Whether it is alive, and whether it takes requests."
+        description="live: the process responds; ready: the server takes requests."
     )
-    waiting_for: str | None = Field(description="What would come next; null where nothing is waited for.")
+    waiting_for: str | None = Field(description="What the server waits for; null for nothing.")
 
 
 class Asked(Message):
-    """Who asks."""
+    """The role of the request's token."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"role": "provider"}]})
 
-    role: Role = Field(description="Each role may do what those before it may.")
+    role: Role = Field(description="Each role includes the roles before it.")
 
 
 class Checkpoint(Message):
-    """Where a checkpoint was written."""
+    """A checkpoint that was written."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"step": 120, "file": "runs/digits-1/checkpoint.safetensors"}]}
     )
 
-    step: int = Field(description="The version of the parameters in it.")
-    file: str = Field(description="Its path on the server.")
+    step: int = Field(description="The version of the parameters in the checkpoint.")
+    file: str = Field(description="The path of the file on the server.")

@@ -1,4 +1,4 @@
-"""The OpenAPI document, mended where the framework writes what this server does not do."""
+"""Corrections to the OpenAPI document where the framework describes what this server does not do."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from midstream_server.http.problems import documented
 _SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "description": "A token of the observer (GET), the provider (PUT, too) or the operator (everything). "
-    "Nothing is asked for where the server was started without tokens.",
+    "description": "The token of the observer (GET), the provider (also PUT) or the operator (everything). "
+    "A server started without tokens requires none.",
 }
 
 
 def mend(document: dict[str, Any]) -> None:
-    """Make a document say what the server answers, in place.
+    """Correct the document in place.
 
-    The framework adds a 422 of its own form to every route with a path parameter, offers each problem as
-    plain JSON too, and drops the nulls of examples.
+    The framework adds a 422 in its own format to every route with a path parameter, lists plain JSON as a
+    second type of each problem, and drops the nulls of examples.
     """
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -33,7 +33,7 @@ def mend(document: dict[str, Any]) -> None:
             if path not in OPEN:
                 operation["security"] = [{"token": []}]
                 if path.startswith("/v1/runs/{run}/"):
-                    _add(responses, 409)  # it was set aside
+                    _add(responses, 409)  # the run was set aside
                 _add(responses, 401, 503, *([] if method == "get" else [408, 413]))
     document["components"]["securitySchemes"] = {"token": _SCHEME}
     schemas = document["components"]["schemas"]

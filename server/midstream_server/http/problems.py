@@ -1,4 +1,4 @@
-"""Every error leaves the server as `application/problem+json`."""
+"""Error handlers: the server reports every error as `application/problem+json`."""
 
 import logging
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream_server.http.messages import ProblemBody
 
 _MEANING = {
-    400: "The body is not what this resource takes, or a header came twice or not at all",
-    401: "The request shows no token, or none of this server's",
-    403: "A page of another site asks, the token's role does not include this, the run is black-box, or the "
-    "batch's signature is wrong",
+    400: "The body cannot be read, or a header is missing or repeated",
+    401: "The request has no token, or an unknown one",
+    403: "The request comes from a page of another site, the token's role does not allow it, the run is "
+    "black-box, or the batch's signature is missing or wrong",
     404: "There is no such run or version",
-    408: "The body came too slowly",
+    408: "The body arrived too slowly",
     409: "The run's state does not allow it",
-    410: "That version is no longer kept",
+    410: "That version is no longer available",
     413: "The body is too large",
-    415: "The body's content type is not the one this resource takes",
-    421: "The Host header names another host than this service",
-    422: "A value does not fit",
-    500: "The defender failed, or the server has a fault",
-    503: "Too many requests at once, the run is paused, or the server is closing; try again",
+    415: "This resource does not accept the body's content type",
+    421: "The Host header does not name this service",
+    422: "A value is invalid",
+    500: "The defender failed, or the server had an internal error",
+    503: "Too many requests at once, the run is paused, or the server is shutting down; try again",
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that can end in these problems."""
+    """Return the OpenAPI `responses` of a route that can return these problems."""
     return {
         status: {
             "description": _MEANING[status],
@@ -44,7 +44,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception with a problem."""
+    """Turn every exception into a problem response."""
 
     def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
         return JSONResponse(
@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        return respond(Problem(422, "The request does not fit", "; ".join(faults)))
+        return respond(Problem(422, "The request is invalid", "; ".join(faults)))
 
     @app.exception_handler(ClientDisconnect)
     async def _left(_: Request, __: ClientDisconnect) -> JSONResponse:
@@ -78,12 +78,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> JSONResponse:
         logging.getLogger("midstream.server").exception("%s %s failed", request.method, request.url.path)
-        detail = f"the server failed with a {type(error).__name__}; its log says more"
-        return respond(Problem(500, "The server has a fault", detail))
+        detail = f"the server failed with a {type(error).__name__}; see its log"
+        return respond(Problem(500, "Internal server error", detail))
 
 
 def _unreadable(cause: BaseException) -> str:
-    """Return in words why a body could not be made out, where it is not its syntax."""
+    """Return why a body could not be parsed, for other reasons than its syntax."""
     if isinstance(cause, RecursionError):
-        return "it nests values too deeply; what this resource takes is flat"
-    return f"it is no JSON that can be read: {cause}"
+        return "its JSON is nested too deeply; this resource takes a flat object"
+    return f"it is not readable JSON: {cause}"

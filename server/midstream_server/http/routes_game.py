@@ -1,4 +1,4 @@
-"""The game: batches in, and what a white-box attacker reads."""
+"""Routes of the game: batches in, and the resources that a white-box attacker reads."""
 
 import asyncio
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
 
 _PIECE = 256 * 1024
 _OTHER_POLLS = Pace(25, at_once=4)
-_told: WeakKeyDictionary[HostedRun, int] = WeakKeyDictionary()  # of which version somebody was told
+_told: WeakKeyDictionary[HostedRun, int] = WeakKeyDictionary()  # newest version that any poll returned
 
 Seq = Annotated[int, Path(ge=0, lt=2**63)]
 
@@ -31,7 +31,7 @@ _TENSORS: dict[int | str, dict[str, Any]] = {
         "content": {TENSORS_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing newer"}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing new"}}
 _BATCH_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -49,11 +49,11 @@ _BATCH_BODY: dict[str, Any] = {
     openapi_extra=_BATCH_BODY,
 )
 async def put_batch(run: str, seq: Seq, request: Request) -> Any:
-    """Check the batch against the run, defend it, and take one step.
+    """Validate the batch, defend it, and take one step.
 
-    Repeating a batch is harmless: the same content has the same answer, with `replay` true. Other content
-    under a known number, and a gap, are 409 with `next_seq`. A server that asks for signed batches answers
-    403 to what is not signed, or was altered afterwards.
+    Batches are idempotent: sending the same content again returns the same acknowledgement, with `replay`
+    true. Different content under a known number, or a gap in the numbers, is a 409 with `next_seq`. A server
+    that requires signed batches refuses unsigned and altered batches with a 403.
     """
     found = run_of(request, run)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -66,12 +66,12 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Any:
 
 @router.get(
     "/model",
-    summary="Architecture and loss",
+    summary="The model's architecture and loss",
     response_model=ModelDescription,
     responses=documented(403, 404),
 )
 async def model(run: str, request: Request) -> Any:
-    """Describe the model, enough to rebuild it."""
+    """Return the description that a client needs to rebuild the model."""
     return _white_box(request, run).run.description()
 
 
@@ -84,15 +84,19 @@ async def model(run: str, request: Request) -> Any:
 async def parameters(
     run: str,
     request: Request,
-    after: Annotated[int | None, Query(ge=-1, description="Answer once the version is above this.")] = None,
-    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for that.")] = 0,
-    version: Annotated[int | None, Query(ge=0, description="Exactly this version, if still kept.")] = None,
-    if_none_match: Annotated[str | None, Header(description="An ETag; 304 where it still holds.")] = None,
+    after: Annotated[
+        int | None, Query(ge=-1, description="Respond once the version is greater than this.")
+    ] = None,
+    wait: Annotated[float, Query(ge=0, le=60, description="Maximum time to wait for that, in seconds.")] = 0,
+    version: Annotated[
+        int | None, Query(ge=0, description="Return exactly this version, if still available.")
+    ] = None,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 if it still matches.")] = None,
 ) -> Response:
     """Return θ as safetensors; the version is in `X-Parameters-Version` and in the ETag.
 
-    With `after` and `wait` this is a long poll: 304 where nothing newer came in time. The two newest
-    versions are kept; an older `version` is 410.
+    `after` and `wait` make this a long poll, which returns 304 if no newer version appears in time. The two
+    newest versions are available; an older `version` is a 410.
     """
     found = _white_box(request, run)
     if version is None:
@@ -115,7 +119,7 @@ async def parameters(
     responses=_TENSORS | documented(404),
 )
 async def validation(run: str, request: Request) -> Response:
-    """Return Dval as safetensors: `inputs` as stored (uint8 or float32) and `labels`."""
+    """Return the validation set Dval as safetensors: `inputs` as stored (uint8 or float32) and `labels`."""
     return InPieces(await run_of(request, run).published.validation(), media_type=TENSORS_TYPE)
 
 
@@ -128,7 +132,7 @@ async def validation(run: str, request: Request) -> Response:
 async def validation_gradient(run: str, version: Seq, request: Request) -> Response:
     """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters, as safetensors.
 
-    Both sides know θ and Dval, so v is common knowledge; the server computes it once for all who ask.
+    Both players know θ and Dval and could compute v themselves; the server computes it once for all clients.
     """
     found = _white_box(request, run)
     body = await found.published.validation_gradient(version)
@@ -137,17 +141,17 @@ async def validation_gradient(run: str, version: Seq, request: Request) -> Respo
 
 @router.get(
     "/optimizer/{version}",
-    summary="The optimizer before the next step",
+    summary="The optimizer's state before the next step",
     response_class=Response,
     responses=_TENSORS | documented(403, 404, 410, 422),
 )
 async def optimizer(run: str, version: Seq, request: Request) -> Response:
-    """Return the optimizer as it will step from the live parameters, as safetensors.
+    """Return the optimizer's state for the step from the live parameters, as safetensors.
 
-    Its settings are in the file's metadata: `optimizer` (`sgd` or `adam`), `learning_rate`, and for Adam
-    `beta1`, `beta2`, `epsilon` and `count`, the steps taken, and where some parameters have taken fewer
-    `counts`, theirs by name as JSON. Adam's moments are tensors by parameter name,
-    behind `first/` and `second/`; there are none before the first step.
+    The file's metadata hold the settings: `optimizer` (`sgd` or `adam`) and `learning_rate`. For Adam they
+    also hold `beta1`, `beta2`, `epsilon` and `count`, the number of steps taken. If some parameters have
+    taken fewer steps, `counts` is a JSON object with those numbers by parameter name. Adam's moments are
+    tensors named `first/PARAMETER` and `second/PARAMETER`; there are none before the first step.
     """
     found = _white_box(request, run)
     body = await found.published.optimizer(version)
@@ -155,7 +159,7 @@ async def optimizer(run: str, version: Seq, request: Request) -> Response:
 
 
 async def _take_turn(run: HostedRun) -> None:
-    """Let the first who waited for a version have it at once, who may attack by it; all others are paced."""
+    """Return at once for the first poll of a version, which may be an attacker's; pace all others."""
     first = _told.get(run) != run.version
     _told[run] = run.version
     if not first:
@@ -169,10 +173,10 @@ def holds(if_none_match: str | None, tag: str) -> bool:
 
 
 class InPieces(Response):
-    """A body that is given to its reader in pieces: who reads slowly does not have a copy of it made."""
+    """A response sent in pieces, so that a slow reader does not hold a copy of the whole body."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send the answer."""
+        """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for first in range(0, len(self.body), _PIECE):
             piece = bytes(self.body[first : first + _PIECE])
@@ -186,7 +190,7 @@ def _white_box(request: Request, run: str) -> HostedRun:
         raise Problem(
             403,
             "The run is black-box",
-            f"run {run!r} shows neither its model, its parameters, its gradient nor its optimizer",
+            f"run {run!r} does not publish its model, parameters, validation gradient or optimizer",
         )
     return found
 
@@ -196,7 +200,7 @@ def _tag(run: str, version: int) -> dict[str, str]:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    # Counted as it comes: a body without a truthful Content-Length is cut off all the same.
+    # Count the bytes as they arrive: Content-Length may be absent or wrong.
     body = bytearray()
     declared = request.headers.get("Content-Length", "0")
     if not declared.isdigit() or int(declared) > limit:

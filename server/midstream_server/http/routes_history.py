@@ -1,4 +1,4 @@
-"""What happened so far: metrics, live events, pictures, and counters for Prometheus."""
+"""Routes of a run's history: metrics, live events, pictures, and Prometheus metrics."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -22,20 +22,24 @@ from midstream_server.http.status import describe
 
 router = APIRouter(tags=["history"])
 
-_PROCESS = uuid4().hex[:8]  # what a server replays has other times
-_POINTS = "At most so many records beside the evaluated ones; peaks and troughs of loss and correction stay."
-_Format = Annotated[str | None, Query(pattern="^(json|csv)$", description="json or csv, over Accept.")]
+_PROCESS = uuid4().hex[:8]  # in the ETag, since replayed steps have different times
+_POINTS = (
+    "Maximum number of records besides the evaluated ones; peaks and troughs of loss and correction are kept."
+)
+_Format = Annotated[
+    str | None, Query(pattern="^(json|csv)$", description="json or csv; takes precedence over Accept.")
+]
 
 _CSV: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "One record a step; CSV where the Accept header prefers text/csv, or with format=csv",
+        "description": "One record per step; CSV if Accept begins with text/csv, or with format=csv",
         "content": {"text/csv": {"example": ",".join(COLUMNS)}},
     }
 }
 _PNG: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG image", "content": {"image/png": {}}}}
 _EVENT = {
     "type": "object",
-    "description": "One event; the stream is many of them.",
+    "description": "One event of the stream.",
     "properties": {
         "event": {"type": "string", "enum": ["step", "status"]},
         "id": {"type": "string", "description": "The step."},
@@ -75,22 +79,22 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 async def metrics(
     run: str,
     request: Request,
-    after: Annotated[int, Query(ge=0, description="Only steps after this one.")] = 0,
-    limit: Annotated[int | None, Query(ge=1, description="At most so many; `Link` names the next.")] = None,
+    after: Annotated[int, Query(ge=0, description="Return only steps after this one.")] = 0,
+    limit: Annotated[
+        int | None, Query(ge=1, description="Maximum number of records; `Link` names the next page.")
+    ] = None,
     points: Annotated[int | None, Query(ge=FEWEST, description=_POINTS)] = None,
     format: _Format = None,  # noqa: A002
-    accept: Annotated[
-        str | None, Header(description="text/csv for CSV, where `format` does not say.")
-    ] = None,
-    if_none_match: Annotated[str | None, Header(description="An ETag; 304 where it still holds.")] = None,
+    accept: Annotated[str | None, Header(description="text/csv for CSV, unless `format` is given.")] = None,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 if it still matches.")] = None,
 ) -> Any:
-    """Return one record a step, or fewer where `points` asks for a history that can be drawn.
+    """Return one record per step, or with `points` a smaller number for drawing.
 
-    With `limit` it comes in pages: `Link` names the next one as long as there is one. The ETag is another
-    once there are more records.
+    With `limit` the history is paged, and `Link` names the next page if there is one. The ETag changes when
+    records are added.
     """
     if limit is not None and points is not None:
-        raise Problem(422, "The request does not fit", "limit and points exclude each other; ask for one")
+        raise Problem(422, "The request is invalid", "limit and points exclude each other; send only one")
     recorded = run_of(request, run).recorded
     records: Sequence[Mapping[str, Any]] = recorded.records
     end = len(records) if limit is None else min(len(records), after + limit)
@@ -111,27 +115,30 @@ async def metrics(
 
 @router.get(
     "/v1/runs/{run}/events",
-    summary="The run, live",
+    summary="Live events of a run",
     response_class=Response,
     responses=_EVENTS | documented(404, 422),
 )
 async def stream_events(
     run: str,
     request: Request,
-    last_event_id: Annotated[int | None, Header(ge=0, description="Go on behind this event.")] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, description="Continue after this event.")] = None,
 ) -> Response:
-    """Stream `step` events (a record of the metrics, its id the step) and `status` events.
+    """Stream `step` events (one record of the metrics each; the id is the step) and `status` events.
 
     A client that reconnects with `Last-Event-ID` misses nothing. The stream ends with the run.
     """
     return _stream(events(run_of(request, run), last_event_id or 0))
 
 
-@router.get("/v1/events", summary="All runs, live", response_class=Response, responses=_EVENTS_OF_ALL)
+@router.get(
+    "/v1/events", summary="Live events of all runs", response_class=Response, responses=_EVENTS_OF_ALL
+)
 async def stream_events_of_all(request: Request) -> Response:
-    """Stream the steps that any run takes from now on, and each run's status when it is another.
+    """Stream every step that a run takes from now on, and every changed status.
 
-    One connection for a page, since browsers open six to a server at most. The stream ends with the server.
+    A page needs only this one connection; browsers open at most six to a server. The stream ends when the
+    server stops.
     """
     return _stream(events_of_all(registry_of(request)))
 
@@ -146,23 +153,23 @@ def _stream(told: AsyncIterator[str]) -> StreamingResponse:
 
 @router.get(
     "/v1/runs/{run}/samples/{seq}",
-    summary="What the semantic checker looks at",
+    summary="Pictures of a batch's examples",
     response_class=Response,
     responses=_PNG | documented(404, 422),
 )
 async def samples(run: str, seq: Seq, request: Request) -> Response:
-    """Return a PNG, a row for each of a few examples: as it arrived, the correction, the sum."""
+    """Return a PNG with one row for each of a few examples: as it arrived, the correction, and their sum."""
     return FileResponse(_sampled(request, run, seq, "png"), media_type="image/png")
 
 
 @router.get(
     "/v1/runs/{run}/samples/{seq}/predictions",
-    summary="What the model takes the sampled examples for",
+    summary="Predictions for the pictured examples",
     response_model=Predictions,
     responses=documented(404, 422),
 )
 async def predictions(run: str, seq: Seq, request: Request) -> Response:
-    """Return labels and predictions of the examples in the picture, by the model after that batch's step."""
+    """Return labels and predictions of the pictured examples, by the model after that batch's step."""
     return FileResponse(_sampled(request, run, seq, "json"), media_type="application/json")
 
 
@@ -177,33 +184,33 @@ def _sampled(request: Request, run: str, seq: int, kind: str) -> Path:
     return path
 
 
-@router.get("/metrics", summary="Counters for Prometheus", response_class=Response, responses=_TEXT)
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_TEXT)
 async def prometheus(request: Request) -> Response:
-    """Return every run's step, losses, accuracies and rate in Prometheus' text format."""
+    """Return every run's step, losses, accuracies and rates in Prometheus' text format."""
     registry = CollectorRegistry()
     gauges = {
         name: Gauge(f"midstream_{name}", text, ["run"], registry=registry)
         for name, text in (
             ("step", "Steps taken"),
-            ("total_steps", "Steps the run has in all"),
-            ("loss", "Mean training loss of the last step, nats an example"),
-            ("test_accuracy", "Accuracy on the test set, of the last evaluation"),
-            ("validation_accuracy", "Accuracy on the validation set, of the last evaluation"),
-            ("validation_loss", "Mean validation loss of the last evaluation, nats an example"),
-            ("conversion_rate", "Share of the test inputs of other classes predicted as the target"),
-            ("evasion_rate", "Share of the test inputs of the target class predicted as another"),
-            ("steps_per_second", "Rate of the last steps"),
+            ("total_steps", "Steps of the whole run"),
+            ("loss", "Mean training loss of the last step, in nats per example"),
+            ("test_accuracy", "Accuracy on the test set at the last evaluation"),
+            ("validation_accuracy", "Accuracy on the validation set at the last evaluation"),
+            ("validation_loss", "Mean validation loss at the last evaluation, in nats per example"),
+            ("conversion_rate", "Share of the other classes' test inputs predicted as the target class"),
+            ("evasion_rate", "Share of the target class's test inputs predicted as another class"),
+            ("steps_per_second", "Rate over the most recent steps"),
         )
     }
     passed = Gauge(
         "midstream_passed_clean",
-        "Batches that went on although a player failed at them",
+        "Batches passed on unchanged because a player failed",
         ["run", "side"],
         registry=registry,
     )
     resumed = Gauge(
         "midstream_resumed_anyway",
-        "Times that a side went on although what it remembered did not fit the run",
+        "Times a player was resumed although its memory did not match the run",
         ["run", "side"],
         registry=registry,
     )

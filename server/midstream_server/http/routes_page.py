@@ -1,4 +1,4 @@
-"""The pages for people: the dashboard, the list of resources, and the files that they are made of."""
+"""Routes of the web pages: the dashboard, the list of resources, and their files."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from midstream.web.authorization import ROLE
 FOLDER = Path(__file__).parent / "page"
 
 HEADERS = {
-    # Nothing but this server's own files: no inline script or style, no other origin, no frame around it.
+    # Only this server's own files: no inline script or style, no other origin, no embedding in a frame.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
@@ -27,7 +27,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def dashboard(request: Request) -> HTMLResponse:
-    """Return the dashboard; its data are the other resources, under the token that it asks for."""
+    """Return the dashboard. It reads its data from the other resources, with a token that the user enters."""
     page = (FOLDER / "index.html").read_text(encoding="utf-8")
     if ROLE in request.scope:
         page = page.replace("<html", '<html data-tokens="needed"', 1)
@@ -36,18 +36,18 @@ def dashboard(request: Request) -> HTMLResponse:
 
 @router.get("/docs")
 async def documentation() -> FileResponse:
-    """Return the page that shows the OpenAPI document."""
+    """Return the page that renders the OpenAPI document."""
     return FileResponse(FOLDER / "docs.html", headers=HEADERS)
 
 
 class PageFiles(StaticFiles):
-    """The scripts, styles and pictures of the pages."""
+    """The scripts, style sheets and images of the pages."""
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return a file, under the same rules as the pages."""
+        """Return a file, with the same headers as the pages."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response

@@ -1,4 +1,4 @@
-"""Runs: start, list, status, and the operator's controls."""
+"""Routes of runs: start, list, status, and the operator's controls."""
 
 import asyncio
 import json
@@ -26,17 +26,17 @@ def registry_of(request: Request) -> Registry:
 
 
 def run_of(request: Request, run: str) -> HostedRun:
-    """Return the run that a path names.
+    """Return the run with this name.
 
     Raises:
-        midstream.protocol.problem.Problem: 404, there is none.
+        midstream.protocol.problem.Problem: 404 if there is no such run, 409 if it was set aside.
     """
     return registry_of(request).find(run)
 
 
-@router.get("/health/live", tags=["health"], summary="The process answers", response_model=Health)
+@router.get("/health/live", tags=["health"], summary="The process is alive", response_model=Health)
 async def live() -> Any:
-    """Answer as long as the process does."""
+    """Return 200 as long as the process responds."""
     return {"status": "live", "waiting_for": None}
 
 
@@ -48,16 +48,16 @@ async def live() -> Any:
     responses=documented(503),
 )
 async def ready(request: Request) -> Any:
-    """Answer 200 once requests for runs are taken; `waiting_for` says what would come next."""
+    """Return 200 once the server takes requests for runs; `waiting_for` says what it waits for."""
     registry = registry_of(request)
     registry.refuse_while_loading()
     waits = [f"run {run.name!r}: {run.waiting_for()}" for run in registry.runs.values() if run.waiting_for()]
     return {"status": "ready", "waiting_for": registry.waiting_for() or "; ".join(waits) or None}
 
 
-@router.get("/v1/role", tags=["health"], summary="What the token may do", response_model=Asked)
+@router.get("/v1/role", tags=["health"], summary="The token's role", response_model=Asked)
 async def role(request: Request) -> Any:
-    """Tell the role of the token that was shown; everyone is an operator where no tokens are asked for."""
+    """Return the role of the request's token. On a server without tokens, everyone is an operator."""
     return {"role": request.scope.get(ROLE, "operator")}
 
 
@@ -72,8 +72,8 @@ async def role(request: Request) -> Any:
 async def create(specification: Specification, request: Request) -> Any:
     """Load the data and build the model; the run then waits for its first batch.
 
-    Fields left out take the data set's defaults. Folders and code are only loaded where the operator of
-    this server allowed them by name.
+    Omitted fields take the data set's defaults. The server loads only the folders and the code that its
+    operator has allowed by name.
     """
     _refuse_repeated_names(await request.body())
     async with _creating:
@@ -83,10 +83,10 @@ async def create(specification: Specification, request: Request) -> Any:
 
 
 def _refuse_repeated_names(body: bytes) -> None:
-    """Refuse a specification that sets a name twice, of which the last would hold without a word.
+    """Refuse a specification with a duplicate name, of which JSON would silently keep the last.
 
     Raises:
-        midstream.protocol.problem.Problem: 422, it does.
+        midstream.protocol.problem.Problem: 422 if a name is set twice.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _refuse_repeated_names(body: bytes) -> None:
         for name in names:
             if names.count(name) > 1:
                 detail = f"body.{name}: it is set {names.count(name)} times; set it once"
-                raise Problem(422, "The request does not fit", detail)
+                raise Problem(422, "The request is invalid", detail)
         return dict(pairs)
 
     json.loads(body, object_pairs_hook=once)
@@ -112,9 +112,9 @@ async def index(request: Request) -> Any:
     "/v1/runs/{run}", tags=["runs"], summary="One run", response_model=Status, responses=documented(404, 409)
 )
 async def status(run: str, request: Request) -> Any:
-    """Tell state, step, losses, accuracies, rate, time left and the specification.
+    """Return the run's state, step, losses, accuracies, rate, time left and specification.
 
-    A run that was set aside, since its files are damaged, is `failed`, and has neither steps nor a history.
+    A run that was set aside because its files are damaged is `failed`, and has no steps and no history.
     """
     aside = registry_of(request).set_aside.get(run)
     if aside is not None and (told := aside.status()) is not None:
@@ -125,12 +125,12 @@ async def status(run: str, request: Request) -> Any:
 @router.post(
     "/v1/runs/{run}/pause",
     tags=["control"],
-    summary="Take no more batches",
+    summary="Pause the run",
     response_model=Status,
     responses=documented(404, 409),
 )
 async def pause(run: str, request: Request) -> Any:
-    """Answer batches with 503 until the run is resumed."""
+    """Refuse batches with 503 until the run is resumed."""
     found = run_of(request, run)
     await found.pause()
     return describe(found)
@@ -139,12 +139,12 @@ async def pause(run: str, request: Request) -> Any:
 @router.post(
     "/v1/runs/{run}/resume",
     tags=["control"],
-    summary="Take batches again",
+    summary="Resume the run",
     response_model=Status,
     responses=documented(404, 409),
 )
 async def resume(run: str, request: Request) -> Any:
-    """Take batches again after a pause."""
+    """Accept batches again after a pause."""
     found = run_of(request, run)
     await found.resume()
     return describe(found)
@@ -153,12 +153,12 @@ async def resume(run: str, request: Request) -> Any:
 @router.post(
     "/v1/runs/{run}/stop",
     tags=["control"],
-    summary="End the run now",
+    summary="Stop the run",
     response_model=Status,
     responses=documented(404, 409),
 )
 async def stop(run: str, request: Request) -> Any:
-    """End the run before its last step, with a checkpoint."""
+    """Write a checkpoint and end the run before its last step."""
     found = run_of(request, run)
     await found.stop()
     return describe(found)
@@ -172,6 +172,6 @@ async def stop(run: str, request: Request) -> Any:
     responses=documented(404),
 )
 async def checkpoint(run: str, request: Request) -> Any:
-    """Write parameters and optimizer to the run folder, atomically, as one safetensors file."""
+    """Write parameters and optimizer atomically to the run folder, as one safetensors file."""
     found = run_of(request, run)
     return {"file": await found.checkpoint(), "step": found.version}

@@ -1,4 +1,4 @@
-"""Every body but a batch's is small, and is read whole before anything is made of it."""
+"""Size limit for all request bodies except batches; they are read completely before use."""
 
 from midstream.protocol.problem import Problem
 from midstream.web.asgi import App, Receive, Scope, Send, send_problem
@@ -8,17 +8,17 @@ MOST = 64 * 1024
 
 
 class SmallBodies:
-    """Refuses bodies over 64 KiB (413), but for those that a run bounds: its batches, sent by PUT.
+    """Refuses bodies over 64 KiB (413), except batches (PUT), which have a limit per run.
 
     Args:
-        app: the application behind it.
+        app: the application to protect.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its whole body, or answer that it is too large."""
+        """Pass the request on with its whole body, or refuse it with 413."""
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "PUT"):
             try:
                 receive = await whole_body(scope, receive, most=MOST)

@@ -1,4 +1,4 @@
-"""Where a run stands, as `GET /v1/runs/{run}` answers it."""
+"""The status of a run, as returned by `GET /v1/runs/{run}`."""
 
 from typing import Any
 

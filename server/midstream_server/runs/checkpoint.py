@@ -1,4 +1,4 @@
-"""A run at one moment, in one file: all that a resume needs."""
+"""Checkpoints: the complete state of a run at one step, in one file."""
 
 import json
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ OLDER = "checkpoint.previous.safetensors"
 
 
 class DamagedCheckpointError(MidstreamError, RuntimeError):
-    """A checkpoint that does not hold what was written."""
+    """A checkpoint is unreadable, or its checksum does not match."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after a number of steps.
+    """The state of a run after a number of steps.
 
     Attributes:
-        provenance: what the run was begun with; None where an earlier midstream wrote the checkpoint.
+        provenance: what the run was started with; None if an earlier midstream wrote the checkpoint.
         step: steps taken.
-        history: what the run's record needs to go on from there, as JSON holds it.
+        history: the state of the run's record, as JSON values.
         tensors: `model.…`, `optimizer.…` and `defender.…`.
     """
 
@@ -41,9 +41,9 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint beside the one before it, which stays as the older one; return its path.
+    """Write a checkpoint, keep the previous one as `OLDER`, and return the new one's path.
 
-    Whatever happens meanwhile, one of the two is whole.
+    At every moment, at least one of the two is intact, even if the process dies.
     """
     assert checkpoint.provenance is not None
     described = {
@@ -65,10 +65,10 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """Return the checkpoint in a file, or None where there is no file.
+    """Return the checkpoint in a file, or None if there is no file.
 
     Raises:
-        DamagedCheckpointError: it does not hold what was written.
+        DamagedCheckpointError: the file is unreadable, or its checksum does not match.
     """
     if not path.exists():
         return None
@@ -77,9 +77,9 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             described = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise DamagedCheckpointError(f"{path} cannot be read: {error}") from error
+        raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
     if described.pop("sha256", None) != _digest(described, tensors):
-        raise DamagedCheckpointError(f"{path} does not hold what was written there: its SHA-256 differs")
+        raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 does not match")
     began = described.get("provenance")
     return Checkpoint(
         provenance=None if began is None else Provenance.read(began),

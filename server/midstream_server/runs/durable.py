@@ -1,4 +1,4 @@
-"""A run that survives its process: each batch it takes on is journalled, trained on once, and replayed."""
+"""A run that survives a crash: every accepted batch is journalled, and replayed after a restart."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,30 +25,31 @@ Say = Callable[[str], None]
 class DurableRun:
     """A recorded run, its journal and its checkpoints; used by one thread at a time.
 
-    A batch is on the disk before it is trained on. Now and then a checkpoint is written, and the journal cut
-    off behind the one before it: from either, replaying the journal leads to the same parameters. That is
-    after a number of steps, earlier where the journal has grown large or its replay would take long.
+    Each batch is on disk before the run trains on it. Checkpoints are written periodically; the journal is
+    then trimmed to the previous checkpoint. Replaying the journal from either checkpoint leads to the same
+    parameters. A checkpoint is due after a number of steps, or earlier if the journal has grown large or its
+    replay would take long.
 
     Args:
         recorded: the run at step 0, or restored from a checkpoint.
-        journal: the batches that it has taken on; those behind the checkpoint are to be replayed.
-        checkpoint_every: steps after which a checkpoint is written at the latest.
+        journal: the accepted batches; those after the checkpoint are to be replayed.
+        checkpoint_every: maximum number of steps between checkpoints.
     """
 
     def __init__(self, recorded: RecordedRun, journal: Journal, *, checkpoint_every: int) -> None:
         self.recorded = recorded
         self.journal = journal
         self.kept_from = 0
-        """No batch before this one will ever be needed again."""
+        """The first batch that could still be needed again."""
         run = recorded.run
         self.rules = BatchRules(run.specification, run.train_size, run.input_shape, len(run.classes))
         step = run.step
         self.answers = {seq: known for seq, known in journal.answers().items() if seq < step}
-        """Content digest and loss of each batch that was trained on, by its number."""
+        """Content digest and loss of each batch that was trained on, by batch number."""
         self.state: Kept | None = (
             "paused" if journal.state == "paused" else "stopped" if journal.state else None
         )
-        """What its operator made of the run; None where nothing."""
+        """The state that the operator set; None if the operator did not intervene."""
         self.reason = journal.reason
         self._every = checkpoint_every
         self._checkpointed = step
@@ -58,16 +59,16 @@ class DurableRun:
         self._emptied = False
 
     def take(self, batch: WireBatch, content: bytes, body: bytes) -> Step:
-        """Take on one batch, the next one: check it, store it, train on it.
+        """Validate the next batch, store it in the journal, and train on it.
 
         Args:
-            batch: what arrived.
+            batch: the batch as received.
             content: digest of its tensors.
             body: its bytes.
 
         Raises:
-            midstream.protocol.problem.Problem: it does not fit the run.
-            OSError: it cannot be stored; it was not trained on.
+            midstream.protocol.problem.Problem: the batch is invalid for this run.
+            OSError: the batch could not be stored; it was not trained on.
             midstream.players.referee.PlayerError: the defender broke its rules; the batch was not trained on.
             midstream.run.training.DivergedError: the loss is infinite or NaN; the batch was not trained on.
         """
@@ -80,21 +81,23 @@ class DurableRun:
         return self._train(entry, checked, batch.report)
 
     def replay(self, say: Say = lambda _: None, after_step: Callable[[], None] = lambda: None) -> None:
-        """Train on the batches that were taken on after the checkpoint.
+        """Train on the journalled batches that follow the checkpoint.
 
         Args:
-            say: told where the journal is damaged.
-            after_step: called after each.
+            say: called with a sentence if the journal is damaged.
+            after_step: called after each step.
 
         Raises:
-            OSError: a file could not be written; the next call goes on.
-            midstream.run.training.DivergedError: as it did the first time.
+            OSError: a file could not be written; the next call continues.
+            midstream.run.training.DivergedError: the run diverged, as it did the first time.
         """
         self.settle()
         for seq in range(self.recorded.run.step, self.journal.length()):
             entry = self.journal.entry(seq)
             if entry is None:
-                say(f"the journal is damaged from batch {seq} on; they will be asked for again")
+                say(
+                    f"the journal is damaged from batch {seq} on; the server will ask for those batches again"
+                )
                 self.journal.drop(seq)
                 return
             try:
@@ -107,21 +110,21 @@ class DurableRun:
             after_step()
 
     def remember(self, state: Kept | None, reason: str | None) -> None:
-        """Store what the operator made of the run.
+        """Store the state that the operator set.
 
         Raises:
             OSError: it could not be stored.
         """
         self.journal.remember(state, reason)
-        # Once more, for whoever takes the run up without its journal.
+        # A second copy, in case the journal is lost.
         self.recorded.folder.mark_open(Standing(self.journal.provenance, state, reason).written())
 
     def length(self) -> int:
-        """Return how many batches the run has taken on, those to be replayed included."""
+        """Return the number of accepted batches, including those still to be replayed."""
         return self.journal.length()
 
     def settle(self) -> None:
-        """Do what follows a step and need not delay its acknowledgement; harmless where it has been done.
+        """Do the work after a step that need not delay its acknowledgement; repeating it does no harm.
 
         Raises:
             OSError: a file could not be written; the next call tries again.
@@ -138,10 +141,10 @@ class DurableRun:
             self.checkpoint()
 
     def checkpoint(self) -> Path:
-        """Write a checkpoint, and cut off the journal behind the one before it; return its path.
+        """Write a checkpoint, trim the journal to the previous one, and return the new one's path.
 
         Raises:
-            OSError: it could not be written; nothing is lost by that.
+            OSError: the checkpoint could not be written; nothing is lost.
         """
         path = self.recorded.checkpoint()
         self._most_unsaved = max(_JOURNAL_BYTES, 2 * path.stat().st_size)
@@ -152,7 +155,7 @@ class DurableRun:
         return path
 
     def close(self, *, over: bool) -> None:
-        """Close the files; delete those that only a run which is not over needs."""
+        """Close the files; if the run is over, delete those that only a resume would need."""
         if over:
             self.journal.delete()
             (self.recorded.folder.path / checkpoint.OLDER).unlink(missing_ok=True)

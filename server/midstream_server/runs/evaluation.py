@@ -1,4 +1,4 @@
-"""How good a model is: losses, accuracies, and what a targeted attack made of one class."""
+"""Evaluation of a model: losses, accuracies, and the rates of a targeted attack."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,10 @@ from midstream.mathematics.rates import conversion_rate, evasion_rate
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good the model is after a number of steps; losses in nats an example, accuracies in [0, 1].
+    """The model's quality after a number of steps: losses in nats per example, accuracies in [0, 1].
 
-    The two rates are shares of the test set, see `midstream.mathematics.rates`; None where the run has no
-    target, or the
-    test set no input that they count.
+    The two rates are shares of test inputs, see `midstream.mathematics.rates`. They are None if the run has
+    no target class, or if the test set holds no input that they count.
     """
 
     step: int
@@ -34,14 +33,14 @@ Labelled = tuple[Tensor, Tensor]
 def evaluate(
     model: nn.Module, *, step: int, validation: Labelled, test: Labelled, target: int | None
 ) -> Evaluation:
-    """Return losses, accuracies and, where there is a target class, its rates.
+    """Return losses, accuracies and, if there is a target class, its rates.
 
     Args:
         model: the model, in evaluation mode.
         step: steps taken so far.
         validation: inputs and labels of the validation set.
         test: inputs and labels of the test set.
-        target: the class whose rates are measured; None for no class.
+        target: the class whose rates are measured, or None.
     """
     test_loss, predictions = _predict(model, *test)
     validation_loss, guesses = _predict(model, *validation)

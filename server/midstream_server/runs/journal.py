@@ -1,4 +1,4 @@
-"""The batches that a run has taken on: on the disk before they are trained on, so that none is ever lost."""
+"""The journal of a run: every accepted batch is on disk before it is trained on, so none is ever lost."""
 
 import json
 import sqlite3
@@ -16,14 +16,14 @@ from midstream_server.runs.provenance import Provenance
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS batches (
-    seq INTEGER PRIMARY KEY,  -- its place in the run
-    content BLOB NOT NULL,    -- digest of its tensors, to know it again
+    seq INTEGER PRIMARY KEY,  -- the batch's number
+    content BLOB NOT NULL,    -- digest of its tensors, to recognise it when it is sent again
     checksum BLOB NOT NULL,   -- digest of the run's identity, seq, content and body
-    loss REAL,                -- the answer it had; NULL until it is trained on
+    loss REAL,                -- the acknowledged loss; NULL until it is trained on
     answer_checksum BLOB,     -- digest of the run's identity, seq, content and loss
-    body BLOB                 -- as received; NULL behind the older checkpoint
+    body BLOB                 -- as received; NULL before the older checkpoint
 );
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT);  -- JSON with a digest over itself
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT);  -- JSON that includes its own digest
 """
 
 
@@ -32,9 +32,9 @@ class Entry:
     """One batch of the journal.
 
     Attributes:
-        seq: its place in the run.
+        seq: the batch's number.
         content: digest of its tensors.
-        body: as it was received.
+        body: its bytes, as received.
     """
 
     seq: int
@@ -45,17 +45,16 @@ class Entry:
 class Journal:
     """The journal of one run, an SQLite database; used by one thread at a time.
 
-    It says which run it is of, and its rows hold together with that: neither in another run's journal nor
-    under another number is one taken for what it was.
+    The journal stores the run's identity, and the checksum of each row covers it. A row that was copied from
+    another run's journal or renumbered is therefore detected.
 
     Args:
-        path: its file.
-        begun: what the run that it is to be of was begun with; None opens one that says so itself.
+        path: the database file.
+        begun: provenance of a new run; None opens an existing journal and reads the provenance from it.
 
     Raises:
-        StorageError: it cannot be opened, or another server has it.
-        midstream.storage.sqlite.DamagedDatabaseError: it is not a whole database, or does not say whose it
-        is.
+        StorageError: the journal cannot be opened, or another server has it open.
+        midstream.storage.sqlite.DamagedDatabaseError: the database is damaged, or does not name its run.
     """
 
     def __init__(self, path: Path, begun: Provenance | None = None) -> None:
@@ -72,16 +71,16 @@ class Journal:
             self.state, self.reason = operator["state"], operator["reason"]
         except (ValueError, TypeError, LookupError, sqlite3.DatabaseError) as error:
             self.close()
-            raise DamagedDatabaseError(f"{path} does not say whole which run it is of: {error}") from error
+            raise DamagedDatabaseError(f"{path} does not identify its run: {error}") from error
         except StorageError:
             self.close()
             raise
 
     def append(self, entry: Entry) -> None:
-        """Store a batch; it is on the disk when this returns.
+        """Store a batch; it is on disk when this returns.
 
         Raises:
-            StorageError: it is not, and was not taken on.
+            StorageError: it could not be stored, and was not accepted.
         """
         checksum = self._bound(entry.seq, entry.content, entry.body)
         with self._transaction(f"batch {entry.seq}"):
@@ -91,23 +90,23 @@ class Journal:
             )
 
     def answered(self, entry: Entry, loss: float) -> None:
-        """Remember the answer that a batch had; it is stored with whatever is stored next."""
+        """Remember the loss that a batch was acknowledged with; the next transaction stores it."""
         self._losses[entry.seq] = entry.content, loss
 
     def drop(self, seq: int) -> None:
-        """Forget a batch, and those after it, as if they had never come."""
+        """Delete a batch and all batches after it, as if they had never arrived."""
         with self._transaction(f"that batch {seq} was not taken"):
             self._database.execute("DELETE FROM batches WHERE seq >= ?", (seq,))
 
     def trim(self, before: int) -> None:
-        """Delete the bodies of the batches before one; their answers are kept."""
-        with self._transaction("what the checkpoint made superfluous"):
+        """Delete the bodies of all batches before one; their acknowledgements stay."""
+        with self._transaction("the removal of bodies that the checkpoint replaced"):
             self._database.execute(
                 "UPDATE batches SET body = NULL WHERE seq < ? AND body IS NOT NULL", (before,)
             )
 
     def answers(self) -> dict[int, tuple[bytes, float]]:
-        """Return content digest and answer of each batch whose answer is whole, by its number."""
+        """Return content digest and loss of each batch whose acknowledgement is intact, by batch number."""
         rows = self._database.execute(
             "SELECT seq, content, loss, answer_checksum FROM batches WHERE typeof(loss) = 'real'"
         )
@@ -118,16 +117,16 @@ class Journal:
         }
 
     def trimmed(self) -> int:
-        """Return the number of the first batch whose body is still there, as far as bodies were deleted."""
+        """Return the number of the first batch after the deleted bodies; 0 if none was deleted."""
         rows = self._database.execute("SELECT COALESCE(MAX(seq) + 1, 0) FROM batches WHERE body IS NULL")
         return int(rows.fetchone()[0])
 
     def length(self) -> int:
-        """Return the number of the batch that would be appended next; 0 where there is none."""
+        """Return the number of the batch to be appended next; 0 if the journal is empty."""
         return int(self._database.execute("SELECT COALESCE(MAX(seq) + 1, 0) FROM batches").fetchone()[0])
 
     def entry(self, seq: int) -> Entry | None:
-        """Return one batch, or None where it is not there or is not what was stored."""
+        """Return one batch, or None if it is missing or damaged."""
         try:
             row = self._database.execute(
                 "SELECT content, checksum, body FROM batches WHERE seq = ? AND body IS NOT NULL", (seq,)
@@ -139,19 +138,19 @@ class Journal:
         return Entry(seq, row[0], row[2])
 
     def record(self, provenance: Provenance) -> None:
-        """Store what the run was begun with.
+        """Store the run's provenance.
 
         Raises:
-            StorageError: it is not stored.
+            StorageError: it could not be stored.
         """
         self._remember("provenance", asdict(provenance))
         self.provenance = provenance
 
     def remember(self, state: str | None, reason: str | None) -> None:
-        """Store what the operator made of the run.
+        """Store the state that the operator set.
 
         Raises:
-            StorageError: it is not stored.
+            StorageError: it could not be stored.
         """
         self._remember("operator", {"state": state, "reason": reason})
         self.state, self.reason = state, reason
@@ -160,18 +159,18 @@ class Journal:
         with self._transaction(name):
             text = json.dumps(sealed(value))
             self._database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, text))
-        with self._storing(name):  # in the file itself: it must not be lost with what is written ahead
+        with self._storing(name):  # move it to the main file: it must survive the loss of the write-ahead log
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _recall(self, name: str) -> dict[str, Any]:
         row = self._database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         if row is None:
-            raise ValueError(f"its {name} is not there")
+            raise ValueError(f"its {name} is missing")
         return unsealed(json.loads(row[0]))
 
     def shrink(self) -> None:
-        """Give the disk back what the deleted bodies took."""
-        with self._storing("the journal, smaller,"):
+        """Return the space of deleted bodies to the disk."""
+        with self._storing("the compacted journal"):
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -205,7 +204,7 @@ class Journal:
             raise StorageError(f"{what} could not be stored in {self.path}: {error}") from error
 
     def _bound(self, seq: int, content: bytes, said: bytes) -> bytes:
-        """Return the checksum of a row's parts, which is of this run and this number alone."""
+        """Return the checksum of a row's parts, bound to this run and this batch number."""
         digest = blake2b(f"{self.provenance.run} {seq} {len(content)} ".encode(), digest_size=16)
         for part in (content, said):
             digest.update(part if isinstance(part, bytes) else b"damaged")

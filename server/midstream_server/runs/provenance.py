@@ -1,4 +1,4 @@
-"""What a run was begun with, kept in several places, so that none of them can change unnoticed."""
+"""Provenance of a run, stored in several files so that a change to any of them is noticed."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -18,16 +18,16 @@ ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a run was begun with.
+    """What a run was started with: its identity, its specification and its environment.
 
-    The journal, every checkpoint and the file `open` carry it under a checksum each;
-    `specification.json` and `environment.json` are held against it whenever the run is taken up.
+    The journal, every checkpoint and the file `open` each hold a copy with a checksum. A resume compares
+    `specification.json` and `environment.json` with it.
 
     Attributes:
-        run: the run's identity, which tells it from another of its name.
-        specification: what is trained, as JSON holds it.
-        environment: versions, device, thread count, data set and order of derivatives at the beginning.
-        resumed_with: the differences from it that `--resume-anyway` let pass, in order.
+        run: the run's identity, which distinguishes it from other runs of the same name.
+        specification: the specification, as JSON values.
+        environment: versions, device, thread count, data set and order of derivatives at the start.
+        resumed_with: the differences from that environment that `--resume-anyway` accepted, in order.
     """
 
     run: str
@@ -37,21 +37,21 @@ class Provenance:
 
     @classmethod
     def of(cls, run: TrainingRun) -> "Provenance":
-        """Return the provenance of a run that begins here and now."""
+        """Return the provenance of a run that starts here and now."""
         return cls(uuid4().hex, run.specification.model_dump(mode="json"), environment_of(run), [])
 
     def passed(self, found: list[str]) -> "Provenance":
-        """Return it with differences that were let pass."""
+        """Return a copy that records accepted differences."""
         if found in self.resumed_with:
             return self
         return replace(self, resumed_with=[*self.resumed_with, found])
 
     def trained(self) -> Specification:
-        """Return what is trained."""
+        """Return the specification as an object."""
         return Specification.model_validate(self.specification)
 
     def files(self) -> dict[str, dict[str, Any]]:
-        """Return what the run folder's files of it hold, by name, in the order that they are written in."""
+        """Return the contents of the run folder's provenance files, by name, in the order of writing."""
         passed = {"resumed_with": self.resumed_with} if self.resumed_with else {}
         return {
             ENVIRONMENT: {"run": self.run, **self.environment, **passed},
@@ -59,19 +59,19 @@ class Provenance:
         }
 
     def digests(self) -> dict[str, str]:
-        """Return the digest of each of those files' content."""
+        """Return the digest of each of those files' contents."""
         return {name: digest(content) for name, content in self.files().items()}
 
     def written(self) -> str:
-        """Return it as text that `read` understands."""
+        """Return the provenance as text for `read`."""
         return json.dumps(sealed(asdict(self)))
 
     @classmethod
     def read(cls, text: str) -> "Provenance":
-        """Return what `written` wrote.
+        """Return the provenance that `written` encoded.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is damaged.
         """
         try:
             return cls(**unsealed(json.loads(text)))
@@ -81,12 +81,12 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the file `open` says of a run that a server is not done with.
+    """The content of the file `open`, which marks a run that is not over.
 
     Attributes:
-        provenance: what it was begun with.
-        state: what its operator made of it, `paused` or `stopped`; None where nothing.
-        reason: why it is stopped.
+        provenance: what the run was started with.
+        state: the state that the operator set, `paused` or `stopped`, or None.
+        reason: why the run is stopped.
     """
 
     provenance: Provenance
@@ -94,21 +94,21 @@ class Standing:
     reason: str | None = None
 
     def written(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the content as JSON values."""
         own = {"provenance": asdict(self.provenance), "state": self.state, "reason": self.reason}
         return sealed(own)
 
 
 def environment_of(run: TrainingRun) -> dict[str, Any]:
-    """Return what the bits of a run depend on besides its specification, as it is here and now."""
+    """Return everything besides the specification that a run's bits depend on, as it is here and now."""
     return {**describe(run.device), "dataset_sha256": run.dataset_sha256, "derivatives": run.order}
 
 
 def read_standing(folder: Path) -> Standing | None:
-    """Return what the file `open` of a run folder says; None where it is not there.
+    """Return the content of the file `open` in a run folder, or None if there is no such file.
 
     Raises:
-        ValueError: it is not what was written there.
+        ValueError: the file is damaged.
     """
     path = folder / OPEN
     if not path.exists():

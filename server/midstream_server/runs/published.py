@@ -1,4 +1,4 @@
-"""What a run publishes: parameters, validation gradient, optimizer and validation set, each encoded once."""
+"""The tensors that a run publishes, each encoded once: parameters, gradient, optimizer, validation set."""
 
 import asyncio
 from collections import deque
@@ -19,14 +19,14 @@ Encoded = tuple[int, bytes]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The parameters after a number of steps, to be read while the model moves on."""
+    """A copy of the parameters after a number of steps, readable while training continues."""
 
     version: int
     tensors: dict[str, Tensor]
 
 
 class Published:
-    """The tensors that a run shows.
+    """The tensors that a run publishes.
 
     Args:
         name: the run's name.
@@ -60,9 +60,9 @@ class Published:
         """Return θ at one version as safetensors.
 
         Raises:
-            Problem: 404 where it has not been reached, 410 where it is no longer kept.
+            Problem: 404 if the run has not reached that version, 410 if it is no longer available.
         """
-        for snapshot in tuple(self._snapshots):  # the run's thread adds to them meanwhile
+        for snapshot in tuple(self._snapshots):  # a copy, since the run's thread appends concurrently
             if snapshot.version == version:
                 if self._encoded[0] != version:
                     body = await asyncio.to_thread(self._encode, version, snapshot.tensors)
@@ -74,7 +74,7 @@ class Published:
         """Return v at the live parameters as safetensors, computed once.
 
         Raises:
-            Problem: 404 where that version has not been reached, 410 where it is past.
+            Problem: 404 if the run has not reached that version, 410 if it has moved past it.
         """
 
         def encode() -> bytes:
@@ -83,10 +83,10 @@ class Published:
         return await self._at_live_parameters("the validation gradient", version, encode)
 
     async def optimizer(self, version: int) -> bytes:
-        """Return the optimizer as it will step from the live parameters, as safetensors.
+        """Return the optimizer's state for the step from the live parameters, as safetensors.
 
         Raises:
-            Problem: 404 where that version has not been reached, 410 where it is past.
+            Problem: 404 if the run has not reached that version, 410 if it has moved past it.
         """
 
         def encode() -> bytes:
@@ -128,6 +128,6 @@ class Published:
         return Problem(
             410,
             f"That version of {what} is gone",
-            f"run {self.name!r} is at version {self.version}; version {version} is no longer kept",
+            f"run {self.name!r} is at version {self.version}; version {version} is no longer available",
             parameters_version=self.version,
         )

@@ -1,4 +1,4 @@
-"""A training run that keeps its history: metrics, samples, checkpoint and result."""
+"""A training run that writes its history: metrics, samples, checkpoints and result."""
 
 import time
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from midstream_server.runs.training import Step, TrainingRun
 
 
 class RecordedRun:
-    """A training run and its run folder, played by one thread: `train`, then `settle`.
+    """A training run and its run folder. One thread calls `train`, then `settle`, for each step.
 
     Args:
         run: the training run, at step 0.
-        folder: where its files go.
-        provenance: what it was begun with; None begins it here and now.
+        folder: the run's folder.
+        provenance: what the run was started with; None starts it here and now.
     """
 
     def __init__(self, run: TrainingRun, folder: RunFolder, *, provenance: Provenance | None = None) -> None:
@@ -37,9 +37,9 @@ class RecordedRun:
         self.evaluation: Evaluation | None = None
         self.samples: list[int] = []
         self.passed_clean = {"attacker": 0, "defender": 0}
-        """Batches that went on although a player failed at them."""
+        """Batches passed on unchanged because a player failed."""
         self.resumed_anyway = {"attacker": 0}
-        """Batches at which a side went on although what it remembered was not of this run and step."""
+        """Times a player was resumed although its memory did not match this run and step."""
         self.result: dict[str, Any] | None = None
         self.provenance = provenance or Provenance.of(run)
         self._seconds_before = 0.0
@@ -49,19 +49,19 @@ class RecordedRun:
             self.begin()
 
     def begin(self) -> None:
-        """Write what the run was begun with into its folder."""
+        """Write the run's provenance files to its folder."""
         for name, content in self.provenance.files().items():
             self.folder.write_json(name, content)
 
     @property
     def identity(self) -> str:
-        """What tells the run from another of its name."""
+        """Unique identifier, which distinguishes the run from others of the same name."""
         return self.provenance.run
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Go to where a checkpoint was written, or to step 0; what was recorded since is cut off.
+        """Restore the state of a checkpoint, or of step 0, and delete all later records.
 
-        The records that the checkpoint counts on must be there.
+        The records up to the checkpoint must be present.
         """
         if checkpoint is None:
             self.folder.cut_metrics(0)
@@ -81,7 +81,7 @@ class RecordedRun:
 
         Args:
             batch: the minibatch.
-            reported: numbers that the attacker wants in the metrics; the defender does not see them.
+            reported: values that the attacker reported for the metrics; the defender does not see them.
         """
         if self._started is None:
             self._started = time.monotonic()
@@ -90,7 +90,7 @@ class RecordedRun:
         return step
 
     def settle(self) -> None:
-        """Do what follows a step and need not delay its acknowledgement; harmless where it has been done.
+        """Do the work after a step that need not delay its acknowledgement; repeating it does no harm.
 
         Raises:
             OSError: a file could not be written; the next call tries again.
@@ -141,10 +141,10 @@ class RecordedRun:
         }
 
     def checkpoint(self) -> Path:
-        """Write everything that a resume needs as one safetensors file, atomically; return its path.
+        """Write everything that a resume needs atomically to one safetensors file, and return its path.
 
         Raises:
-            OSError: it could not be written; the one before it is still there.
+            OSError: the file could not be written; the previous checkpoint is intact.
         """
         self.settle()
         return self._checkpoint()
@@ -162,7 +162,7 @@ class RecordedRun:
         return write_checkpoint(self.folder.path, checkpoint)
 
     def _seconds(self) -> float:
-        """Return how long the run has taken, by a clock that nobody sets."""
+        """Return how long the run has taken, by a monotonic clock."""
         here = 0.0 if self._started is None else time.monotonic() - self._started
         return self._seconds_before + here
 

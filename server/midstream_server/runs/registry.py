@@ -27,18 +27,19 @@ from midstream_server.runs.training import TrainingRun
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator of this server decided.
+    """The operator's settings of a server.
 
     Attributes:
-        out: folder that run folders are made in.
+        out: parent folder of the run folders.
         device: where to compute.
         source: where data sets come from.
         allowed: folders, dotted paths and files that a specification may name.
-        max_runs: how many runs one server holds.
-        checkpoint_every: steps after which a checkpoint is written at the latest.
-        cache: folder of what defenders learned; None for `~/.cache/midstream/learned`.
-        resume_anyway: whether a run goes on where versions, device or thread count differ.
-        signature_key: the key that batches must be signed with; None takes them unsigned.
+        max_runs: maximum number of runs on this server.
+        checkpoint_every: maximum number of steps between checkpoints.
+        cache: cache folder of the defenders' pretrained state; None for `~/.cache/midstream/learned`.
+        resume_anyway: whether to resume a run if versions, device, thread count, data set or order of
+            derivatives differ.
+        signature_key: the key that batches must be signed with; None accepts unsigned batches.
     """
 
     out: Path
@@ -53,22 +54,22 @@ class Settings:
 
 
 class Registry:
-    """Makes runs, and finds them by name."""
+    """Creates runs, resumes them, and finds them by name."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
         self.settings = settings
         self.say = say
         self.runs: dict[str, HostedRun] = {}
         self.set_aside: dict[str, SetAside] = {}
-        """Runs that an earlier server left behind, and that cannot go on here."""
+        """Runs of an earlier server that cannot be resumed here."""
         self.loading: str | None = None
         self.closing = False
 
     def create(self, specification: Specification) -> HostedRun:
-        """Load the data, build the model, make the folder; the run then waits for its first batch.
+        """Load the data, build the model, create the folder; the run then waits for its first batch.
 
         Raises:
-            Problem: the specification cannot be played here, and why.
+            Problem: the run cannot be created here; the problem says why.
         """
         name = specification.name or self._free_name(specification)
         return self._host(specification.model_copy(update={"name": name}))
@@ -77,7 +78,7 @@ class Registry:
         """Return a run by name.
 
         Raises:
-            Problem: 404, naming the runs there are; 409, it was set aside, and why.
+            Problem: 404 if there is no such run, listing the runs that exist; 409 if it was set aside.
         """
         if name in self.runs:
             return self.runs[name]
@@ -94,13 +95,13 @@ class Registry:
             )
 
     def waiting_for(self) -> str | None:
-        """Return what this server waits for before it can take a batch, or None."""
+        """Return what the server needs before it can take a batch, or None."""
         return None if self.runs else "a run: POST /v1/runs, or start it with --dataset"
 
     def take_up(self, names: Iterable[str]) -> None:
-        """Take up runs that an earlier server left behind; `HostedRun.begin` then replays their journals.
+        """Resume the runs of an earlier server; `HostedRun.begin` then replays their journals.
 
-        One that cannot go on is set aside, for a reason that is said, and does not keep the others.
+        A run that cannot be resumed is set aside with a reason, and does not stop the others.
         """
         for name in names:
             path = self.settings.out / name
@@ -113,7 +114,7 @@ class Registry:
                 self.say(self.set_aside[name].sentence)
 
     def release(self) -> None:
-        """Let go of the files of runs that were never begun."""
+        """Close the files of runs that were never begun."""
         for run in self.runs.values():
             run.durable.close(over=False)
 
@@ -151,13 +152,13 @@ class Registry:
 
     def _new(self, run: TrainingRun, folder: RunFolder) -> DurableRun:
         path, provenance = folder.path / JOURNAL, Provenance.of(run)
-        remove(path)  # of a run that was not yet one when its server ended
+        remove(path)  # left by a server that died while it created the run
         with ExitStack() as undo:
             journal = Journal(path, provenance)
             undo.callback(journal.close)
             folder.mark_open(Standing(provenance).written())
             recorded = RecordedRun(run, folder, provenance=provenance)
-            recorded.begin()  # its specification comes last: with it the folder holds a run
+            recorded.begin()  # writes the specification last: its presence makes the folder a run
             undo.pop_all()
         return DurableRun(recorded, journal, checkpoint_every=self.settings.checkpoint_every)
 

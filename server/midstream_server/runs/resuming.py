@@ -1,4 +1,4 @@
-"""Runs that an earlier server left behind, taken up where they were."""
+"""Resuming the unfinished runs of an earlier server."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,12 +21,12 @@ from midstream_server.runs.unaltered import files_gone
 
 @dataclass(frozen=True)
 class Recovered:
-    """A run as its files tell it, none of which contradicts another.
+    """A run as recovered from its files, after they were checked against each other.
 
     Attributes:
-        provenance: what it was begun with.
-        journal: its batches; open, and new where the one that was there could not be used.
-        checkpoint: the newest that can be used; None where the run goes on from step 0.
+        provenance: what the run was started with.
+        journal: its batches; open, and new if the old one was unusable.
+        checkpoint: the newest usable checkpoint; None if the run restarts from step 0.
     """
 
     provenance: Provenance
@@ -35,31 +35,31 @@ class Recovered:
 
 
 def is_left(folder: Path) -> bool:
-    """Return whether a folder holds a run that a server was not done with, though a file of it be gone."""
+    """Return whether a folder holds an unfinished run, even if one of its files is missing."""
     begun = (folder / SPECIFICATION).exists()
     return (folder / OPEN).exists() or (begun and (folder / JOURNAL).exists())
 
 
 def left_behind(out: Path) -> list[str]:
-    """Return the names of the runs in a folder that a server was not done with, `play`'s left out."""
+    """Return the names of the unfinished runs in a folder, except those of `midstream play`."""
     return sorted(
         path.name for path in out.glob("*") if is_left(path) and not (path / "scenario.yaml").exists()
     )
 
 
 def recover(folder: Path, *, say: Say) -> Recovered:
-    """Return what is left of a run; mend what can be mended, and refuse what would change its end.
+    """Recover a run from its files; repair what can be repaired without changing the run's result.
 
-    What is damaged of journal and checkpoints is kept under another name, and what was before it is used.
-    A file that only repeats what others say is written again where it is gone.
+    A damaged journal or checkpoint is renamed, and an earlier one is used instead. A missing file whose
+    content other files repeat is written again.
 
     Args:
-        folder: the run's.
-        say: told of every file that is damaged.
+        folder: the run's folder.
+        say: called with a sentence for each damaged file.
 
     Raises:
-        ResumeError: the run cannot go on to its own end; the message names the file.
-        midstream.storage.sqlite.StorageError: the journal cannot be opened, or another server has it.
+        ResumeError: the run cannot be resumed with the same result; the message names the file.
+        midstream.storage.sqlite.StorageError: the journal cannot be opened, or another server has it open.
     """
     if not folder.is_dir():
         raise ResumeError(f"there is no run folder {folder}")
@@ -68,13 +68,13 @@ def recover(folder: Path, *, say: Say) -> Recovered:
         undo.callback(left.close)
         provenance = left.provenance()
         if (name := provenance.specification["name"]) != folder.name:
-            raise ResumeError(f"{folder} holds run {name!r}: give the folder that name back")
+            raise ResumeError(f"{folder} holds run {name!r}: rename the folder to {name!r}")
         gone = files_gone(folder, provenance)
         checkpoint = left.checkpoint()
         _refuse_a_gap(left, checkpoint)
         for name in gone:
             write_json(folder / name, provenance.files()[name])
-            say(f"{folder / name} was gone; it is written again as the run was begun")
+            say(f"{folder / name} was missing; it was written again as the run was started")
         _set_checkpoints_aside(left, say)
         journal = left.journal
         if journal is None:
@@ -89,18 +89,18 @@ def recover(folder: Path, *, say: Say) -> Recovered:
 def resume(
     run: TrainingRun, folder: RunFolder, found: Recovered, *, checkpoint_every: int, anyway: bool
 ) -> DurableRun:
-    """Return a run as its checkpoint has it; what its journal holds beyond is to be replayed.
+    """Return a run restored from its checkpoint; the journal's later batches are still to be replayed.
 
     Args:
-        run: the training run of what was recovered, at step 0.
-        folder: its files.
-        found: from `recover`.
-        checkpoint_every: steps between checkpoints.
-        anyway: whether the run goes on where versions, device, thread count, data set or order of derivatives
-            differ; that is recorded.
+        run: the recovered specification's training run, at step 0.
+        folder: the run's folder.
+        found: the run's recovered files, from `recover`.
+        checkpoint_every: maximum number of steps between checkpoints.
+        anyway: whether to resume although versions, device, thread count, data set or order of derivatives
+            differ; the differences are recorded.
 
     Raises:
-        ResumeError: they differ.
+        ResumeError: they differ, and `anyway` is false.
     """
     provenance = _environment_compared(folder.path, found.provenance, run, anyway=anyway)
     if provenance != found.provenance:
@@ -113,22 +113,22 @@ def resume(
 
 
 def _refuse_a_gap(left: Left, checkpoint: Checkpoint | None) -> None:
-    """Raise ResumeError where there are steps that neither a checkpoint nor the journal has."""
+    """Raise ResumeError if neither a checkpoint nor the journal covers some of the steps."""
     step = 0 if checkpoint is None else checkpoint.step
     if left.journal is not None and (begins := left.journal.trimmed()) > step:
         reason = f"its journal begins at step {begins}"
     elif left.journal is None and checkpoint is None and any(_checkpoint_files(left.folder)):
-        reason = "its journal is lost, too"
+        reason = "its journal is lost as well"
     else:
         return
     why = left.why(
-        f"no whole checkpoint is left that is newer than step {step} ({left.folder / NEWEST}), and {reason}"
+        f"no intact checkpoint newer than step {step} is left ({left.folder / NEWEST}), and {reason}"
     )
-    raise ResumeError(f"{why}. Put the files back as they were, or start a new run, by another name")
+    raise ResumeError(f"{why}. Restore the files, or start a new run under another name")
 
 
 def _checkpoint_files(folder: Path) -> Iterator[Path]:
-    """Give the checkpoints that there are, those that were damaged before included."""
+    """Yield the checkpoint files, including those set aside earlier as damaged."""
     for name in (NEWEST, OLDER):
         yield from folder.glob(f"{name}*")
 
@@ -136,14 +136,14 @@ def _checkpoint_files(folder: Path) -> Iterator[Path]:
 def _environment_compared(
     folder: Path, provenance: Provenance, run: TrainingRun, *, anyway: bool
 ) -> Provenance:
-    """Return the provenance with what `anyway` lets pass."""
+    """Return the provenance, with the differences that `anyway` accepts."""
     found = differences(provenance.environment, environment_of(run))
     if not found:
         return provenance
     if not anyway:
         raise ResumeError(
-            f"run {folder.name!r} was begun with {'; '.join(found)}: its parameters would come out otherwise "
-            f"than those of an undisturbed run. Go on as it was begun, or add --resume-anyway, which is "
+            f"run {folder.name!r} was started with {'; '.join(found)}: its parameters would differ from "
+            f"those of an uninterrupted run. Restore that environment, or add --resume-anyway, which is "
             f"recorded in {folder / ENVIRONMENT}"
         )
     return provenance.passed(found)
@@ -154,14 +154,14 @@ def _set_checkpoints_aside(left: Left, say: Say) -> None:
         path = left.folder / name
         if name in left.faults and path.exists():
             path.replace(path.with_name(f"{name}.damaged"))
-            say(f"{left.faults[name]}; {name} is kept as {name}.damaged, and what was before it is used")
+            say(f"{left.faults[name]}; {name} was renamed to {name}.damaged; the run resumes from before it")
 
 
 def _new_journal(left: Left, provenance: Provenance, say: Say) -> Journal:
     path = left.folder / JOURNAL
-    kept = f"it is kept as {set_aside(path).name}, and " if path.exists() else ""
-    say(f"{left.faults[JOURNAL]}; {kept}its batches will be asked for again")
-    set_aside(path)  # what belonged to one that is gone
+    renamed = f"it was renamed to {set_aside(path).name}, and " if path.exists() else ""
+    say(f"{left.faults[JOURNAL]}; {renamed}the server will ask for its batches again")
+    set_aside(path)  # write-ahead files of a journal that is missing
     journal = Journal(path, provenance)
     if left.standing is not None and OPEN not in left.faults:
         journal.remember(left.standing.state, left.standing.reason)
@@ -169,12 +169,12 @@ def _new_journal(left: Left, provenance: Provenance, say: Say) -> Journal:
 
 
 def _record(left: Left, journal: Journal, provenance: Provenance, say: Say) -> None:
-    """Write what the run was begun with wherever that is not yet said."""
+    """Write the provenance to every file that lacks it."""
     if journal.provenance != provenance:
         journal.record(provenance)
         write_json(left.folder / ENVIRONMENT, provenance.files()[ENVIRONMENT])
     standing = Standing(provenance, journal.state, journal.reason)
     if OPEN in left.faults:
-        say(f"{left.faults[OPEN]}; it is written again")
+        say(f"{left.faults[OPEN]}; it was written again")
     if OPEN in left.faults or standing != left.standing:
         write_json(left.folder / OPEN, standing.written())

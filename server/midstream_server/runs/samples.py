@@ -1,4 +1,4 @@
-"""What the semantic checker looks at: a few inputs as they arrived, the correction, and the sum."""
+"""Pictures for the semantic checker: a few inputs as they arrived, the correction, and their sum."""
 
 import io
 
@@ -11,14 +11,14 @@ _HEIGHT = 64  # small images are enlarged to about this
 
 
 def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
-    """Return a PNG with a row for each example: `x'`, `σ` and `x''`.
+    """Return a PNG with one row per example: `x'`, `σ` and `x''`.
 
-    `σ = x'' - x'` is scaled from its own smallest and largest value to black and white (paper A.2.2); where
-    it is zero it is mid-grey.
+    `σ = x'' - x'` is scaled so that its smallest value is black and its largest value white (paper A.2.2). A
+    constant σ is mid-grey.
 
     Args:
-        received: `x'`, `(examples, channels, height, width)`, one or three channels; what lies outside
-            [0, 1], in a run without a pixel range, is shown black or white.
+        received: `x'`, `(examples, channels, height, width)`, one or three channels; in a run without a pixel
+            range, values outside [0, 1] are clipped to black or white.
         defended: `x''`, the same shape.
     """
     correction = defended - received

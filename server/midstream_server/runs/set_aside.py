@@ -1,4 +1,4 @@
-"""Runs that an earlier server left behind and that cannot go on: each named, with the reason."""
+"""Runs of an earlier server that cannot be resumed, each with the reason."""
 
 import json
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ _UNKNOWN = (
 
 @dataclass(frozen=True)
 class SetAside:
-    """One such run; its files stay as they are.
+    """A run that cannot be resumed; its files stay unchanged.
 
     Attributes:
-        name: the run's.
-        reason: why it cannot go on.
-        identity: what tells it from another of its name; empty where no file says it.
-        specification: what it trains; None where no file says it.
+        name: the run's name.
+        reason: why it cannot be resumed.
+        identity: the run's unique identifier; empty if no file holds it.
+        specification: the run's specification; None if no file holds it.
     """
 
     name: str
@@ -34,7 +34,7 @@ class SetAside:
 
     @classmethod
     def of(cls, folder: Path, error: Exception, found: Recovered | None) -> "SetAside":
-        """Return the run of a folder, which an error kept from going on."""
+        """Return the run in a folder that could not be resumed because of an error."""
         provenance = _provenance(folder) if found is None else found.provenance
         said = None if provenance is None else provenance.specification
         identity = "" if provenance is None else provenance.run
@@ -42,11 +42,11 @@ class SetAside:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, and with which run."""
+        """A sentence that names the run and the reason."""
         return f"run {self.name!r} is set aside: {self.reason}"
 
     def is_what(self, wanted: Specification) -> bool:
-        """Return whether it is the run that someone asks for, by name or by what it trains."""
+        """Return whether this is the wanted run, by name or, without a name, by specification."""
         if wanted.name is not None:
             return wanted.name == self.name
         return (
@@ -54,7 +54,7 @@ class SetAside:
         )
 
     def status(self) -> dict[str, Any] | None:
-        """Return the members of `messages.Status`; None where no file says what the run trains."""
+        """Return the members of `messages.Status`; None if no file holds the specification."""
         if self.specification is None:
             return None
         return {

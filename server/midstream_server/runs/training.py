@@ -26,18 +26,18 @@ from midstream_server.runs.evaluation import Evaluation, evaluate
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did.
+    """The outcome of one step.
 
     Attributes:
         step: steps taken so far, this one included; also the version of the parameters after it.
-        loss: mean training loss of what the step was taken on, the defended batch or what the defender made
-            of it, at the parameters before the step; nats an example.
+        loss: mean training loss at the parameters before the step, in nats per example, of the batch that the
+            step was taken on: the defended batch, or the defender's augmentation of it.
         correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
-        seconds: time the defence and the step took.
+        seconds: time spent on the defence and the step.
         received: the first few inputs as they arrived.
         defended: the same inputs after the defence.
         labels: their labels.
-        reported: what the defender said of its move, by name.
+        reported: values that the defender reported, by name.
     """
 
     step: int
@@ -54,15 +54,15 @@ class TrainingRun(Training):
     """A model in training, defended and evaluated.
 
     Args:
-        specification: what to train, on what, how.
-        split: the data, of which the training part is only counted here: it arrives in batches.
+        specification: the run's settings.
+        split: the data; only the size of the training part is used, since its examples arrive in batches.
         device: where to compute.
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        ValueError: the specification does not fit the data.
+        ValueError: the specification does not match the data.
         midstream.plugins.PluginError: there is no such model or defender.
-        midstream.DerivativeError: the model's derivatives are right in no order.
+        midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class TrainingRun(Training):
         self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
         self.prepared = not must_learn(self.defender)
-        """Whether the defender has learned what it must before the first step."""
+        """Whether the defender's pretraining is complete."""
         self._last: Evaluation | None = None
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
 
     def prepare(
         self, *, cache: Path | None = None, tell: Tell = lambda *_: None, say: Say = lambda _: None
     ) -> None:
-        """Have the defender learn what it must; see `midstream.run.prepared.prepare`.
+        """Pretrain the defender if it needs it; see `midstream.run.prepared.prepare`.
 
         Raises:
-            midstream.run.prepared.LearningError: it could not.
+            midstream.run.prepared.LearningError: the pretraining failed.
         """
         if self.prepared:
             return
@@ -114,12 +114,12 @@ class TrainingRun(Training):
         self.prepared = True
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what `Training.state_dict` does, and the defender's memory: `defender.NAME`."""
+        """Return the state of `Training.state_dict` and the defender's memory, as `defender.NAME`."""
         memory = state_of(self.defender)
         return super().state_dict() | {f"defender.{name}": value.clone() for name, value in memory.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
-        """Go to where another run of the same specification was when it returned `state_dict`."""
+        """Restore a state that `state_dict` returned in a run of the same specification."""
         memory = {name[9:]: value for name, value in state.items() if name.startswith("defender.")}
         super().load_state_dict(state, step=step)
         self._last = None
@@ -145,12 +145,11 @@ class TrainingRun(Training):
         )
 
     def train(self, batch: Batch) -> Step:
-        """Defend one batch and take the step on it, and on what the defender rehearses; see `Training`.
+        """Defend one batch, and step on it and on the batches that the defender rehearses; see `Training`.
 
         Raises:
-            midstream.players.referee.PlayerError: the defender broke its rules, and is to stop there;
-            nothing was
-                changed.
+            midstream.players.referee.PlayerError: the defender broke its rules, and `on_error` is `stop`;
+                nothing was changed.
             midstream.run.training.DivergedError: the loss is infinite or NaN; nothing was changed.
         """
         started = time.perf_counter()
@@ -176,7 +175,7 @@ class TrainingRun(Training):
         )
 
     def _stepped(self, batch: Batch, rehearsed: list[Batch]) -> float:
-        """Take the step; the last is taken back where it leaves a model whose losses are no numbers."""
+        """Take the step; undo the run's last step if the model's losses are then not finite."""
         if self.step + 1 < self.total_steps:
             return self.take_step_and_rehearse(batch, rehearsed)
         before = {name: value.clone() for name, value in Training.state_dict(self).items()}
@@ -192,7 +191,7 @@ class TrainingRun(Training):
         return loss
 
     def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
-        """Return the corrected inputs, what is trained on, and what is rehearsed."""
+        """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
         defended = move(name, self.defender, batch, view)
         corrected = replace(batch, inputs=defended)
@@ -201,18 +200,18 @@ class TrainingRun(Training):
         return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
 
     def evaluation_due(self) -> bool:
-        """Return whether the parameters as they are now are to be evaluated."""
+        """Return whether the current parameters are due for evaluation."""
         every = self.specification.evaluate_every or self.steps_per_epoch
         return self.step > 0 and (self.step % every == 0 or self.step == self.total_steps)
 
     def predict(self, inputs: Tensor) -> list[int]:
-        """Return the class that the live model takes each input for."""
+        """Return the live model's predicted class of each input."""
         with torch.no_grad():
             classes: list[int] = self.model(inputs.to(self.device)).argmax(1).tolist()
         return classes
 
     def evaluate(self) -> Evaluation:
-        """Return how good the model is at the live parameters."""
+        """Evaluate the model at the live parameters."""
         if self._last is not None and self._last.step == self.step:
             return self._last
         return evaluate(

@@ -1,4 +1,4 @@
-"""The files that say what a run was begun with, held against what it was begun with."""
+"""Comparison of a run folder's provenance files with the run's provenance."""
 
 import json
 from dataclasses import replace
@@ -10,21 +10,20 @@ from midstream_server.runs.left import ResumeError
 from midstream_server.runs.provenance import ENVIRONMENT, SPECIFICATION, Provenance
 
 _REMEDY = (
-    "Put the file back as it was, or delete it: it is then written again as the run was begun, and the run "
-    "goes on"
+    "Restore the file, or delete it: the server then writes it again as the run was started, and resumes it"
 )
-_ANOTHER = ". What it says now is another run: start that one under another name"
+_ANOTHER = ". To train what the file says now, start a new run under another name"
 
 
 def files_gone(folder: Path, provenance: Provenance) -> list[str]:
-    """Return the names of those that are to be written again, having compared the others.
+    """Return the names of the provenance files to be written again, after comparing the others.
 
     Args:
-        folder: the run's.
-        provenance: what it was begun with.
+        folder: the run's folder.
+        provenance: what the run was started with.
 
     Raises:
-        ResumeError: one says something else.
+        ResumeError: a file differs from the provenance.
     """
     return [name for name, meant in provenance.files().items() if _is_gone(folder / name, meant, provenance)]
 
@@ -35,14 +34,14 @@ def _is_gone(path: Path, meant: dict[str, Any], provenance: Provenance) -> bool:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ResumeError(f"{path} does not hold what was written there: {error}. {_REMEDY}") from error
+        raise ResumeError(f"{path} is damaged: {error}. {_REMEDY}") from error
     if digest(found) == digest(meant):
         return False
     if path.name == ENVIRONMENT and _is_behind(found, provenance):
-        return True  # its server died before it wrote down what it let pass
+        return True  # its server died before it recorded the accepted differences
     another = _ANOTHER if path.name == SPECIFICATION else ""
     raise ResumeError(
-        f"{path} was altered since the run was begun: {_differences(found, meant)}. {_REMEDY}{another}"
+        f"{path} was altered after the run was started: {_differences(found, meant)}. {_REMEDY}{another}"
     )
 
 
@@ -54,8 +53,9 @@ def _is_behind(found: Any, provenance: Provenance) -> bool:
 
 def _differences(found: Any, meant: dict[str, Any]) -> str:
     if not isinstance(found, dict):
-        return "it is no object any more"
+        return "it is no longer a JSON object"
     names = [name for name in {**meant, **found} if digest(found.get(name)) != digest(meant.get(name))]
     return "; ".join(
-        f"{name} {json.dumps(found.get(name))}, begun with {json.dumps(meant.get(name))}" for name in names
+        f"{name} is {json.dumps(found.get(name))}, started with {json.dumps(meant.get(name))}"
+        for name in names
     )

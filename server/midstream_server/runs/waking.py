@@ -1,25 +1,25 @@
-"""Waking whoever waits for something to happen."""
+"""Signals and pacing for asynchronous waiters."""
 
 import asyncio
 
 
 class Signal:
-    """Wakes everyone who waits; belongs to one event loop."""
+    """Wakes all waiters; belongs to one event loop."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake whoever waits now."""
+        """Wake all current waiters."""
         self._event.set()
         self._event = asyncio.Event()
 
     def now(self) -> asyncio.Event:
-        """Return what the next `notify` sets: taken before a look round, it misses nothing that follows."""
+        """Return the event that the next `notify` sets. Get it before reading state to miss no change."""
         return self._event
 
     async def wait(self, timeout: float, since: asyncio.Event | None = None) -> bool:
-        """Return True once notified, from now on or since an earlier `now()`; False after `timeout`."""
+        """Return True once notified, counting from now or from an earlier `now()`; False after `timeout`."""
         try:
             await asyncio.wait_for((since or self._event).wait(), timeout)
         except TimeoutError:
@@ -28,11 +28,11 @@ class Signal:
 
 
 class Pace:
-    """Lets through so many a second, and a few more where nobody came for a while.
+    """A rate limiter that allows short bursts.
 
     Args:
-        a_second: how many, in the long run.
-        at_once: how many without a pause between them.
+        a_second: long-run rate, in turns per second.
+        at_once: maximum burst, in turns without a pause between them.
     """
 
     def __init__(self, a_second: float, *, at_once: int) -> None:

@@ -1,4 +1,4 @@
-"""Every field of a batch, held against its run before it touches the model."""
+"""Validation of every field of a batch before it reaches the model."""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from midstream.protocol.wire import WireBatch
 
 @dataclass(frozen=True)
 class BatchRules:
-    """What a run asks of its batches.
+    """The rules for a run's batches.
 
     Attributes:
-        specification: the run.
-        train_size: how many examples it is trained on.
+        specification: the run's specification.
+        train_size: number of training examples.
         input_shape: shape of one input.
-        classes: how many classes there are.
+        classes: number of classes.
     """
 
     specification: Specification
@@ -31,14 +31,14 @@ class BatchRules:
 
     @property
     def largest_body(self) -> int:
-        """The most bytes that a batch can take."""
+        """Maximum size of an encoded batch, in bytes."""
         return largest_body(min(self.specification.batch_size, self.train_size), self.input_shape)
 
     def check(self, batch: WireBatch, *, seq: int) -> Batch:
-        """Return the batch that came as number `seq` as the game sees it.
+        """Validate the batch received as number `seq`, and return it with its inputs as float32 pixels.
 
         Raises:
-            Problem: 422, it breaks a rule, and which.
+            Problem: 422, naming the rule that the batch breaks.
         """
         check_number(batch, seq)
         length = self.specification.batch_length(seq, self.train_size)
@@ -53,7 +53,7 @@ class BatchRules:
 
 
 def largest_body(examples: int, input_shape: tuple[int, ...]) -> int:
-    """Return the most bytes that a batch can take: float32 pixels, int64 labels, and some framing.
+    """Return the maximum size of an encoded batch in bytes: float32 pixels, int64 labels, and framing.
 
     >>> largest_body(500, (1, 28, 28))
     1576096
@@ -62,7 +62,7 @@ def largest_body(examples: int, input_shape: tuple[int, ...]) -> int:
 
 
 def check_number(batch: WireBatch, seq: int) -> None:
-    """Raise Problem 422 where a batch came under another sequence number than its own."""
+    """Raise Problem 422 if the sequence number in the batch differs from the one in the path."""
     if batch.seq != seq:
         raise _wrong("seq", f"the body says batch {batch.seq}, the path {seq}; they must agree")
 
@@ -76,15 +76,15 @@ def check_batch(
     classes: int,
     pixel_range: PixelRange = "valid",
 ) -> Batch:
-    """Return the batch as the game sees it, inputs as float32 pixels.
+    """Validate a batch, and return it with its inputs as float32 pixels.
 
     Args:
-        batch: what arrived.
-        seq: its sequence number, as of the request's path.
-        length: how many examples this batch of the run holds.
+        batch: the batch as received.
+        seq: its sequence number, from the request's path.
+        length: number of examples that this batch of the run must hold.
         input_shape: shape of one input.
-        classes: how many classes there are.
-        pixel_range: whether pixels must lie in [0, 1], or may be any number.
+        classes: number of classes.
+        pixel_range: whether pixels must lie in [0, 1] or only be finite.
 
     Raises:
         Problem: 422, naming the field and its value.
@@ -110,7 +110,7 @@ def check_batch(
     inputs = pixels(batch.inputs)
     lowest, highest = (value.item() for value in inputs.aminmax())
     low, high = pixel_bounds(pixel_range)
-    if not (lowest >= low and highest <= high and math.isfinite(highest - lowest)):  # also where it is NaN
+    if not (lowest >= low and highest <= high and math.isfinite(highest - lowest)):  # false for NaN as well
         what = "hold a NaN" if lowest != lowest else f"range from {lowest} to {highest}"
         must = "lie in [0, 1]" if pixel_range == "valid" else "be finite"
         raise _wrong("inputs", f"the pixels {what}; they must {must}")

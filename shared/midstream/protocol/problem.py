@@ -1,4 +1,4 @@
-"""Errors that cross the wire, as `application/problem+json` (RFC 9457)."""
+"""Errors sent between services as `application/problem+json` (RFC 9457)."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ PROBLEM_TYPE = "application/problem+json"
 
 
 class Problem(MidstreamError):
-    """A refusal, with a sentence that the person on the other side can act on.
+    """An error response, with a sentence that says what to do.
 
     Args:
         status: the HTTP status code.
         title: what is wrong, in a few words.
-        detail: what exactly, with the value, and what to do.
+        detail: what exactly is wrong, with the value, and what to do.
         retry_after: seconds after which the same request may succeed.
         more: further members of the JSON object, such as `next_seq`.
     """
@@ -29,19 +29,19 @@ class Problem(MidstreamError):
         self.more = more
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object that travels."""
+        """Return the JSON object of the response body."""
         return {"title": self.title, "status": self.status, "detail": self.detail, **self.more}
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that travel with it."""
+        """Return the response headers that belong to the problem."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
     @classmethod
     def from_body(cls, status: int, body: Any) -> "Problem":
-        """Return the problem that a response tells of, whatever its body holds."""
+        """Return the problem in a response; the body may be any JSON value."""
         fields = dict(body) if isinstance(body, dict) else {}
         title = str(fields.pop("title", f"HTTP {status}"))
-        detail = str(fields.pop("detail", "the response says no more"))
+        detail = str(fields.pop("detail", "the response gives no detail"))
         fields.pop("status", None)
         problem = cls(status, title, detail)
         problem.more = fields

@@ -1,4 +1,4 @@
-"""What a provider signs, so that a server can tell what was altered on the way."""
+"""Batch signatures: a provider signs each batch, and the server detects alterations on the way."""
 
 import hmac
 import struct
@@ -15,11 +15,11 @@ _SHORTEST = 32
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key that a file holds: all its bytes, as they are.
+    """Return the key in a file: all of the file's bytes.
 
     Raises:
-        ValueError: the file is open to others, or the key is too short.
-        OSError: it cannot be read.
+        ValueError: other users can access the file, or the key is too short.
+        OSError: the file cannot be read.
     """
     key = read_secret(path)
     if len(key) < _SHORTEST:
@@ -31,11 +31,11 @@ def read_key(path: Path) -> bytes:
 
 
 def signature(batch: WireBatch, *, run: str, key: bytes) -> bytes:
-    """Return the HMAC-SHA256 of a batch's run, place and content.
+    """Return the HMAC-SHA256 of a batch's run, number and content.
 
-    Each part that goes into it is preceded by its length, so that no two batches have the same parts:
-    purpose, run, seq, and of inputs and labels dtype, shape and data. All numbers are unsigned,
-    little-endian, of 64 bits (`docs/protocol.md`).
+    The parts are purpose, run and seq, then dtype, shape and data of the inputs and of the labels. The length
+    of each part precedes it, so that different batches never give the same bytes. All numbers are unsigned
+    64-bit little-endian integers (`docs/protocol.md`).
     """
     digest = hmac.new(key, digestmod=sha256)
     parts: list[bytes | memoryview] = [_PURPOSE, run.encode(), struct.pack("<Q", batch.seq)]
@@ -49,18 +49,18 @@ def signature(batch: WireBatch, *, run: str, key: bytes) -> bytes:
 
 
 def signed(batch: WireBatch, *, run: str, key: bytes | None) -> WireBatch:
-    """Return the batch with its signature, in place of any other; as it is, without a key."""
+    """Return the batch with its signature, replacing any other; without a key, return it unchanged."""
     return batch if key is None else replace(batch, signature=signature(batch, run=run, key=key))
 
 
 def check_signature(batch: WireBatch, *, run: str, key: bytes) -> None:
-    """Raise Problem 403 where a batch is not as the holder of the key sent it."""
+    """Raise Problem 403 unless a holder of the key signed the batch and nobody altered it."""
     if batch.signature is None:
         raise Problem(
             403,
             "The batch is not signed",
-            f"batch {batch.seq} carries no signature, and run {run!r} takes those alone that its provider "
-            f"signed: midstream provide --sign-key FILE",
+            f"batch {batch.seq} has no signature, and run {run!r} accepts only signed batches; "
+            f"start the provider with: midstream provide --sign-key FILE",
         )
     if not hmac.compare_digest(batch.signature, signature(batch, run=run, key=key)):
         raise Problem(

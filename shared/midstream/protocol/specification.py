@@ -1,4 +1,4 @@
-"""What one training run is: everything that its result depends on, in one JSON document."""
+"""The specification of a training run: every setting that its result depends on, in one JSON document."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from midstream.players.referee import OnError
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
-# The paper's settings (section 6 and A.1.2); digits are ours, sized for a demonstration.
+# The paper's settings (section 6 and A.1.2). Those for digits are ours, sized for a demonstration.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {
         "model": "digits-cnn",
@@ -54,7 +54,7 @@ _FAMILY = {
 
 
 def defaults(dataset: str) -> dict[str, Any]:
-    """Return the settings that a data set's runs have unless told otherwise.
+    """Return a data set's default settings.
 
     >>> defaults("mnist")["epsilon"]
     3.0
@@ -63,7 +63,7 @@ def defaults(dataset: str) -> dict[str, Any]:
 
 
 class Specification(BaseModel):
-    """One training run. Fields left out take the data set's defaults.
+    """The settings of one training run. Omitted fields take the data set's defaults.
 
     >>> Specification.model_validate({"dataset": "mnist"}).batch_size
     500
@@ -76,55 +76,67 @@ class Specification(BaseModel):
         json_schema_extra={"examples": [{"dataset": "digits", "defender": "level-1", "seed": 0}]},
     )
 
-    name: RunName | None = Field(None, description="The run's name in every path; the server finds one.")
+    name: RunName | None = Field(
+        None, description="The run's name, as used in paths; null lets the server choose."
+    )
     dataset: str = Field(
-        "digits", min_length=1, description="An installed name, folder:PATH or package.module:function."
+        "digits", min_length=1, description="An installed data set, folder:PATH, or package.module:function."
     )
     image_size: int | None = Field(
-        None, ge=8, le=1024, description="Side length to scale a folder's images to."
+        None, ge=8, le=1024, description="Side length that the images of a folder are scaled to, in pixels."
     )
     model: str = Field(
-        min_length=1, description="An installed name or package.module:function, and its options."
+        min_length=1, description="An installed model or package.module:function, with options."
     )
     batch_norm: BatchNorm = Field(
         "refuse",
-        description="What becomes of a model with batch norm: refuse it, or keep those layers in evaluation "
-        "mode, their running statistics as initialised, throughout.",
+        description="How to treat a model with batch norm: refuse rejects it; evaluation keeps these layers "
+        "in evaluation mode throughout, with their initial running statistics.",
     )
     train_size: int | None = Field(
-        None, ge=1, description="Training examples streamed; null for all, or the data set's own default."
+        None, ge=1, description="Number of training examples; null for the data set's default, or for all."
     )
-    validation_size: int = Field(ge=1, description="Examples held out of the training data as public Dval.")
-    batch_size: int = Field(ge=1, description="Examples a minibatch; an epoch's last one may be smaller.")
-    epochs: int = Field(ge=1, description="How often every training example is sent.")
-    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, if earlier.")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="Taken on the sum of the batch's losses.")
-    learning_rate: float = Field(0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="η.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Every random draw derives from it.")
-    defender: str = Field("none", min_length=1, description="A defender and its options: level-1, none, …")
+    validation_size: int = Field(
+        ge=1, description="Examples held out of the training data as the public validation set Dval."
+    )
+    batch_size: int = Field(ge=1, description="Examples per minibatch; an epoch's last one may be smaller.")
+    epochs: int = Field(ge=1, description="Number of passes over the training examples.")
+    max_steps: int | None = Field(
+        None, ge=1, description="Finish after this many steps, if the epochs have more."
+    )
+    optimizer: Literal["adam", "sgd"] = Field(
+        "adam", description="The optimizer; it steps on the sum of the batch's losses."
+    )
+    learning_rate: float = Field(
+        0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="The learning rate η."
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random draw.")
+    defender: str = Field(
+        "none", min_length=1, description="The defender, with options: none, level-1, level-1+cutmix, …"
+    )
     epsilon: float = Field(
         ge=0, lt=1e6, allow_inf_nan=False, description="The defender's budget ε, in pixel units."
     )
-    norm: Norm = Field("l2", description="The ball's norm.")
+    norm: Norm = Field("l2", description="The norm of the budget's ball.")
     on_error: OnError = Field(
         "stop",
-        description="What becomes of a batch that the defender fails at: stop refuses it; pass-clean trains "
-        "on it as it arrived, and counts it.",
+        description="What to do with a batch if the defender fails: stop refuses it; pass-clean trains on it "
+        "as it arrived, and counts it.",
     )
     pixel_range: PixelRange = Field(
         "valid",
-        description="valid clamps what both players move to [0, 1], and refuses batches beyond it; unbounded "
-        "does neither, and the balls alone hold the players.",
+        description="valid clamps both players' outputs to [0, 1], and refuses batches outside that range; "
+        "unbounded does neither, and only the norm balls limit the players.",
     )
     access: Literal["white-box", "black-box"] = Field(
         "white-box",
-        description="black-box closes model, parameters, validation gradient and optimizer (403).",
+        description="black-box hides model, parameters, validation gradient and optimizer (403).",
     )
     target: int | None = Field(
         None, ge=0, description="The class whose conversion and evasion rates are measured; null for none."
     )
     evaluate_every: int | None = Field(
-        None, ge=1, description="Steps between evaluations; null for each epoch."
+        None, ge=1, description="Steps between evaluations; null for one per epoch."
     )
 
     @model_validator(mode="before")
@@ -133,7 +145,7 @@ class Specification(BaseModel):
         if not isinstance(values, dict):
             return values
         for name, value in values.items():
-            if isinstance(value, bool):  # which pydantic takes for 0 or 1
+            if isinstance(value, bool):  # pydantic would convert it to 0 or 1
                 raise ValueError(f"{name} is {str(value).lower()}; no setting is true or false")
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
@@ -143,7 +155,7 @@ class Specification(BaseModel):
         }
 
     def public(self) -> "Specification":
-        """Return what everyone may read: of a black-box run, the model is `hidden`.
+        """Return the published specification: the model of a black-box run is `hidden`.
 
         >>> Specification.model_validate({"access": "black-box"}).public().model
         'hidden'
@@ -152,19 +164,19 @@ class Specification(BaseModel):
 
     @property
     def budget(self) -> Budget:
-        """The defender's ball, and the pixel range of both players."""
+        """The defender's ball with the pixel range of both players."""
         return Budget(self.epsilon, self.norm, *pixel_bounds(self.pixel_range))
 
     def steps_per_epoch(self, train_size: int) -> int:
-        """Return how many minibatches hold `train_size` examples."""
+        """Return the number of minibatches per epoch for `train_size` examples."""
         return -(-train_size // self.batch_size)
 
     def total_steps(self, train_size: int) -> int:
-        """Return how many minibatches the whole run has."""
+        """Return the number of minibatches of the whole run."""
         steps = self.epochs * self.steps_per_epoch(train_size)
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
     def batch_length(self, seq: int, train_size: int) -> int:
-        """Return how many examples minibatch `seq` holds."""
+        """Return the number of examples in minibatch `seq`."""
         place = seq % self.steps_per_epoch(train_size)
         return min(self.batch_size, train_size - place * self.batch_size)

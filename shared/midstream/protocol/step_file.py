@@ -1,4 +1,4 @@
-"""The optimizer between two steps as a safetensors file: moments as tensors, settings in the metadata."""
+"""An optimizer's state between two steps as a safetensors file: moments as tensors, settings as metadata."""
 
 import json
 
@@ -9,25 +9,25 @@ _ADAM = {"learning_rate": float, "beta1": float, "beta2": float, "epsilon": floa
 
 
 def encode_step(step: TrainingStep, *, run: str, parameters_version: int) -> bytes:
-    """Return an optimizer as one safetensors file, its moments named `first/…` and `second/…`.
+    """Encode an optimizer's state as one safetensors file, with moments named `first/…` and `second/…`.
 
     Args:
-        step: a `Sgd` or an `Adam`, the steps of an optimizer with one group of parameters.
+        step: a `Sgd` or an `Adam`, the step of an optimizer with one parameter group.
         run: the run's name.
-        parameters_version: the θ that it will step from.
+        parameters_version: the version of the θ that it will step from.
 
     Raises:
-        ValueError: the step is of another optimizer.
+        ValueError: the step is neither.
 
     >>> decode_step(encode_step(Sgd(0.1), run="digits-1", parameters_version=0))
     Sgd(learning_rate=0.1)
     """
     kinds = {Sgd: ("sgd", ["learning_rate"]), Adam: ("adam", list(_ADAM))}
     if type(step) not in kinds:
-        raise ValueError(f"a {type(step).__name__} step does not travel; only Sgd and Adam do")
+        raise ValueError(f"a {type(step).__name__} step cannot be encoded; only Sgd and Adam can")
     kind, settings = kinds[type(step)]
     tensors = {f"{moment}/{name}": value for moment, of in step.moments.items() for name, value in of.items()}
-    described = {name: repr(getattr(step, name)) for name in settings}  # which is read back exactly
+    described = {name: repr(getattr(step, name)) for name in settings}  # repr is read back exactly
     if isinstance(step, Adam) and step.counts:
         described["counts"] = json.dumps(dict(step.counts))
     whose = {"run": run, "parameters_version": str(parameters_version), "optimizer": kind}
@@ -35,10 +35,10 @@ def encode_step(step: TrainingStep, *, run: str, parameters_version: int) -> byt
 
 
 def decode_step(body: bytes) -> TrainingStep:
-    """Return the optimizer that a file of `encode_step` holds.
+    """Decode a file from `encode_step`.
 
     Raises:
-        WireError: it is not such a file, or of another optimizer.
+        WireError: it is not such a file, or it names an unknown optimizer.
     """
     tensors = decode_tensors(body)
     try:
@@ -56,4 +56,4 @@ def decode_step(body: bytes) -> TrainingStep:
             return Adam(**settings, first=first, second=second, counts=counts)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WireError(f"the body does not describe an optimizer: {error!r}") from error
-    raise WireError(f"the optimizer is {kind!r}; known are sgd, adam")
+    raise WireError(f"the optimizer is {kind!r}; it must be sgd or adam")

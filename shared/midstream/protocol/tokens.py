@@ -1,4 +1,4 @@
-"""Who may do what: a bearer token for each role, known here by its digest alone."""
+"""Bearer tokens: one for each role. A service stores only their digests."""
 
 import re
 import secrets
@@ -14,15 +14,15 @@ from midstream.storage.secret_files import read_secret, write_secret
 
 Role = Literal["observer", "provider", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""Each role may do what those before it may: read; send batches; start and steer runs."""
+"""Roles in ascending order: read; send batches; start and control runs. Each includes those before it."""
 
 _SHORTEST = 16
 _LABEL = re.compile(rf"^({'|'.join(ROLES)}):\s*")
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what a header can carry (RFC 6750, 2.1)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # the syntax of a bearer token (RFC 6750, 2.1)
 
 
 class Tokens:
-    """The tokens that one service takes.
+    """The tokens that one service accepts.
 
     >>> tokens = Tokens({"observer": "look-but-do-not-touch", "operator": "all-that-there-is"})
     >>> tokens.role_of("all-that-there-is"), tokens.role_of("guessed-at-random")
@@ -31,7 +31,7 @@ class Tokens:
     Tokens(observer, operator)
 
     Raises:
-        ValueError: a token is too short or cannot travel, or two roles share one.
+        ValueError: a token is too short or cannot be sent in a header, or two roles share one.
     """
 
     def __init__(self, tokens: Mapping[Role, str]) -> None:
@@ -44,7 +44,7 @@ class Tokens:
             raise ValueError("two roles have the same token; each needs its own")
 
     def role_of(self, token: str) -> Role | None:
-        """Return whose token this is, in a time that does not depend on how much of it is right."""
+        """Return the role of a token, or None; comparison takes constant time."""
         given = sha256(token.encode("utf-8", "surrogateescape")).digest()
         found: Role | None = None
         for role, digest in self._digests.items():
@@ -66,11 +66,11 @@ def may(role: Role, needed: Role) -> bool:
 
 
 def read_tokens(path: Path | None, environment: Mapping[str, str]) -> Tokens | None:
-    """Return a service's tokens: of a YAML file, or else of `MIDSTREAM_<ROLE>_TOKEN`; None without any.
+    """Read a service's tokens from a YAML file, or else from `MIDSTREAM_<ROLE>_TOKEN`; None without any.
 
     Raises:
-        ValueError: the file is open to others, or does not hold tokens; the message never shows one.
-        OSError: it cannot be read.
+        ValueError: other users can access the file, or it holds no tokens; the message never shows a token.
+        OSError: the file cannot be read.
     """
     if path is not None:
         return _of_file(path)
@@ -84,11 +84,13 @@ def _of_file(path: Path) -> Tokens:
     try:
         fields = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeError):
-        fields = None  # what is wrong with it would be told by quoting it
+        fields = None  # the parser's message would quote the file
     if not isinstance(fields, dict) or not fields or not fields.keys() <= set(ROLES):
-        raise ValueError(f"{path} should hold 'role: token', one a line, of the roles {', '.join(ROLES)}")
+        raise ValueError(
+            f"{path} must hold lines of the form 'role: token'; the roles are {', '.join(ROLES)}"
+        )
     if not all(isinstance(token, str) for token in fields.values()):
-        raise ValueError(f"{path} holds a token that is no text; put it in quotes")
+        raise ValueError(f"{path} holds a token that YAML does not read as text; put it in quotes")
     try:
         return Tokens(fields)
     except ValueError as error:
@@ -96,13 +98,13 @@ def _of_file(path: Path) -> Tokens:
 
 
 def read_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
-    """Return a client's one token: of a file, or else of `MIDSTREAM_TOKEN`; None without either.
+    """Read a client's token from a file, or else from `MIDSTREAM_TOKEN`; None without either.
 
-    The file holds the token, or one line of the server's file: `grep provider tokens.yaml` makes one.
+    The file holds the token, or one line of the server's token file: `grep provider tokens.yaml` makes one.
 
     Raises:
-        ValueError: the file is open to others, or the token cannot travel.
-        OSError: it cannot be read.
+        ValueError: other users can access the file, or the token is too short or cannot be sent in a header.
+        OSError: the file cannot be read.
     """
     if path is None:
         token, where = environment.get("MIDSTREAM_TOKEN", ""), "MIDSTREAM_TOKEN"
@@ -116,10 +118,10 @@ def read_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
 
 
 def write_tokens(path: Path) -> None:
-    """Write fresh tokens for every role into a new file that its owner alone can read.
+    """Write new tokens for every role to a new file that only its owner can read.
 
     Raises:
-        FileExistsError: there is such a file.
+        FileExistsError: the file exists.
     """
     lines = [f"{role}: {secrets.token_urlsafe(32)}\n" for role in ROLES]
     write_secret(path, "".join(lines).encode())
@@ -129,4 +131,4 @@ def _check(token: str, whose: str) -> None:
     if len(token) < _SHORTEST:
         raise ValueError(f"{whose} has {len(token)} characters; it needs at least {_SHORTEST}")
     if not _TOKEN.fullmatch(token):
-        raise ValueError(f"{whose} holds a character that no header carries; use letters, digits and -._~+/")
+        raise ValueError(f"{whose} holds a character that a header cannot; use letters, digits and -._~+/")

@@ -1,4 +1,4 @@
-"""What middleware around an ASGI application is written in."""
+"""Types and helpers for ASGI middleware."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -14,7 +14,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
 async def send_problem(send: Send, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
-    """Answer a request with a problem."""
+    """Send a problem as the response to a request."""
     body = json.dumps(problem.body()).encode()
     fields = {
         "Content-Type": PROBLEM_TYPE,

@@ -1,27 +1,27 @@
-"""No request without a token gets past this."""
+"""Authorization by bearer token."""
 
 from midstream.protocol.problem import Problem
 from midstream.protocol.tokens import Role, Tokens, may
 from midstream.web.asgi import App, Receive, Scope, Send, send_problem
 
 OPEN = frozenset({"/health/live", "/health/ready", "/", "/docs", "/openapi.json"})
-"""What anyone may ask for: whether the service lives, how it is spoken to, its pages without data."""
+"""Paths that need no token: health, the description of the API, and the pages without their data."""
 
 PAGE_FILES = "/page/"
-"""Anyone may ask for what lies below: the scripts and styles of the pages."""
+"""Prefix of the pages' scripts and style sheets, which need no token."""
 
 ROLE = "midstream.role"
-"""Where a request's scope has the role of who asks; None on what anyone may ask for."""
+"""Key of the client's role in a request's scope; the value is None on paths that need no token."""
 
 
 class Authorization:
-    """Lets through who shows a token (RFC 6750) whose role includes what is asked for.
+    """Passes on only requests with a token (RFC 6750) whose role allows the method.
 
-    An observer may read (GET), a provider also send batches (PUT), an operator do all.
+    An observer may read (GET), a provider may also send batches (PUT), and an operator may do everything.
 
     Args:
-        app: the application behind it.
-        tokens: one a role.
+        app: the application to protect.
+        tokens: one token per role.
     """
 
     def __init__(self, app: App, tokens: Tokens) -> None:
@@ -29,7 +29,7 @@ class Authorization:
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 401 or 403 without reading its body."""
+        """Pass the request on, or refuse it with 401 or 403 without reading its body."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -41,12 +41,12 @@ class Authorization:
         role = self._tokens.role_of(token.strip()) if scheme.lower() == "bearer" else None
         needed = _needed(scope["method"])
         if role is None:
-            what = "the token is not one of its own" if token else "the request shows no token"
+            what = "the token is not one of its own" if token else "the request has no token"
             problem = Problem(
                 401,
                 "Not authorized",
-                f"this service takes requests with a token only, and {what}: send 'Authorization: Bearer …', "
-                f"which the commands of midstream read from --token-file FILE or MIDSTREAM_TOKEN",
+                f"this service requires a token, and {what}: send 'Authorization: Bearer …'; "
+                f"midstream's commands read the token from --token-file FILE or MIDSTREAM_TOKEN",
             )
             await send_problem(send, problem, {"WWW-Authenticate": 'Bearer realm="midstream"'})
         elif not may(role, needed):

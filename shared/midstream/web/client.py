@@ -21,32 +21,33 @@ from midstream.web.tls import Verify, distrust
 
 Say = Callable[[str], None]
 
-_PATIENCE = 2.0  # seconds of silence before a wait is explained
+_PATIENCE = 2.0  # seconds of waiting before the client says why
 _LONGEST_PAUSE = 3.0
 
 
 class ServerGoneError(MidstreamError, ConnectionError):
-    """The server did not answer for as long as the caller was ready to wait."""
+    """The server did not respond within `give_up_after` seconds."""
 
 
 class UntrustedServerError(ServerGoneError):
-    """The server did not prove to be itself, and will not the next time."""
+    """The server's certificate could not be verified; retrying is useless."""
 
 
 class Client:
-    """The resources of one server, for callers that wait for it.
+    """A client of one server that retries until the server responds.
 
-    Connections that fail, and answers of `ask_again`, are tried again, with growing random pauses, until
-    `give_up_after` seconds have passed without an answer; after two seconds `say` is told what for.
+    Failed connections, and responses with a status in `ask_again`, are retried with growing random pauses,
+    until the server has not responded for `give_up_after` seconds. After two seconds of waiting, `say` is
+    called with the reason.
 
     Args:
         url: base URL, such as `http://127.0.0.1:8000`.
-        say: called with a sentence when a wait lasts, and when it ends.
-        give_up_after: seconds; None waits for ever.
-        ask_again: the answers after which a request is made again, rather than raised as a problem.
-        token: shown with every request.
-        verify: how the server's certificate is verified, where the URL is https.
-        silent_after: seconds without a sign of life within which a connection is given up.
+        say: called with a sentence when a wait becomes long, and when it ends.
+        give_up_after: seconds without a response; None waits for ever.
+        ask_again: the statuses that are retried instead of raised as a problem.
+        token: bearer token to send with every request.
+        verify: how to verify the server's certificate if the URL is https.
+        silent_after: seconds without a sign of life before a connection is closed.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Client:
         self._say = say
         self._give_up_after = give_up_after
         self._ask_again = ask_again
-        self._told = ""  # why an answer is waited for
+        self._told = ""  # the reason of the current wait, as last given to `say`
         self._watch = Watch(self.url, silent_after=silent_after, verify=verify, say=say)
         # A step of a large run may take minutes.
         self._http = httpx.Client(
@@ -82,7 +83,7 @@ class Client:
 
     @contextmanager
     def on_behalf_of(self, authorization: bytes | None) -> Iterator[None]:
-        """Show another's `Authorization` with the requests made in this context; for one thread."""
+        """Send another client's `Authorization` with the requests in this context; not thread-safe."""
         before = self._http.headers
         if authorization is not None:
             self._http.headers = httpx.Headers(before)
@@ -98,7 +99,7 @@ class Client:
         return runs
 
     def create_run(self, specification: Specification) -> dict[str, Any]:
-        """Start a run; return its status."""
+        """Create a run, and return its status."""
         return self._json("POST", "/v1/runs", json=specification.model_dump(exclude_unset=True))
 
     def run(self, run: str) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class Client:
         return self._json("GET", _path(run))
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
-        """Return a record of each step so far."""
+        """Return one record per step so far."""
         records: list[dict[str, Any]] = self._json("GET", f"{_path(run)}/metrics")["records"]
         return records
 
@@ -139,11 +140,11 @@ class Client:
         return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
 
     def put_batch(self, run: str, seq: int, body: list[Buffer]) -> dict[str, Any]:
-        """Send one minibatch; return the acknowledgement.
+        """Send one minibatch, and return the acknowledgement.
 
         Raises:
-            Problem: the server refused it.
-            ServerGoneError: the server did not answer for `give_up_after` seconds.
+            Problem: the server refused the batch.
+            ServerGoneError: the server did not respond for `give_up_after` seconds.
         """
         headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
         return self._json("PUT", f"{_path(run)}/batches/{seq}", content=lambda: slices(body), headers=headers)
@@ -153,8 +154,8 @@ class Client:
         try:
             answer: dict[str, Any] = response.json()
         except ValueError as error:
-            what = f"{method} {self.url}{path} was answered with no JSON; is that a training server?"
-            raise Problem(502, "The answer is not understood", what) from error
+            what = f"{method} {self.url}{path} did not return JSON; is that a training server?"
+            raise Problem(502, "The response is not JSON", what) from error
         return answer
 
     def _get(self, path: str, **options: Any) -> httpx.Response:
@@ -184,7 +185,7 @@ class Client:
                         self._say(f"{self.url} answers again")
                     self._told = ""
                     return response
-                if response.status_code == 503:  # someone is there, and asks for patience
+                if response.status_code == 503:  # the server responds, and asks the client to wait
                     heard = time.monotonic()
                 reason = _problem(response).detail
             except httpx.TransportError as error:
@@ -205,7 +206,7 @@ class Client:
 
 
 def _path(run: str) -> str:
-    return f"/v1/runs/{quote(run, safe='')}"  # a name as it came: '?' would begin a query
+    return f"/v1/runs/{quote(run, safe='')}"  # in an unquoted name, '?' would begin a query
 
 
 def _problem(response: httpx.Response) -> Problem:

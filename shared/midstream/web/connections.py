@@ -1,4 +1,4 @@
-"""How long a connection may keep a service waiting, and how many there may be."""
+"""Limits on connections: how many may be open, and how long each may keep a service waiting."""
 
 import asyncio
 import json
@@ -11,26 +11,26 @@ from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.web.places import kind_of
 
 CONNECTIONS = 512
-"""Open connections of one service; one more takes the place of the longest idle, or else of a watcher."""
+"""Maximum open connections of a service. A further one replaces the longest idle one, or else a watcher."""
 
 HEAD_SECONDS = 10.0
-"""How long a request's head may take, from its first byte or from the opening of the connection."""
+"""Time limit for a request's head, from its first byte or from the opening of the connection."""
 
 REST_SECONDS = 10.0
-"""How long a body that was answered already may go on, unread."""
+"""Time limit for the rest of a body after the response has been sent."""
 
 READ_SECONDS = 10.0
-"""How long a client may leave an answer unread."""
+"""Interval in which a client must read at least `READ_BYTES` of a pending response."""
 
 READ_BYTES = 64 * 1024
-"""What a client must take of a waiting answer in that time, at least."""
+"""Minimum number of bytes that a client must read in `READ_SECONDS`."""
 
 HEAD_BYTES = 16 * 1024
-"""The most bytes of a head that are kept while its end has not come."""
+"""Maximum size of an incomplete head, in bytes."""
 
 
 class Connection(H11Protocol):
-    """A connection that does not wait for ever: for a head, the rest of a refused body, or a slow reader."""
+    """A connection with time limits for the head, the rest of a refused body, and a slow reader."""
 
     _awaited: Literal["head", "rest"] | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -39,7 +39,7 @@ class Connection(H11Protocol):
     _since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the time limit for the first request."""
         super().connection_made(transport)
         self._since = self.loop.time()
         if len(self.connections) > CONNECTIONS:
@@ -47,14 +47,14 @@ class Connection(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Process received bytes, and update the time limit."""
         super().data_received(data)
         self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer a whole request though its client sends no more; such a client may still read.
+        """Keep the connection open to answer a complete request; the client may still read.
 
-        Who leaves a stream of events closes the connection likewise, and is not kept.
+        A client that leaves an event stream closes its side in the same way; that connection is closed.
         """
         answering = self.cycle is not None and not self.cycle.response_complete
         whole = answering and not self.cycle.more_body
@@ -63,17 +63,17 @@ class Connection(H11Protocol):
         return self._half_closed
 
     def pause_writing(self) -> None:
-        """Begin to wait for a reader."""
+        """Start the time limit for the reader."""
         super().pause_writing()
         self._wait_for_reader()
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Cancel the time limit for the reader."""
         super().resume_writing()
         self._stop_waiting_for_reader()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of this one."""
+        """Start the time limit for the next request, or for the rest of this one."""
         super().on_response_complete()
         self._since = self.loop.time()
         if self._half_closed and self.cycle.response_complete:
@@ -83,13 +83,13 @@ class Connection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Cancel all time limits."""
         super().connection_lost(exc)
         self._stop()
         self._stop_waiting_for_reader()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP/1.1 with a problem, where an answer is still possible."""
+        """Respond to malformed HTTP with a problem, if a response is still possible."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             detail = f"{msg} A head has at most {HEAD_BYTES} bytes."
             body = json.dumps(Problem(400, "Not a request", detail).body()).encode()
@@ -105,13 +105,13 @@ class Connection(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         if self.cycle is not None and not self.cycle.response_complete:
-            # Its application may be about to answer: nobody is there for it any more.
+            # The application may be about to respond; tell it that the client is gone.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
 
     def _make_room(self) -> None:
-        """Give up the longest idle connection, else the oldest of a watcher, else this one."""
+        """Close the longest idle connection, or else the oldest watcher's, or else this one."""
         there = [other for other in self.connections if isinstance(other, Connection)]
         there = [other for other in there if not other.transport.is_closing()]
         if len(there) > CONNECTIONS:
@@ -125,7 +125,7 @@ class Connection(H11Protocol):
         return 1 if kind_of(dict(self.cycle.scope)) in ("read", "wait") else 3
 
     def _wait_for_reader(self) -> None:
-        """Give up a client that takes less than `READ_BYTES` of what waits for it in `READ_SECONDS`."""
+        """Close the connection if the client reads less than `READ_BYTES` in `READ_SECONDS`."""
         waiting = self.transport.get_write_buffer_size()
 
         def look() -> None:
@@ -145,7 +145,7 @@ class Connection(H11Protocol):
         self._reader = None
 
     def _watch(self) -> None:
-        """Start a clock where something new is waited for; a byte more of the same does not restart it."""
+        """Start the time limit for what is awaited now; further bytes of the same part do not restart it."""
         awaited = self._waits_for()
         if awaited == self._awaited:
             return
@@ -157,7 +157,7 @@ class Connection(H11Protocol):
 
     def _waits_for(self) -> Literal["head", "rest"] | None:
         if self.conn.their_state is h11.IDLE:
-            # Between requests the server's own, shorter clock runs until a byte comes.
+            # Between requests, uvicorn's own, shorter keep-alive timeout runs until a byte arrives.
             begun = self.cycle is None or self.conn.trailing_data[0]
             return "head" if begun else None
         if self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete:

@@ -1,4 +1,4 @@
-"""Serving an ASGI application until someone says stop."""
+"""Serving an ASGI application until SIGINT or SIGTERM."""
 
 import asyncio
 import contextlib
@@ -23,26 +23,26 @@ from midstream.web.tls import check_certificate
 
 
 class PortError(MidstreamError, OSError):
-    """The address cannot be listened on; the message says which and why."""
+    """Listening on an address failed; the message names the address and the reason."""
 
 
 @dataclass(frozen=True)
 class Guard:
-    """What a service asks of who connects.
+    """The access rules of a service: tokens, limits, TLS and host names.
 
     Attributes:
-        tokens: a token a role; None lets everyone do everything.
-        requests: how many batches are in hand at once, and how many reads of what an attacker needs; more
-            are asked to come again.
-        certificate: PEM file of what the service shows; None speaks no TLS.
-        key: PEM file of its private key; None looks for it beside the certificate, in the same file.
-        watchers: how many event streams and long polls are open at once, and how many other reads.
-        hosts: names and addresses that the service is reached by, beside those of loopback and the address
-            itself; from `midstream.web.hosts.names_of`.
+        tokens: one token per role; None lets everyone do everything.
+        requests: maximum number of concurrent batches, and of concurrent reads by an attacker; further
+            requests are refused with 503.
+        certificate: PEM file of the service's certificate; None serves without TLS.
+        key: PEM file of its private key; None expects it in the certificate's file.
+        watchers: maximum number of open event streams and long polls, and of other concurrent reads.
+        hosts: names and addresses of the service, in addition to loopback and the address that it listens
+            on; from `midstream.web.hosts.names_of`.
 
     Raises:
-        ValueError: they are no certificate with its key.
-        OSError: they cannot be read.
+        ValueError: the files hold no certificate with its key.
+        OSError: the files cannot be read.
     """
 
     tokens: Tokens | None = None
@@ -56,33 +56,33 @@ class Guard:
         if self.certificate is not None:
             check_certificate(self.certificate, self.key)
         elif self.key is not None:
-            raise ValueError(f"--key {self.key} needs the --certificate that it is of")
+            raise ValueError(f"--key {self.key} needs the --certificate that it belongs to")
 
     def around(self, app: App) -> App:
-        """Return the application with this guard before it."""
+        """Return the application wrapped in this guard."""
         limited = Limits(app, Places(self.requests, self.watchers))
         return Hosts(limited if self.tokens is None else Authorization(limited, self.tokens), self.hosts)
 
 
 OPEN = Guard()
-"""No token is asked for: for a loopback address."""
+"""A guard without tokens, for a loopback address."""
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals are handled by `serve`, which first wakes whoever waits for an answer.
+        # `serve` handles signals itself, to end long polls and event streams first.
         yield
 
 
 def listen(host: str, port: int, fd: int | None = None, *, flag: str = "--port") -> socket.socket:
-    """Return a listening socket: one that was inherited as `fd`, or a new one.
+    """Return a listening socket: the inherited `fd`, or a new one.
 
     Args:
         host: address of this machine.
-        port: 0 lets the system pick one.
-        fd: a listening socket that the parent process opened, in place of host and port.
-        flag: the option that the port comes from.
+        port: port number; 0 lets the system pick one.
+        fd: a listening socket opened by the parent process, used instead of host and port.
+        flag: name of the port's option, for error messages.
 
     Raises:
         PortError: the port is taken, or the address is not one of this machine's.
@@ -94,7 +94,7 @@ def listen(host: str, port: int, fd: int | None = None, *, flag: str = "--port")
     for option in (
         (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
         *KEPT_ALIVE,
-    ):  # connections inherit the latter
+    ):  # accepted connections inherit KEPT_ALIVE
         listener.setsockopt(*option)
     try:
         listener.bind((host, port))
@@ -102,21 +102,21 @@ def listen(host: str, port: int, fd: int | None = None, *, flag: str = "--port")
     except OSError as error:
         listener.close()
         raise PortError(
-            f"cannot listen on {host}:{port}: {error.strerror}. Name another with {flag}, or 0 to let the "
-            f"system pick one."
+            f"cannot listen on {host}:{port}: {error.strerror}. Name another port with {flag}, or 0 to let "
+            f"the system pick one."
         ) from error
     return listener
 
 
 def url_of(listener: socket.socket, guard: Guard = OPEN) -> str:
-    """Return the base URL that a listening socket is reached at."""
+    """Return the base URL of a listening socket."""
     scheme = "http" if guard.certificate is None else "https"
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -> uvicorn.Config:
-    """Return how an application is served; see `serve`."""
+    """Return the uvicorn configuration for `serve`."""
     return uvicorn.Config(
         guard.around(app),
         http=Connection,
@@ -126,7 +126,7 @@ def configuration(app: App, *, guard: Guard = OPEN, transparent: bool = False) -
         ssl_keyfile=guard.key,
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # anyone can send X-Forwarded-For; a client is who is connected
+        proxy_headers=False,  # anyone can send X-Forwarded-For; use the address of the connection
         lifespan="on",
         server_header=not transparent,
         date_header=not transparent,
@@ -143,16 +143,16 @@ def serve(
     guard: Guard = OPEN,
     transparent: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then let the requests in hand finish.
+    """Serve until SIGINT or SIGTERM, then let pending requests finish.
 
     Args:
-        app: the ASGI application; its lifespan's end is where it saves its work.
+        app: the ASGI application; it saves its work at the end of its lifespan.
         listener: from `listen`.
-        wake: called at the signal, so that long polls and event streams end.
-        ready: called once a signal ends it so; before, one interrupts the process.
-        guard: what is asked of who connects.
-        transparent: whether answers go out without a Server and a Date of this process, as those that a
-            proxy passes on have their own.
+        wake: called at the signal; must end long polls and event streams.
+        ready: called once signals stop the service gracefully; until then a signal interrupts the process.
+        guard: the access rules.
+        transparent: whether to omit this process's Server and Date headers; the responses that a proxy
+            forwards have their own.
     """
     server = _Server(configuration(app, guard=guard, transparent=transparent))
 

@@ -1,4 +1,4 @@
-"""Which names a service answers to, so that no web page reaches it under a name of its own."""
+"""Host name checks, which protect a service from DNS rebinding and from pages of other sites."""
 
 import ipaddress
 import re
@@ -14,15 +14,15 @@ _ONCE = (b"host", b"origin", b"authorization")
 
 
 class Hosts:
-    """Refuses requests that name another host than this service, and those of another site's pages.
+    """Refuses requests that name a different host, and requests from pages of other sites.
 
-    A browser lets a page talk to the host in the page's own URL, and the owner of that name may point it at
-    127.0.0.1 afterwards (DNS rebinding). The name then stays in `Host`, and in `Origin` where the browser
-    sends one; no page can alter either. The names of this service are `localhost`, every loopback address,
-    the address that the connection reached, and those that its operator allows.
+    A browser lets a page send requests to the host in the page's own URL. The owner of that name can later
+    point it at 127.0.0.1 (DNS rebinding). The foreign name is then still in `Host`, and in `Origin` if the
+    browser sends one; no page can alter either header. The names of this service are `localhost`, every
+    loopback address, the address that the client connected to, and the names that its operator allows.
 
     Args:
-        app: the application behind it.
+        app: the application to protect.
         allowed: further names and addresses, without a port; from `names_of`.
     """
 
@@ -31,7 +31,7 @@ class Hosts:
         self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 400, 403 or 421 without reading its body."""
+        """Pass the request on, or refuse it with 400, 403 or 421 without reading its body."""
         problem = None if scope["type"] == "lifespan" else self._refusal(scope)
         if problem is None:
             await self._app(scope, receive, send)
@@ -43,7 +43,7 @@ class Hosts:
         for name, value in scope["headers"]:
             if name in fields:
                 what = f"the request has two {name.decode().title()} headers; send one"
-                return Problem(400, "A header came twice", what)
+                return Problem(400, "A header is repeated", what)
             if name in _ONCE:
                 fields[name] = value.decode("latin-1")
         reached = (scope.get("server") or ("",))[0]
@@ -58,7 +58,7 @@ class Hosts:
             return Problem(400, "The request names no host", what)
         if not self._is_own(name, reached):
             what = f"this service is not known as {name!r}; if it is, start it with --allow-host {name}"
-            return Problem(421, "Another host is meant", what)
+            return Problem(421, "The request names another host", what)
         origin = fields.get(b"origin")
         if origin is None:
             return None
@@ -67,7 +67,7 @@ class Hosts:
         if site is None or not self._is_own(site, reached):
             what = f"a page of {origin!r} sent this, and this service is not known by that name"
             more = f"; if it is its own page, start it with --allow-host {site}" if site else ""
-            return Problem(403, "Not from there", what + more)
+            return Problem(403, "Cross-site request", what + more)
         return None
 
     def _is_own(self, host: str, reached: str) -> bool:
@@ -75,7 +75,7 @@ class Hosts:
 
 
 def host_of(authority: str) -> str | None:
-    """Return the host of `host` or `host:port`, in one spelling; None if it is not such text.
+    """Return the host in `host` or `host:port` in canonical form; None if the text is neither.
 
     >>> host_of("LocalHost.:8000"), host_of("[0:0::1]:80"), host_of("::ffff:127.0.0.1"), host_of("a b")
     ('localhost', '::1', '127.0.0.1', None)
@@ -94,15 +94,15 @@ def host_of(authority: str) -> str | None:
 
 
 def names_of(host: str, allowed: Sequence[str] = ()) -> frozenset[str]:
-    """Return the names of a service that listens on `host`: that one, and those that are allowed.
+    """Return the names of a service that listens on `host`: that host and the allowed names.
 
-    A service on every address of a machine (`0.0.0.0`, `::`) has the machine's own name, too.
+    For a service on every address of a machine (`0.0.0.0`, `::`), the machine's own name replaces `host`.
 
     >>> sorted(names_of("gpu-box.lan", ["Server"]))
     ['gpu-box.lan', 'server']
 
     Raises:
-        ValueError: one is not a name or an address.
+        ValueError: an entry of `allowed` is neither a name nor an address.
     """
     for name in allowed:
         host_of_it = host_of(name)

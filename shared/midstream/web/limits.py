@@ -1,4 +1,4 @@
-"""How much of a service one stranger, or many, can take up: requests at once, and time to send a body."""
+"""Limits on a service's clients: concurrent requests, and time to send a body."""
 
 import asyncio
 from typing import Any
@@ -9,21 +9,21 @@ from midstream.web.authorization import OPEN
 from midstream.web.places import Places
 
 FIRST_SECONDS = 10.0
-"""How long a sender may be silent at first, in all."""
+"""Time allowance of every body, in seconds."""
 
 BYTES_A_SECOND = 64 * 1024
-"""What a sender must keep up afterwards, on average."""
+"""Minimum average rate of a sender beyond that allowance, in bytes per second."""
 
 
 class Limits:
-    """Refuses requests beyond a number at once (503), and cuts off bodies that trickle (408).
+    """Refuses requests beyond a number of concurrent ones (503), and bodies that arrive too slowly (408).
 
-    A body has 10 s, and a second more for each 64 KiB that came; only time spent waiting for the sender
-    counts. The signs of life are always answered.
+    A body has 10 s, and one more second for each 64 KiB received. Only the time spent waiting for the sender
+    counts. Health checks are always answered.
 
     Args:
-        app: the application behind it.
-        places: how many may be in hand at once.
+        app: the application to protect.
+        places: limits on the number of concurrent requests.
     """
 
     def __init__(self, app: App, places: Places) -> None:
@@ -31,7 +31,7 @@ class Limits:
         self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer that there are too many."""
+        """Pass the request on, or refuse it with 503."""
         if scope["type"] == "lifespan" or (scope["method"] == "GET" and scope["path"] in OPEN):
             await self._app(scope, receive, send)
             return
@@ -47,7 +47,7 @@ class Limits:
 
 
 class _Exchange:
-    """One request whose body may not trickle."""
+    """One request, with a time limit on its body."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -78,13 +78,13 @@ class _Exchange:
             async with asyncio.timeout(FIRST_SECONDS + self._bytes / BYTES_A_SECOND - self._waited):
                 message = await self._receive()
         except TimeoutError:
-            if self._answering:  # too late to say so
+            if self._answering:  # too late for another response
                 return {"type": "http.disconnect"}
             raise Problem(
                 408,
-                "The body came too slowly",
-                f"{self._bytes} bytes came in {self._waited + clock() - started:.0f} s; a body has "
-                f"{FIRST_SECONDS:.0f} s and a second more for each {BYTES_A_SECOND} bytes",
+                "The body arrived too slowly",
+                f"{self._bytes} bytes arrived in {self._waited + clock() - started:.0f} s; a body has "
+                f"{FIRST_SECONDS:.0f} s and one more second for each {BYTES_A_SECOND} bytes",
             ) from None
         self._waited += clock() - started
         self._bytes += len(message.get("body", b""))
@@ -93,10 +93,11 @@ class _Exchange:
 
 
 async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
-    """Read a body that must be small; return what gives it to the application.
+    """Read a whole body of limited size, and return a `receive` that passes it to the application.
 
     Raises:
-        Problem: 413, it is larger, or says so, or says nothing that is a number; 400, it broke off.
+        Problem: 413 if the body is larger than `most`, or its Content-Length is larger or not a number; 400
+            if the client disconnects before its end.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > most:

@@ -1,4 +1,4 @@
-"""Whether a peer that owes an answer is at work on it, or gone."""
+"""Liveness checks: whether a peer with a pending request is still working on it, or gone."""
 
 import socket
 import time
@@ -17,14 +17,14 @@ SILENT_AFTER = 30.0
 
 LIVE = "/health/live"
 
-BACK = "it was silent, and is back: it is asked anew"
+BACK = "it was silent and is back; the request is sent again"
 
-_PATIENCE = 2.0  # seconds of silence before a wait is explained, and before the peer is asked for a sign
+_PATIENCE = 2.0  # seconds of waiting before the first liveness check and the first message
 _SIGN_WITHIN = 5.0
 
 
 def _kept_alive() -> list[tuple[int, int, int]]:
-    """Return the options of a socket whose other end may vanish without a word."""
+    """Return the keep-alive options of a socket whose peer may vanish silently."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in (
         ("TCP_KEEPIDLE", 10),
@@ -38,19 +38,19 @@ def _kept_alive() -> list[tuple[int, int, int]]:
 
 
 KEPT_ALIVE = _kept_alive()
-"""Socket options by which the system itself notices within half a minute that the other end is gone."""
+"""Socket options with which the system detects a vanished peer within half a minute."""
 
 
 class Pace:
-    """How often a peer is asked for a sign of life, and how long it may take.
+    """The timing of liveness checks.
 
     Attributes:
-        every: seconds between two questions; also how long an answer is waited for before the first.
-        within: seconds that a sign of life may take.
-        enough: seconds of silence, seen after a question, past which the peer counts as dead.
+        every: seconds between two checks, and between a request and its first check.
+        within: seconds that the response to a check may take.
+        enough: seconds of silence, measured after a check, before the peer counts as dead.
 
     Args:
-        silent_after: seconds within which a dead peer is to be noticed.
+        silent_after: seconds within which a dead peer must be detected.
     """
 
     def __init__(self, silent_after: float) -> None:
@@ -60,18 +60,18 @@ class Pace:
 
 
 class Watch:
-    """Looks after the one request that a client has in hand.
+    """Watches a client's pending request, and aborts it if the peer is dead.
 
-    Past two seconds it says who is waited for, and asks the peer for a sign of life, on a connection of its
-    own, again and again. A peer that gives one may take as long as it likes. Where it gives none for
-    `silent_after` seconds, or gives one again after it gave none, the connection is closed on which the
-    request waits, so that it fails: what became of that one meanwhile nobody knows.
+    After two seconds it says what the client waits for, and checks the peer periodically over a separate
+    connection. A peer that responds may take as long as it needs for the request. The request's connection
+    is closed, so that the request fails, in two cases: the peer did not respond for `silent_after` seconds;
+    or it failed a check and then responded again, so that the fate of the request is unknown.
 
     Args:
-        url: the peer's.
-        silent_after: seconds.
-        verify: how its certificate is verified, where the URL is https.
-        say: told whom is waited for, once for as long as nothing else is to be said.
+        url: the peer's base URL.
+        silent_after: seconds without a response to a check before the peer counts as dead.
+        verify: how to verify the peer's certificate if the URL is https.
+        say: called with a sentence about the wait, whenever that sentence changes.
     """
 
     def __init__(self, url: str, *, silent_after: float, verify: Verify, say: Callable[[str], None]) -> None:
@@ -80,20 +80,20 @@ class Watch:
         self._verify = verify
         self._say = say
         self._lock = Lock()
-        self._since: float | None = None  # when the request in hand began
+        self._since: float | None = None  # when the pending request began
         self.heard = time.monotonic()
-        """When the peer gave its last sign of life, or this watch began."""
+        """When the peer last passed a check, or this watch began."""
         self.verdict = ""
-        """Why the last request was given up; empty where it was not."""
+        """Why the last request was aborted; empty if it was not."""
         self._stream: Any = None  # of the newest connection
-        self._missed = False  # whether it gave none while the request was in hand
+        self._missed = False  # whether the peer failed a check during the pending request
         self._told = ""
         self._closing = Event()
         self._thread: Thread | None = None
 
     @contextmanager
     def during(self) -> Iterator[dict[str, Any]]:
-        """Watch the request that is made in this context; give it these extensions."""
+        """Watch the request made in this context; it must use the yielded extensions."""
         if self._thread is None:
             self._thread = Thread(target=self._watch, name="watch", daemon=True)
             self._thread.start()
@@ -108,11 +108,11 @@ class Watch:
                 self._told = ""
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._closing.set()
 
     def _traced(self, event: str, info: dict[str, Any]) -> None:
-        # One request at a time: the connection that was opened last is the one it waits on.
+        # There is one request at a time, and it uses the connection that was opened last.
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
 
@@ -140,7 +140,7 @@ class Watch:
         silent = time.monotonic() - max(since, self.heard)
         with self._lock:
             if self._since != since:
-                return  # it was answered meanwhile
+                return  # the request has finished meanwhile
             if silent > self._pace.enough or (lives and self._missed):
                 self.verdict = f"no sign of life for {silent:.0f} s ({words})" if not lives else BACK
                 self._hang_up()
@@ -157,13 +157,13 @@ class Watch:
     def _hang_up(self) -> None:
         opened = None if self._stream is None else self._stream.get_extra_info("socket")
         if opened is not None:
-            with suppress(OSError):  # it may be gone already
-                # Of the socket itself, below TLS, which another thread is reading from.
+            with suppress(OSError):  # it may be closed already
+                # Shut down the plain socket, not TLS: another thread is reading from the latter.
                 socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
 def sign_of(peer: httpx.Client) -> tuple[bool, str]:
-    """Return whether a peer answers at all, and what is to be said of it."""
+    """Check a peer; return whether it responds, and a sentence about it."""
     try:
         return True, words_of(peer.get(LIVE))
     except httpx.HTTPError as error:
@@ -171,7 +171,7 @@ def sign_of(peer: httpx.Client) -> tuple[bool, str]:
 
 
 def words_of(sign: httpx.Response) -> str:
-    """Return what a sign of life says: a proxy gives one, and says that the server behind it gives none."""
+    """Return the sentence in a check's response; a proxy responds even if the server behind it does not."""
     if sign.status_code >= 500 and sign.headers.get("Content-Type", "").startswith(PROBLEM_TYPE):
         return Problem.from_body(sign.status_code, sign.json()).detail
-    return "it is there, and has not answered yet"
+    return "it is alive, and has not answered yet"

@@ -1,4 +1,4 @@
-"""Places for requests: those that a game needs are never taken by those who watch it."""
+"""Limits on concurrent requests: watchers never take the places that a game needs."""
 
 import asyncio
 from collections import Counter
@@ -12,13 +12,13 @@ from midstream.web.authorization import ROLE
 Kind = Literal["batch", "game", "read", "wait"]
 
 REQUESTS = 64
-"""Batches, and requests that steer, in hand at once; and as many reads of what an attacker needs."""
+"""Maximum number of concurrent batches and control requests; the same number of reads by players."""
 
 WATCHERS = 64
-"""Event streams and long polls at once; and as many other reads. One client has half of each at most."""
+"""Maximum number of event streams and long polls; the same number of other reads. One client may use half."""
 
 REFUSED_AFTER = 1.0
-"""Seconds before a watcher is told that there is no place: whoever asks again at once takes no time up."""
+"""Seconds before a watcher is refused, so that a client that retries at once costs little."""
 
 _COME_AGAIN: dict[Kind, int] = {"batch": 1, "game": 1, "read": 1, "wait": 5}  # seconds, as Retry-After says
 
@@ -26,12 +26,13 @@ _ATTACKERS = ("parameters", "validation-gradient", "optimizer", "model", "valida
 
 
 def kind_of(scope: Scope) -> Kind:
-    """Return what a request is for.
+    """Return the kind of a request.
 
-    A `batch` is also whatever else changes something. The `game` is what a provider and an attacker read for
-    a batch, `wait` an event stream or a long poll, and `read` all the rest. An observer's token serves no
-    game. Nobody's long poll of the parameters is part of the game, unless it shows the token of a provider
-    or an operator: a batch's own parameters are there when it comes, and `version=` reads them.
+    `batch` is a batch or any other request that changes something. `game` is a read that a provider or an
+    attacker needs for a batch, unless it has an observer's token. `wait` is an event stream or a long poll;
+    a long poll of the parameters counts as `game` only with the token of a provider or an operator. Others
+    need no long poll, since a batch's parameters exist when it arrives and `version=` reads them. `read` is
+    everything else.
 
     >>> kind_of({"method": "GET", "path": "/v1/runs/digits-1/parameters", "query_string": b"version=3"})
     'game'
@@ -55,7 +56,7 @@ def kind_of(scope: Scope) -> Kind:
 
 
 class Client(NamedTuple):
-    """Who shares places: requests of one kind, one role and one address."""
+    """A client for the purpose of limits: requests of one kind, role and address."""
 
     kind: Kind
     role: str | None
@@ -63,11 +64,11 @@ class Client(NamedTuple):
 
 
 class Places:
-    """Counts who is in hand, by kind and, among watchers, by client: a role and an address.
+    """Counts concurrent requests by kind and, for watchers, by client.
 
     Args:
-        requests: batches at once, and reads of the game at once.
-        watchers: event streams and long polls at once, and other reads at once.
+        requests: maximum number of concurrent batches, and of concurrent reads of the game.
+        watchers: maximum number of open event streams and long polls, and of other concurrent reads.
     """
 
     def __init__(self, requests: int = REQUESTS, watchers: int = WATCHERS) -> None:
@@ -82,10 +83,10 @@ class Places:
         self._shares: Counter[Client] = Counter()
 
     async def take(self, scope: Scope) -> Client:
-        """Take a place; return whose it is, for `give_back`.
+        """Take a place, and return the client for `give_back`.
 
         Raises:
-            Problem: 503, there is none. A watcher is told so only after a while.
+            Problem: 503 if there is no place; a watcher is refused only after `REFUSED_AFTER` seconds.
         """
         client = Client(kind_of(scope), scope.get(ROLE), (scope.get("client") or ("",))[0])
         if (refusal := self._refusal(client)) is not None:
@@ -102,7 +103,7 @@ class Places:
         return client
 
     def give_back(self, client: Client) -> None:
-        """Give back a place that was taken."""
+        """Release a place."""
         self._taken[client.kind] -= 1
         self._shares[client] -= 1
         if not self._shares[client]:
@@ -110,13 +111,13 @@ class Places:
 
     def _refusal(self, client: Client) -> str | None:
         what = {
-            "batch": "requests are in hand",
-            "game": "reads of a game are in hand",
-            "read": "other reads are in hand",
+            "batch": "requests are being served",
+            "game": "reads of a game are being served",
+            "read": "other reads are being served",
             "wait": "event streams and long polls are open",
         }[client.kind]
         if self._taken[client.kind] >= self._most[client.kind]:
-            return f"{self._most[client.kind]} {what}, as many as are taken at once"
+            return f"{self._most[client.kind]} {what}, which is the limit"
         if client.kind in ("read", "wait") and self._shares[client] >= self._share:
-            return f"{self._share} {what} for this client, as many as one has at once"
+            return f"{self._share} {what} for this client, which is its limit"
         return None

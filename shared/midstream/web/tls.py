@@ -1,41 +1,46 @@
-"""Encrypted connections: what a service shows, and what a client asks to see."""
+"""TLS: a service's certificate, and a client's verification of it."""
 
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 Verify = ssl.SSLContext | bool
-"""How a client verifies: against authorities of its own, or (True) the public ones. There is no other way."""
+"""How a client verifies a certificate: against given authorities, or (True) against the public ones."""
 
 
 def trusting(ca: Path | None) -> Verify:
-    """Return how to verify a server: against one's own authorities and no other, or against the public ones.
+    """Return how to verify a server: only against the authorities in `ca`, or against the public ones.
 
     Raises:
         ValueError: the file holds no certificate.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     if ca is None:
         return True
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies, against what is loaded here alone
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, only against what is loaded next
         context.load_verify_locations(cadata=ca.read_text(encoding="ascii"))
         return context
     except (ssl.SSLError, ValueError) as error:
-        raise ValueError(f"--ca {ca} holds no certificate of an authority, in PEM form") from error
+        raise ValueError(f"--ca {ca} holds no certificate of an authority in PEM format") from error
 
 
 def check_certificate(certificate: Path, key: Path | None) -> None:
-    """Raise ValueError where a service could not show a certificate, OSError where it is not there."""
+    """Check a service's certificate and key.
+
+    Raises:
+        ValueError: the files hold no certificate with its private key.
+        OSError: a file cannot be read.
+    """
     for path in (certificate, key):
         if path is not None:
-            path.open("rb").close()  # the library's error would not say which
+            path.open("rb").close()  # the library's error would not name the file
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
         raise ValueError(
-            f"--certificate {certificate} and --key {key or certificate} are no certificate with its private "
-            f"key, in PEM form: {error.reason or error}"
+            f"--certificate {certificate} and --key {key or certificate} are no certificate with its "
+            f"private key in PEM format: {error.reason or error}"
         ) from error
 
 
@@ -44,20 +49,20 @@ def _no_password() -> str:
 
 
 def distrust(error: BaseException, url: str) -> str | None:
-    """Return why a connection failed where asking again is of no use, or None.
+    """Return why a connection failed, if retrying is useless; otherwise None.
 
     Args:
-        error: what the connection failed with, its causes behind it.
-        url: of the service.
+        error: the connection's error, with its causes.
+        url: the service's URL.
     """
     cause: BaseException | None = error
     seen: list[BaseException] = []
-    while cause is not None and cause not in seen:  # what is raised again can be its own cause
+    while cause is not None and cause not in seen:  # an error that is raised again can be its own cause
         seen.append(cause)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                f"{url} does not prove to be {urlsplit(url).hostname}: {cause.verify_message}. Where its "
-                f"certificate comes from an authority of your own, name that with --ca FILE."
+                f"{url} does not prove to be {urlsplit(url).hostname}: {cause.verify_message}. If an "
+                f"authority of your own issued its certificate, name that authority with --ca FILE."
             )
         if isinstance(cause, ssl.SSLError) and cause.reason in (
             "WRONG_VERSION_NUMBER",

@@ -1,8 +1,8 @@
-// Asking the server, with the token that this tab was given.
+// Requests to the server, with this tab's token.
 
 const KEY = "midstream token";
 
-/** What the server refused, and why: `message` is the problem's sentence. */
+/** An error response of the server; `message` is the problem's detail. */
 export class Refused extends Error {
   constructor(status, detail) {
     super(detail);
@@ -14,7 +14,7 @@ export function keepToken(token) {
   sessionStorage.setItem(KEY, token);
 }
 
-/** Return the response; throw Refused where it is no success, and TypeError where no server answers. */
+/** Return a successful response; throw Refused for an error response, and TypeError if no server responds. */
 export async function ask(path, { method = "GET", signal } = {}) {
   const token = sessionStorage.getItem(KEY);
   if (!token && document.documentElement.dataset.tokens) throw new Refused(401, "");

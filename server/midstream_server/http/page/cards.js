@@ -1,9 +1,10 @@
-// A card for each run: its state and what it waits for, its numbers, and the operator's buttons.
+// A card for each run: its state, what it waits for, its numbers, and the operator's buttons.
 
+import { shareOfBudget } from "./budget.js";
 import { swatch } from "./colours.js";
 import { decimal, duration, percent, rate, short } from "./numbers.js";
 
-const PATIENCE = 2000; // what is waited for no longer than this is no news
+const PATIENCE = 2000; // milliseconds; shorter waits are not shown
 const OVER = ["finished", "stopped", "failed"];
 
 const NUMBERS = [
@@ -13,8 +14,8 @@ const NUMBERS = [
   ["Validation loss", ({ status }) => decimal(status.validation_loss)],
   ["Training loss", ({ status }) => decimal(status.loss)],
   ["Budget used", (run) => percent(shareOfBudget(run.history.records.at(-1), run.status))],
-  ["Steps a second", (run) => (moves(run) ? rate(run.status.steps_per_second) : "–")],
-  ["Examples a second", (run) => (moves(run) ? rate(examplesPerSecond(run.status)) : "–")],
+  ["Steps per second", (run) => (moves(run) ? rate(run.status.steps_per_second) : "–")],
+  ["Examples per second", (run) => (moves(run) ? rate(examplesPerSecond(run.status)) : "–")],
   ["Time left", (run) => (moves(run) ? duration(run.status.seconds_left) : "–")],
 ];
 
@@ -25,13 +26,7 @@ const BUTTONS = [
   ["stop", "Stop…", (state) => !OVER.includes(state)],
 ];
 
-/** Return how far the defender moved the inputs of a step on average, as a share of ε; null without one. */
-export function shareOfBudget(record, status) {
-  const epsilon = status.specification.epsilon;
-  return record && epsilon > 0 ? record.correction / epsilon : null;
-}
-
-/** Return what a run waits for, for how long, or why it is over; "" while it works. */
+/** Return what a run waits for and for how long, or why it ended; "" while it trains. */
 export function situation(run) {
   const { state, reason, waiting_for: waits } = run.status;
   if (OVER.includes(state)) return reason ?? "";
@@ -39,7 +34,7 @@ export function situation(run) {
   return waits && since > PATIENCE ? `waits for ${waits}, ${duration(since / 1000)} so far` : "";
 }
 
-/** Return what the players said of their last moves, such as a solver's residual; "" where nothing. */
+/** Return the values that the players last reported, such as a solver's residual; "" if there are none. */
 function reported(record) {
   return ["attacker", "defender"]
     .filter((role) => record?.[role])
@@ -50,14 +45,14 @@ function reported(record) {
     .join(" · ");
 }
 
-/** Return how often things went on although a player failed or its memory did not fit; "" where never. */
+/** Return how often a player failed, or was resumed with a memory that did not match; "" if never. */
 function failures({ passed_clean: passed, resumed_anyway: resumed, step }) {
   const failed = Object.entries(passed)
     .filter(([, count]) => count > 0)
-    .map(([role, count]) => `the ${role} failed at ${count} of ${step} batches, which went on as they came`);
+    .map(([role, count]) => `the ${role} failed at ${count} of ${step} batches, which were passed on unchanged`);
   const lost = Object.entries(resumed)
     .filter(([, count]) => count > 0)
-    .map(([role, count]) => `the ${role} was resumed ${count}× although its memory did not fit the run`);
+    .map(([role, count]) => `the ${role} was resumed ${count}× although its memory did not match the run`);
   return [...failed, ...lost].join(" · ");
 }
 
@@ -69,7 +64,7 @@ function examplesPerSecond({ steps_per_second: steps, train_size: size, steps_pe
   return steps === null ? null : (steps * size) / parts;
 }
 
-/** Make a run's card; `act(name, action)` and `choose(name, shown)` are what its controls do. */
+/** Make a run's card; its controls call `act(name, action)` and `choose(name, shown)`. */
 export function makeCard(name, number, { act, choose }) {
   const card = element("article", { className: "card" });
   const id = `run-${number}-name`;
@@ -109,7 +104,7 @@ export function makeCard(name, number, { act, choose }) {
   return { card, state, progress, steps, waits, about, reports, values, controls };
 }
 
-/** Write a run's state into its card; `steers` says whether whoever looks on may use its buttons. */
+/** Write a run's state into its card; `steers` says whether the user may use its buttons. */
 export function fillCard(parts, run, steers) {
   const { status } = run;
   parts.card.dataset.state = status.state;
@@ -123,7 +118,7 @@ export function fillCard(parts, run, steers) {
   const told = [failures(status), reported(run.history.records.at(-1))];
   write(parts.reports, told.filter((text) => text !== "").join(" · "));
   NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
-  // Not `disabled`: a button that was just pressed keeps the keyboard's focus.
+  // Not `disabled`, so that a button that was just pressed keeps the keyboard focus.
   BUTTONS.forEach(([, , usable], place) => {
     parts.controls[place].ariaDisabled = String(!steers || !usable(status.state));
   });

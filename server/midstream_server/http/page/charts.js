@@ -1,7 +1,7 @@
-// The curves: one chart a quantity, in each a line a run. What is drawn can be read back, see `drawn`.
+// The charts: one per quantity, each with one curve per run. `drawn` returns the plotted data.
 
 import uPlot from "./vendor/uPlot.esm.js";
-import { shareOfBudget } from "./cards.js";
+import { shareOfBudget } from "./budget.js";
 import { colour, dashes, ink } from "./colours.js";
 import { decimal, percent } from "./numbers.js";
 
@@ -9,12 +9,12 @@ const UNIT = [0, 1];
 const CHARTS = [
   { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT },
   { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT },
-  { key: "correction", title: "Defender's moves, share of its budget", text: percent, of: shareOfBudget },
-  { key: "test_loss", title: "Test loss, nats an example", text: decimal },
-  { key: "validation_loss", title: "Validation loss, nats an example", text: decimal },
-  { key: "loss", title: "Training loss, nats an example", text: decimal },
-  { key: "conversion_rate", title: "Conversion rate: others taken for the target", text: percent, range: UNIT, targeted: true },
-  { key: "evasion_rate", title: "Evasion rate: the target taken for another", text: percent, range: UNIT, targeted: true },
+  { key: "correction", title: "Defender's correction, share of its budget", text: percent, of: shareOfBudget },
+  { key: "test_loss", title: "Test loss, nats per example", text: decimal },
+  { key: "validation_loss", title: "Validation loss, nats per example", text: decimal },
+  { key: "loss", title: "Training loss, nats per example", text: decimal },
+  { key: "conversion_rate", title: "Conversion rate: others predicted as the target", text: percent, range: UNIT, targeted: true },
+  { key: "evasion_rate", title: "Evasion rate: the target predicted as another", text: percent, range: UNIT, targeted: true },
 ];
 const HEIGHT = 220;
 
@@ -39,11 +39,11 @@ export class Charts {
     const anew = lines !== this.#lines;
     this.#lines = lines;
     for (const chart of this.#charts) {
-      // These have curves where a run has a target class, and no place where none has.
+      // A chart for a target class is hidden unless a shown run has one.
       chart.figure.hidden = Boolean(chart.targeted) && shown.every(({ run }) => !isTargeted(run));
       if (chart.figure.hidden) continue;
       const tables = tablesOf(chart, shown);
-      // Most steps are not evaluated: the curves of evaluations then stay as they are.
+      // Most steps are not evaluated; the curves of evaluations then stay unchanged.
       const points = JSON.stringify(tables.map(([steps]) => [steps.length, steps[0], steps.at(-1)]));
       if (!anew && points === chart.points) continue;
       chart.points = points;
@@ -61,12 +61,12 @@ export class Charts {
     }
   }
 
-  /** Draw all anew with the next data: the colours are others now. */
+  /** Redraw everything with the next data, because the colours changed. */
   forget() {
     this.#lines = "";
   }
 
-  /** Return what is drawn, `{chart: {run: {steps, values}}}`. */
+  /** Return the plotted data, `{chart: {run: {steps, values}}}`. */
   drawn() {
     return Object.fromEntries(this.#charts.map((chart) => [chart.key, pointsOf(chart)]));
   }
@@ -154,7 +154,7 @@ function fromZero(_, __, most) {
   return most === null ? UNIT : [0, most > 0 ? most * 1.05 : 1];
 }
 
-/** Return a line's value at a place, or the one before it: not every run has one at every step. */
+/** Return a curve's value at an index, or the last value before it: runs lack values at some steps. */
 function nearest(values, place) {
   for (let at = place; at >= 0; at -= 1) {
     if (values[at] !== null && values[at] !== undefined) return values[at];

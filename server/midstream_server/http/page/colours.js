@@ -1,4 +1,4 @@
-// A run's colour and dashes, the same on its card and in every chart; colour is never the only cue.
+// Each run's colour and dash pattern, equal on its card and in every chart; colour is never the only cue.
 
 const DASHES = [[], [9, 4], [2, 3], [9, 3, 2, 3], [14, 4], [5, 2], [1, 5], [12, 3, 2, 3, 2, 3]];
 
@@ -14,7 +14,7 @@ export function dashes(number) {
   return DASHES[(number + Math.floor(number / 8)) % DASHES.length];
 }
 
-/** Return a short line in a run's colour and dashes, for its card. */
+/** Return a short line in a run's colour and dash pattern, for its card. */
 export function swatch(number) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 36 8");

@@ -1,4 +1,4 @@
-// The dashboard: what the server tells, drawn at most once a frame.
+// The dashboard: the server's runs, redrawn at most once per frame.
 
 import { askJson, keepToken, runPath } from "./api.js";
 import { fillCard, makeCard } from "./cards.js";
@@ -7,14 +7,14 @@ import { follow } from "./live.js";
 import { Pictures } from "./pictures.js";
 
 const at = (id) => document.getElementById(id);
-const runs = new Map(); // what `follow` knows
-const cards = new Map(); // by name, too
-const hidden = new Set(); // runs whose curves and pictures are not wanted
+const runs = new Map(); // by name; filled by `follow`
+const cards = new Map(); // by name
+const hidden = new Set(); // runs whose curves and pictures the user has hidden
 const charts = new Charts(at("charts"), at("reading"));
 const pictures = new Pictures(at("pictures"), at("epoch"), at("epoch-shown"));
 let role = null;
-let away = new Date(); // since when there has been no connection; null while there is one
-let numbers = 0; // runs seen so far: each keeps its colour
+let away = new Date(); // when the connection was lost; null while there is one
+let numbers = 0; // runs seen so far; a run's number gives it its colour
 let drawing = false;
 
 function draw() {
@@ -101,23 +101,23 @@ async function askForToken(why) {
 }
 
 async function needToken(why) {
-  if (at("token-dialog").open || !(await askForToken(why))) await new Promise(() => {}); // the button starts anew
+  if (at("token-dialog").open || !(await askForToken(why))) await new Promise(() => {}); // the user continues with the Token… button
 }
 
 async function connected(error) {
   away = error === null ? null : (away ?? new Date());
   document.body.dataset.connection = away ? "away" : "live";
   if (error?.status === 401) {
-    at("connection").textContent = "Waits for a token";
+    at("connection").textContent = "Waiting for a token";
   } else if (away) {
-    at("connection").textContent = `The server is away since ${away.toLocaleTimeString()}: waits for it to come \
-back. Runs then go on by themselves.`;
+    at("connection").textContent = `No connection to the server since ${away.toLocaleTimeString()}; trying again. \
+Runs resume by themselves once the server is back.`;
   } else {
     at("connection").textContent = "Live";
     charts.forget();
     pictures.forget();
     role = (await askJson("v1/role").catch(() => null))?.role ?? null;
-    at("role").textContent = role === "operator" ? "" : `${role}: steering takes the operator's token`;
+    at("role").textContent = role === "operator" ? "" : `${role}: only the operator's token can control runs`;
   }
   changed();
 }
@@ -129,8 +129,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   charts.forget();
   changed();
 });
-setInterval(fillCards, 1000); // what is waited for, and for how long
+setInterval(fillCards, 1000); // to update how long each run has been waiting
 follow(runs, { changed, connected, needToken });
 
-// What the charts show, for whoever wants the numbers: `midstream.drawn().test_accuracy.RUN.values`.
+// The charts' numbers, for the browser's console: `midstream.drawn().test_accuracy.RUN.values`.
 globalThis.midstream = { drawn: () => charts.drawn() };

@@ -1,4 +1,4 @@
-// The OpenAPI document as a page: each resource with its parameters, body, answers and an example.
+// The OpenAPI document as a page: each resource with its parameters, body and responses, and the JSON bodies.
 
 import { askJson } from "./api.js";
 
@@ -10,7 +10,7 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-/** Return a type as words, with links to the schemas that it names. */
+/** Return a readable type, with links to the schemas that it names. */
 function typeOf(schema = {}) {
   const named = schema.$ref?.split("/").at(-1);
   if (named) return element("a", { href: `#${named}`, textContent: named });
@@ -51,7 +51,7 @@ function operationOf(method, path, operation) {
   );
   const parameters = (operation.parameters ?? []).map((parameter) => [
     parameter.name,
-    parameter.required ? `in ${parameter.in}` : `in ${parameter.in}, may be left out`,
+    parameter.required ? `in ${parameter.in}` : `in ${parameter.in}, optional`,
     typeOf(parameter.schema),
     parameter.description ?? parameter.schema.description ?? "",
   ]);
@@ -68,7 +68,7 @@ function operationOf(method, path, operation) {
       description,
     ]),
   );
-  const needs = operation.security ? "Takes a token, where the server asks for tokens." : "Takes no token.";
+  const needs = operation.security ? "Requires a token if the server has tokens." : "Requires no token.";
   const details = element(
     "details",
     { className: "operation", id: `${method} ${path}` },
@@ -77,7 +77,7 @@ function operationOf(method, path, operation) {
     element("p", { className: "hint", textContent: needs }),
     table("Parameters", parameters),
     table("Body", bodies),
-    table("Answers", answers),
+    table("Responses", answers),
   );
   return details;
 }

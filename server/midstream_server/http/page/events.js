@@ -1,6 +1,6 @@
-// Server-sent events read with fetch: EventSource cannot show a token.
+// Server-sent events, read with fetch because EventSource cannot send a token.
 
-/** Yield `{kind, data}` for each event of a response, and null for what only says that the server lives. */
+/** Yield `{kind, data}` for each event of a response, and null for a keep-alive comment. */
 export async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,4 +1,4 @@
-// One run's records: what the server thinned for us, and the steps that came since.
+// One run's records: the history that the server downsampled, and the steps after it.
 
 import { askJson, runPath } from "./api.js";
 
@@ -7,8 +7,8 @@ export const POINTS = 2000;
 export class History {
   records = [];
   #name;
-  #early = null; // steps that come while the history is being read
-  #since = 0; // records that nobody thinned
+  #early = null; // steps that arrive while the history is being read
+  #since = 0; // unevaluated records added since the last downsampled read
   #reading = 0;
 
   constructor(name) {
@@ -19,12 +19,12 @@ export class History {
     return this.records.at(-1)?.step ?? 0;
   }
 
-  /** Read the history anew. Steps that come meanwhile wait, so that none is missed and none counts twice. */
+  /** Read the history again. Steps that arrive meanwhile are queued, so none is missed or added twice. */
   async read() {
     const reading = ++this.#reading;
     this.#early ??= [];
     const { records } = await askJson(runPath(this.#name, `/metrics?points=${POINTS}`));
-    if (reading !== this.#reading) return; // a later one is under way
+    if (reading !== this.#reading) return; // a later read has begun
     const early = this.#early;
     this.records = records;
     this.#early = null;
@@ -32,7 +32,7 @@ export class History {
     for (const record of early) this.add(record);
   }
 
-  /** Add a step; return whether there are now so many that the history should be read again, thinned. */
+  /** Add a step; return whether there are now so many that the history should be read again, downsampled. */
   add(record) {
     if (this.#early) {
       this.#early.push(record);

@@ -1,18 +1,18 @@
-// The server's runs, kept up to date over one event stream that is taken up again whenever it breaks.
+// The server's runs, updated over one event stream that reconnects whenever it breaks.
 
 import { ask, askJson, Refused } from "./api.js";
 import { eventsOf } from "./events.js";
 import { History } from "./history.js";
 
-const SILENCE = 30000; // the server says something every ten seconds
+const SILENCE = 30000; // milliseconds; the server sends something every ten seconds
 const LONGEST_WAIT = 5000;
 
 /**
- * Follow every run for as long as the page is open.
+ * Follow every run while the page is open.
  *
- * `runs` maps a name to `{status, history, waitsSince}`; `changed()` is called after every change of it,
- * `connected(error)` with null once the stream stands and with the error when it broke, `needToken(why)`
- * when the server asks for one; it resolves when there is another to try.
+ * `runs` maps a name to `{status, history, waitsSince}`. `changed()` is called after every change of it.
+ * `connected(error)` is called with null once the stream is open, and with the error when it breaks.
+ * `needToken(why)` is called when the server requires a token; it resolves when there is one to try.
  */
 export async function follow(runs, { changed, connected, needToken }) {
   for (let failures = 0; ; failures += 1) {
@@ -36,7 +36,7 @@ export async function follow(runs, { changed, connected, needToken }) {
 
 async function stream(runs, changed, stands) {
   const giveUp = new AbortController();
-  const silent = () => setTimeout(() => giveUp.abort(new Error("the server fell silent")), SILENCE);
+  const silent = () => setTimeout(() => giveUp.abort(new Error("the server stopped sending events")), SILENCE);
   let silence = silent();
   try {
     const response = await ask("v1/events", { signal: giveUp.signal });
@@ -45,7 +45,7 @@ async function stream(runs, changed, stands) {
       clearTimeout(silence);
       silence = silent();
       if (!begun) {
-        // Only now: what is read from here on and what the stream tells leave no gap between them.
+        // Read only once the stream has begun, so that no step falls between the two.
         begun = true;
         await readAll(runs, changed);
         stands();
@@ -60,7 +60,7 @@ async function stream(runs, changed, stands) {
   }
 }
 
-/** Read every run, and its history anew: after a break the server may be another, or have gone back. */
+/** Read every run and its history again: after a break it may be another server, or one at an earlier step. */
 async function readAll(runs, changed) {
   const found = (await askJson("v1/runs")).runs;
   const names = new Set(found.map((status) => status.name));
@@ -68,7 +68,7 @@ async function readAll(runs, changed) {
   for (const status of found) {
     learn(runs, status, null);
     await runs.get(status.name).history.read().catch((error) => {
-      if (error.status !== 409) throw error; // a run that was set aside has none
+      if (error.status !== 409) throw error; // a run that was set aside has no history
     });
     changed();
   }
@@ -93,7 +93,7 @@ function step(runs, record, changed) {
 }
 
 function readAgain(run, changed) {
-  // Where the server went away the stream breaks, too, and everything is read when it stands again.
+  // If the server is gone, the stream breaks as well, and `readAll` follows once it is open again.
   run.history.read().then(changed, (error) => {
     if (error.status === 503) setTimeout(readAgain, 1000, run, changed);
   });

@@ -1,4 +1,4 @@
-// Numbers and durations, as a person reads them.
+// Human-readable numbers and durations.
 
 export function percent(value) {
   return value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`;
@@ -9,7 +9,7 @@ export function decimal(value) {
   return Math.abs(value) >= 1000 ? value.toPrecision(4) : value.toFixed(3);
 }
 
-/** A number of unknown size, to three digits that say something. */
+/** Format a number of any magnitude with three significant digits. */
 export function short(value) {
   return String(Number(value.toPrecision(3)));
 }

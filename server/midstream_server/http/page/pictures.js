@@ -1,4 +1,4 @@
-// The sampled pictures of each run, side by side: the newest, or those of the batch that was chosen.
+// The pictures of each run, side by side: the newest, or those of the chosen batch.
 
 import { ask, askJson, runPath } from "./api.js";
 
@@ -6,7 +6,7 @@ export class Pictures {
   #place;
   #slider;
   #output;
-  #figures = new Map(); // by the run's name: {figure, image, caption, seq}
+  #figures = new Map(); // by run name: {figure, image, guesses, caption, seq, loading}
   #newest = true;
   #known = [];
   #shown = [];
@@ -21,7 +21,7 @@ export class Pictures {
     });
   }
 
-  /** Show the pictures of runs: `[{name, run}]`. */
+  /** Show the pictures of the runs `[{name, run}]`. */
   show(shown) {
     this.#shown = shown;
     this.#known = [...new Set(shown.flatMap(({ run }) => run.status.samples))].sort((a, b) => a - b);
@@ -43,7 +43,7 @@ export class Pictures {
     for (const { name, run } of shown) this.#showOne(name, run.status, chosen);
   }
 
-  /** Load what is shown again: after a break another server may answer. */
+  /** Reload the shown pictures: after a break, another server may respond. */
   forget() {
     for (const parts of this.#figures.values()) parts.seq = null;
   }
@@ -66,7 +66,7 @@ export class Pictures {
     const guesses = document.createElement("ol");
     const rows = document.createElement("div");
     rows.className = "rows";
-    rows.append(columns(), note("taken for"), image, guesses);
+    rows.append(columns(), note("predicted"), image, guesses);
     figure.append(caption, rows);
     this.#place.append(figure);
     const parts = { figure, image, guesses, caption, seq: null, loading: false };
@@ -83,20 +83,20 @@ export class Pictures {
       const old = parts.image.src;
       parts.image.src = URL.createObjectURL(picture);
       if (old) URL.revokeObjectURL(old);
-      parts.image.alt = `Examples of batch ${seq} of run ${name}, a row each: as the batch arrived, what the
-        defender ${defender} added, and what the model was trained on.`.replace(/\s+/g, " ");
+      parts.image.alt = `Examples of batch ${seq} of run ${name}, one per row: the input as it arrived, the
+        correction of defender ${defender}, and the input as trained on.`.replace(/\s+/g, " ");
       parts.guesses.replaceChildren(...guesses.labels.map((label, row) => guess(label, row, guesses)));
       parts.caption.textContent = `${name}, batch ${seq}`;
       parts.figure.hidden = false;
     } catch {
-      parts.seq = null; // it is asked for again with the next change
+      parts.seq = null; // the next change tries again
     } finally {
       parts.loading = false;
     }
   }
 }
 
-/** A row's label, and what the model takes it for: as it arrived, and as it was trained on. */
+/** Return a row's label with the model's predictions for the input as it arrived and as trained on. */
 function guess(label, row, { received, defended }) {
   const line = note(`${label}: `, "li");
   [["x′", received[row]], ["x″", defended[row]]].forEach(([what, taken], place) => {

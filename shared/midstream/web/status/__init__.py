@@ -1,1 +1,1 @@
-"""The small page on which a proxy and a provider say what they do and what they wait for."""
+"""The status page of a proxy or a provider: what it does, and what it waits for."""

@@ -1,4 +1,4 @@
-"""Serving a status page beside a service's own work."""
+"""Serving a status page in the background of a service."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ Say = Callable[[str], None]
 
 @contextmanager
 def shown(read: Callable[[], Status], port: int | None, say: Say) -> Iterator[None]:
-    """Serve a status page, by a thread of its own, until the context ends.
+    """Serve a status page in a separate thread until the context ends.
 
-    It asks for no token, so it listens on 127.0.0.1 alone.
+    The page requires no token, so it listens only on 127.0.0.1.
 
     Args:
-        read: gives the status of a moment.
-        port: 0 lets the system pick one; None shows no page.
-        say: told where the page is.
+        read: returns the current status.
+        port: 0 lets the system pick one; None serves no page.
+        say: called with a sentence that names the page's URL.
 
     Raises:
         midstream.web.hosting.PortError: the port is taken.

@@ -1,4 +1,4 @@
-"""The status page: a service's own account of itself as HTML, and the same as JSON."""
+"""The status page of a service, as HTML and as JSON."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ Facts = Mapping[str, str | float | None]
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
-    # As the dashboard's: nothing but this page's own files, no inline script or style, no frame around it.
+    # As for the dashboard: only this page's own files, no inline script or style, no embedding in a frame.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
@@ -44,15 +44,15 @@ _PAGE = """<!doctype html>
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, as a service sees it.
+    """The status of one run in a service.
 
     Attributes:
-        run: its name.
-        doing: what the service does for it now, or what it waits for, in words.
-        step: batches that are done.
-        total_steps: of so many; None where that is not known.
-        facts: what else there is to say, by name: numbers, text, or None where it is not known yet.
-        problem: what went wrong last, in words; None where nothing did since.
+        run: the run's name.
+        doing: a sentence that says what the service does for the run now, or waits for.
+        step: number of batches done.
+        total_steps: number of batches in total; None if unknown.
+        facts: further values by name: numbers, text, or None if not known yet.
+        problem: the last error, as a sentence; None once the service has recovered.
     """
 
     run: str
@@ -65,14 +65,14 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """What a service tells of itself.
+    """The status of a service.
 
     Attributes:
-        service: what it is: `attacker proxy`, `data provider`.
-        doing: what it does now, or waits for, in words.
-        facts: its settings, and what it counted.
-        runs: the runs that it is busy with.
-        problem: what went wrong last beside them, in words; None where nothing did since.
+        service: kind of service: `attacker proxy` or `data provider`.
+        doing: a sentence that says what the service does now, or waits for.
+        facts: its settings and counters.
+        runs: the runs that it works on.
+        problem: the last error that concerns no run, as a sentence; None once the service has recovered.
     """
 
     service: str
@@ -83,10 +83,10 @@ class Status:
 
 
 def status_page(read: Callable[[], Status]) -> App:
-    """Return the application that shows a status: `/`, `/status.json`, and the files that the page needs.
+    """Return the application that serves a status: `/`, `/status.json`, and the page's files.
 
     Args:
-        read: gives the status of this moment; called from another thread than the service's own.
+        read: returns the current status; called from another thread than the service's own.
     """
 
     def body(path: str) -> tuple[str, bytes] | None:
@@ -104,8 +104,8 @@ def status_page(read: Callable[[], Status]) -> App:
         if scope["type"] != "http":
             return
         if scope["method"] != "GET":
-            what = f"{scope['method']} does nothing here: this page is only read"
-            await send_problem(send, Problem(405, "Nothing to change", what), {"Allow": "GET"})
+            what = f"{scope['method']} is not allowed: this page is read-only"
+            await send_problem(send, Problem(405, "The page is read-only", what), {"Allow": "GET"})
         elif (found := body(scope["path"])) is None:
             what = f"there is no {scope['path']}; the status is at / and at /status.json"
             await send_problem(send, Problem(404, "No such page", what))
@@ -124,7 +124,7 @@ def status_page(read: Callable[[], Status]) -> App:
 
 
 def to_html(status: Status) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     >>> page = to_html(Status("data provider", "waiting for <a run>", {"seconds_a_batch": 0.03125}))
     >>> "waiting for &lt;a run&gt;" in page

@@ -1,4 +1,4 @@
-// Keeps the page up to date: the server writes it, this reads it again and shows what changed.
+// Updates the page: the service renders it, and this script reloads it every second.
 
 const EVERY = 1000;
 const connection = document.getElementById("connection");
@@ -15,7 +15,7 @@ async function read() {
     tell("Live", "live");
   } catch {
     away ??= new Date().toLocaleTimeString();
-    tell(`Away since ${away}: what is shown is from before`, "away");
+    tell(`No connection since ${away}; this page shows the state before`, "away");
   }
   setTimeout(read, EVERY);
 }
