@@ -11,12 +11,11 @@ from midstream.protocol.specification import Specification
 from midstream.protocol.wire import encode_batch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
+from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
 
 _SENT_ELSEWHERE = 10  # times without a batch taken, after which whoever answers does not know what it wants
-
-Say = Callable[[str], None]
 
 
 class RunEndedError(MidstreamError, RuntimeError):

@@ -96,7 +96,7 @@ def test_a_setting_out_of_range_stops_robustness(copy: Path, midstream: Midstrea
     path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": -1, "batch_size": "many"}))
     ended = midstream("robustness", str(copy))
     assert ended.code == 1
-    assert f"{path} does not fit: batch_size: " in ended.err
+    assert f"{path} is invalid: batch_size: " in ended.err
     assert "epochs: Input should be greater than or equal to 1, not -1" in ended.err
 
 
