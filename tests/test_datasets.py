@@ -125,7 +125,7 @@ def test_fashion_mnist_is_read_from_the_files_of_debian(tmp_path: Path) -> None:
 def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from midstream.datasets import digits\n"
+        "from midstream.run.datasets import digits\n"
         "def tiny(source):\n    assert source.root.name == 'here'\n    return digits(source)\n"
     )
     source = Source(root=Path("here"))

@@ -96,7 +96,7 @@ def test_a_player_takes_the_papers_counts_on_images_of_each_size(name: str, side
 
 IMAGES = """
 import torch
-from midstream.datasets import Dataset, Examples
+from midstream.run.datasets import Dataset, Examples
 
 def images(source):
     random = torch.Generator().manual_seed(0)

@@ -34,7 +34,7 @@ UNSEEDED = '''
 from dataclasses import replace
 
 import torch
-from midstream.datasets import Examples, digits
+from midstream.run.datasets import Examples, digits
 
 
 def data(source):

@@ -17,7 +17,7 @@ SLOW_DATA = """
 import time
 from pathlib import Path
 
-from midstream.datasets import digits
+from midstream.run.datasets import digits
 
 
 def slow(source):

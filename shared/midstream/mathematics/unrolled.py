@@ -71,7 +71,7 @@ def unrolled_utility_gradient(
     Raises:
         DerivativeError: the model's derivatives are right in no order; see `midstream.check_derivatives`.
 
-    >>> from midstream.training_step import Sgd
+    >>> from midstream import Sgd
     >>> model = nn.Linear(4, 3)
     >>> x, y = torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])
     >>> unrolled_utility_gradient(model, x, y, x, y, step=Sgd(0.1), upcoming=[(x, y)]).shape

@@ -59,7 +59,7 @@ def check_dataset(
     Raises:
         DatasetError: the data set violates a rule of `midstream.run.datasets.Dataset`.
 
-    >>> from midstream.run.datasets import Examples
+    >>> from midstream import Examples
     >>> part = Examples(torch.zeros(2, 1, 8, 8), torch.tensor([0, 7]))
     >>> check_dataset("mine", {"train": part, "test": part}, ("cat", "dog"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
