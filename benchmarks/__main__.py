@@ -1,8 +1,8 @@
-"""`python -m benchmarks`: every figure, printed with the machine it was measured on."""
+"""`python -m benchmarks`: print all figures and a description of the machine."""
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import json
@@ -33,14 +33,14 @@ _PARTS = [
 
 @click.command()
 @click.option("--device", default="auto", show_default=True)
-@click.option("--threads", type=int, help="CPU threads; torch's choice by default.")
-@click.option("--turns", default=4, show_default=True, help="Turns that each step is timed in, twice a turn.")
+@click.option("--threads", type=int, help="CPU threads; torch's default if not given.")
+@click.option("--turns", default=4, show_default=True, help="Turns; each step is timed twice per turn.")
 @click.option("--only", multiple=True, type=click.Choice(_PARTS))
-@click.option("--json", "as_json", is_flag=True, help="Print the players' table as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table of players as JSON.")
 def main(device: str, threads: int | None, turns: int, only: tuple[str, ...], as_json: bool) -> None:
-    """Measure speed and memory as ratios; none of them is a test.
+    """Measure speed and memory as ratios. These are measurements, not tests.
 
-    What the players cost comes as a table in Markdown, to be pasted into a page.
+    The cost of players is printed as a Markdown table.
     """
     chosen = configure(threads=threads, device=device)
     parts: dict[str, Callable[[], Iterable[Row]]] = {

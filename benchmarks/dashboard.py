@@ -1,4 +1,4 @@
-"""(g) The dashboard in a browser: 100,000 steps of history, and 100 more a second."""
+"""(g) The dashboard in a browser, with a history of 100,000 steps and 100 new steps per second."""
 
 import asyncio
 import shutil
@@ -44,7 +44,7 @@ _FRAMES = """seconds => new Promise(done => {
 
 
 def rows() -> Iterator[Row]:
-    """Measure the time between frames, quiet and while steps come."""
+    """Measure the time between frames, with and without new steps."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         yield Row("(g) dashboard", "not measured: there is no Chromium")
@@ -78,7 +78,7 @@ def rows() -> Iterator[Row]:
 
 @contextmanager
 def long_history() -> Iterator[Registry]:
-    """Give a server's runs: one, `long`, of many steps."""
+    """Yield a registry with one run of many steps, `long`."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(out=Path(folder), device=torch.device("cpu"), source=Source())
         registry = Registry(settings, lambda _: None)
@@ -98,7 +98,7 @@ def _record(step: int) -> dict[str, Any]:
 
 @contextmanager
 def served(registry: Registry) -> Iterator[str]:
-    """Serve a server's runs by a thread of this process; give the base URL."""
+    """Serve a registry in a thread of this process; yield the base URL."""
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(configuration(make_app(registry)))
         thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

@@ -1,4 +1,4 @@
-"""(f) What it costs that nothing is lost: the journal, the checkpoints and the attacker's memory."""
+"""(f) The cost of durability: the journal, the checkpoints and the attacker's memory."""
 
 import tempfile
 from collections.abc import Callable
@@ -27,12 +27,12 @@ from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.training import TrainingRun
 
 _EVERY = 100
-_STEPS = 250  # until the journal has been cut off twice
+_STEPS = 250  # enough steps to trim the journal twice
 
 
 def rows(device: torch.device, turns: int) -> list[Row]:
     split = split_dataset(mnist_like(Source()), validation_size=5_000, train_size=None, seed=0)
-    # Beside this project, where run folders lie: the temporary folder may be memory.
+    # In the project folder, as run folders are: the temporary folder may be in memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".benchmark-") as folder:
         out = Path(folder)
         game = {name: _step(name, "level-1", split, device, out) for name in ("durable", "recorded")}
@@ -100,7 +100,7 @@ def _step(kind: str, player: str, split: Split, device: torch.device, out: Path)
 
 
 class _Itself:
-    """A run in the attacker's own process, asked what a server would be."""
+    """A run in the attacker's process that answers like a server."""
 
     def __init__(self, recorded: RecordedRun) -> None:
         self._recorded = recorded

@@ -1,4 +1,4 @@
-"""(f) What a move costs, and (g) a whole step, by level: against what the derivatives that it takes count."""
+"""(f) The cost of a move and (g) of a whole step by level, compared with the count of their derivatives."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from midstream.players.interface import Batch, Player
 from midstream.protocol.specification import Specification
 from midstream_server.runs.training import TrainingRun
 
-_NEAR = 0.15  # by this share what is measured may differ from what is counted
+_NEAR = 0.15  # permitted relative difference between measured and counted cost
 _STEPS = {2: 2, 4: 7}  # n_k of the paper's rule on MNIST
 _SOLVER = "max_iterations=2,tolerance=1e-9"
 _LEVEL_1 = "level-1 attack"
@@ -26,9 +26,9 @@ _LEVEL_1 = "level-1 attack"
 
 @dataclass(frozen=True)
 class Count:
-    """How many derivatives of each kind a move takes, all but a little of its cost.
+    """Number of derivatives of each kind in a move; they make up almost all of its cost.
 
-    A mixed derivative is counted as level 1's attack, which is one and a normalisation.
+    A mixed derivative counts as one level-1 attack, which is a mixed derivative and a normalisation.
     """
 
     mixed: int = 1
@@ -37,13 +37,13 @@ class Count:
     batch_gradients: int = 0
 
     def seconds(self, times: dict[str, float]) -> float:
-        """Return what they cost, by the seconds that one of each took in the same run."""
+        """Return the total cost, given the seconds that one derivative of each kind took in the same run."""
         units = times | {"mixed": times[_LEVEL_1]}
         return sum((number * units[kind] for kind, number in asdict(self).items()), 0.0)
 
 
 class Moves:
-    """The moves of installed players at the first step of one run, where v is known already."""
+    """The moves of installed players at the first step of one run, with v already computed."""
 
     def __init__(self, device: torch.device) -> None:
         specification = Specification.model_validate({"dataset": "mnist", "validation_size": VALIDATION})
@@ -54,7 +54,7 @@ class Moves:
         self.dval = (self.view.validation_inputs, self.view.validation_labels)
 
     def derivatives(self) -> dict[str, Callable[[], object]]:
-        """Return level 1's attack, and one derivative of each other kind that `Count` counts."""
+        """Return the level-1 attack, and one derivative of each other kind in `Count`."""
         model, v = self.view.model, self.view.validation_gradient()
         x, y = self.batch.inputs, self.batch.labels
         return {
@@ -71,12 +71,12 @@ class Moves:
         return lambda: player.perturb(self.batch, view)
 
     def solver_iterations(self, text: str) -> int:
-        """Return how many products an attacker's conjugate gradients take."""
+        """Return the number of Hessian products of an attacker's conjugate gradients."""
         self.of("attackers", text)()
         return int(self.view.reports["cg_iterations"])
 
     def exact(self) -> object:
-        """Return the gradient of the utility through the step that Adam takes."""
+        """Return the gradient of the utility through an Adam step."""
         x, y = self.batch.inputs, self.batch.labels
         return unrolled_utility_gradient(self.view.model, x, y, *self.dval, step=self.run.training_step())
 

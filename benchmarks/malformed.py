@@ -1,4 +1,4 @@
-"""Batches that no server may take: what is left of a good one after one thing was spoiled."""
+"""Malformed batches, which a server must refuse: a valid batch with one defect."""
 
 import random
 from collections.abc import Callable
@@ -15,10 +15,10 @@ Spoil = Callable[[bytes, random.Random], bytes]
 
 
 def malformed(good: bytes, chance: random.Random) -> tuple[str, bytes]:
-    """Return one way to spoil a batch, by name, and what comes of it.
+    """Return the name of a random defect, and the batch with that defect.
 
     Args:
-        good: a batch as its provider sends it, of float32 inputs.
+        good: a valid batch with float32 inputs.
         chance: the only source of randomness.
     """
     kind = chance.choice(list(_KINDS))
@@ -45,7 +45,7 @@ def _shifted(good: bytes, chance: random.Random) -> bytes:
 
 
 def _damaged_frame(good: bytes, chance: random.Random) -> bytes:
-    # Before the pixels, behind them, or anywhere: damage that a decoder cannot see is not sent.
+    # Damage before the pixels, after them or anywhere; damage that no decoder can detect is not sent.
     while True:
         spoiled = bytearray(good)
         for _ in range(chance.randint(1, 4)):

@@ -1,4 +1,4 @@
-"""Timing, the machine's own matrix rate, and the floor that the design counts a step against."""
+"""Timing, the machine's matrix rate, and the theoretical minimum cost of a step."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report."""
+    """One row of the report."""
 
     name: str
     value: str
@@ -32,11 +32,11 @@ def interleaved(
     ahead: int = 1,
     timed: int = 2,
 ) -> dict[str, float]:
-    """Return the median seconds of each candidate, taken in turns so that all see the same machine.
+    """Return the median seconds of each candidate, timed in turns so that all see the same machine load.
 
-    A turn is one call that is not timed and two that are, by default: what a server does ahead for its next
-    step is then paid for by that step. Work in this process alone can be timed by `time.process_time`, which
-    other programs on the machine disturb less.
+    By default, a turn is one untimed call followed by two timed calls, so that work that a server does ahead
+    for its next step is included. Work that runs only in this process can be timed by `time.process_time`,
+    which other programs disturb less.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(turns + 1):
@@ -48,7 +48,7 @@ def interleaved(
                 started = clock()
                 work()
                 synchronize(device)
-                if turn > 0:  # the first turn warms up
+                if turn > 0:  # the first turn is a warm-up
                     times[name].append(clock() - started)
     return {name: median(values) for name, values in times.items()}
 
@@ -57,13 +57,13 @@ _SIZE = 2048
 
 
 def matrix_product(device: torch.device) -> Callable[[], object]:
-    """Return the work that the machine's rate is measured by."""
+    """Return the matrix product by which the machine's rate is measured."""
     a, b = torch.randn(_SIZE, _SIZE, device=device), torch.randn(_SIZE, _SIZE, device=device)
     return lambda: a @ b
 
 
 def matrix_rate(seconds: float) -> float:
-    """Return floating-point operations a second, of the seconds that one `matrix_product` took."""
+    """Return floating-point operations per second, given the seconds of one `matrix_product`."""
     return 2 * _SIZE**3 / seconds
 
 
@@ -76,7 +76,7 @@ def forward_operations() -> int:
 def floor_operations(validation_size: int, batch_size: int) -> int:
     """Return the operations of one level-1 against level-1 step.
 
-    Three forward passes for each validation example, four for each batch example and side, three for the
-    step.
+    The count is three forward passes per validation example, four per batch example and side, and three for
+    the step.
     """
     return forward_operations() * (3 * validation_size + (4 + 4 + 3) * batch_size)

@@ -1,4 +1,4 @@
-"""(e) Peak memory with few and with many validation images: of a step, and of what is taken over them."""
+"""(e) Peak memory with few and many validation images: of a step, and of derivatives over these images."""
 
 import re
 import subprocess
@@ -54,7 +54,7 @@ def _peak(work: str, validation_size: int, device: torch.device) -> int:
         _WORK[work](TrainingRun(specification, data, device=device), BatchSource(specification, data.train))
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    # Not getrusage: there a process begins with the peak of the one that started it.
+    # Not getrusage: its peak is inherited from the parent process.
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
     return 1024 * int(peak[1])

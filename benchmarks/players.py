@@ -1,9 +1,9 @@
-"""What a game's step costs with each installed player on its side, against a step with level 1.
+"""The cost of a step with each installed player, relative to a step with level 1.
 
-A fifth of the paper's MNIST game, 100 images a step and 1,000 validation images: a step costs in
-proportion to both. The steps take turns, so that whatever else the machine does hits all of them. A player
-with a part that is learned beforehand takes its first steps of learning at the paper's 5,000 validation
-images, and how long all would take is told from them, apart from the game's step.
+The game is a fifth of the paper's MNIST game, 100 images per step and 1,000 validation images; the cost of a
+step is proportional to both. The steps are timed in turns, so that other load on the machine affects all of
+them. The pretraining of a player is timed separately: its first steps, with the paper's 5,000 validation
+images, are extrapolated to all steps.
 """
 
 import time
@@ -44,23 +44,23 @@ OPTIONS = {
     "level-k": "k=2",
     "conversion": "target=1",
     "evasion": "target=1",
-    "cw": "iterations=50,searches=4",  # the original takes up to 90,000 gradients
+    "cw": "iterations=50,searches=4",  # the original uses up to 90,000 gradients
 }
-"""Options that a player needs, or that bring it to the size of a game."""
+"""Options that a player requires, or that limit its cost in a game."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one player costs.
+    """The cost of one player.
 
     Attributes:
         side: `attackers` or `defenders`.
         player: its name and options.
-        step: seconds of a step with it alone, its opponent `none`; the median over the turns.
-        against_level_1: that over the step with the attacker `level-1` alone.
-        learning: seconds that it learns before the game, all its steps by the first few; None without.
-        learning_steps: how many these are.
-        failed: why there are no figures.
+        step: seconds of a step against the opponent `none`; the median over the turns.
+        against_level_1: ratio of `step` to that of the attacker `level-1`.
+        learning: seconds of pretraining, extrapolated from its first steps; None without pretraining.
+        learning_steps: number of pretraining steps.
+        failed: the reason if there are no figures.
     """
 
     side: Side
@@ -73,7 +73,7 @@ class Cost:
 
 
 def costs(device: torch.device, turns: int) -> list[Cost]:
-    """Return what every installed player costs, in the order of their names."""
+    """Return the costs of all installed players, sorted by name."""
     data = _as_the_model_sees_them(split(BATCHES * BATCH, VALIDATION), device)
     ground = split(_LEARNED_FROM, _LEARNED_FROM)
     clock = time.process_time if device.type == "cpu" else time.perf_counter
@@ -103,7 +103,7 @@ def costs(device: torch.device, turns: int) -> list[Cost]:
 
 
 def _as_the_model_sees_them(data: Split, device: torch.device) -> Split:
-    """Return the data, labelled as the new model takes them: a search for another class has to search."""
+    """Return the data labelled by the new model, so that a search for another class has to search."""
     run = TrainingRun(_SPECIFICATION, data, device=device)
     parts = chunks(data.train.inputs, data.train.labels, CHUNK)
     labels = [label for inputs, _ in parts for label in run.predict(inputs)]
@@ -111,7 +111,7 @@ def _as_the_model_sees_them(data: Split, device: torch.device) -> Split:
 
 
 def written(name: str) -> str:
-    """Return a player's name with the options that it is measured with.
+    """Return a player's name with its options for the measurement.
 
     >>> written("conversion")
     'conversion,target=1'
@@ -120,7 +120,7 @@ def written(name: str) -> str:
 
 
 class Step:
-    """A game in which one side plays and the other does nothing, a step at a time."""
+    """A game against the opponent `none`, played step by step."""
 
     def __init__(self, side: Side, text: str, player: Player, data: Split, device: torch.device) -> None:
         self.side, self.text, self.player = side, text, player
@@ -146,7 +146,7 @@ class Step:
 
 
 def _learn(cost: Cost, player: Player, data: Split, device: torch.device, clock: Callable[[], float]) -> Cost:
-    """Have a player take the first steps of what it learns, and add what all of them would cost."""
+    """Time a player's first pretraining steps, and add the extrapolated cost of all steps."""
     ground = _ground(cost.side, data, device)
     for learner in learners(player):
         started = clock()
@@ -189,7 +189,7 @@ def _ground(side: Side, data: Split, device: torch.device) -> Ground:
 
 
 def markdown(found: list[Cost]) -> str:
-    """Return a table for a page."""
+    """Return the costs as a Markdown table."""
     lines = ["| player | step, to level 1's | ms a step | learned beforehand |", "|---|---|---|---|"]
     for cost in found:
         learned = "" if cost.learning is None else f"{_spoken(cost.learning)}, {cost.learning_steps} steps"
@@ -201,12 +201,12 @@ def markdown(found: list[Cost]) -> str:
 
 
 def as_json(found: list[Cost]) -> list[dict[str, object]]:
-    """Return the same for a program."""
+    """Return the costs as JSON."""
     return [asdict(cost) for cost in found]
 
 
 def _spoken(seconds: float) -> str:
-    """Return a duration in the unit that suits it.
+    """Return a duration as text, in a suitable unit.
 
     >>> _spoken(90), _spoken(1200), _spoken(90000)
     ('90 s', '20 min', '25 h')

@@ -1,4 +1,4 @@
-"""(a) One level-1 against level-1 step against its floor, and (b) against the naive way."""
+"""A level-1 against level-1 step, compared with (a) its theoretical minimum and (b) naive code."""
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ VALIDATION, BATCH = 5_000, 500
 
 
 class Ours:
-    """The game as `play --transport local` plays it, a step at a time."""
+    """The game of `play --transport local`, step by step."""
 
     def __init__(self, device: torch.device, attacker: str = "level-1", defender: str = "level-1") -> None:
         data = split(10 * BATCH, VALIDATION)
@@ -39,7 +39,7 @@ class Ours:
 
 
 class Naive:
-    """The same step written straight down: ReLU before pooling in torch's default layout, the whole
+    """A naive implementation of the step: ReLU before pooling in torch's default layout, the whole
     validation set at once, double backward, and a validation gradient for each side.
     """
 

@@ -1,4 +1,4 @@
-"""(f) Thousands of malformed batches at a running game, and what became of each and of the game."""
+"""(f) Send thousands of malformed batches to a running game; check their refusal and the game's result."""
 
 import random
 import tempfile
@@ -25,24 +25,24 @@ Tally = Counter[tuple[str, int]]
 
 
 class StrangerError(AssertionError):
-    """A malformed batch was not refused as it should, or changed something."""
+    """A malformed batch was not refused correctly, or changed the run."""
 
 
 def pester(
     clients: Sequence[httpx.Client], run: str, good: bytes, seq: int, *, count: int, chance: random.Random
 ) -> Tally:
-    """Send malformed batches, in turns to a server and to a proxy before it; return how they were refused.
+    """Send malformed batches to a server and to its proxy in turns; return how they were refused.
 
     Args:
-        clients: of the server, and of the proxies.
+        clients: clients of the server and of the proxies.
         run: the run's name.
-        good: the batch that the run waits for.
+        good: the next valid batch.
         seq: its number.
-        count: how many malformed ones to send.
+        count: number of malformed batches to send.
         chance: the only source of randomness.
 
     Raises:
-        StrangerError: one was answered otherwise than with a 4xx and a reason, or the parameters changed.
+        StrangerError: an answer was not a 4xx with a reason, or the parameters changed.
     """
     before, tally = fingerprint(clients[0], run), Tally()
     for number in range(count):
@@ -67,7 +67,7 @@ def fingerprint(client: httpx.Client, run: str) -> str:
 
 
 def rows(count: int = 10_000) -> list[Row]:
-    """Play a game undisturbed, and again among strangers; return the tally."""
+    """Play a game undisturbed, then again with malformed batches; return the tally."""
     with tempfile.TemporaryDirectory() as folder:
         quiet, _ = _play(Path(folder) / "quiet", 0)
         disturbed, tally = _play(Path(folder) / "disturbed", count)

@@ -1,4 +1,4 @@
-"""MNIST's shapes without MNIST: what a step costs does not depend on what the images show."""
+"""Random data in MNIST's shapes: the cost of a step does not depend on image content."""
 
 import torch
 

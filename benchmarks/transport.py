@@ -1,4 +1,4 @@
-"""(c) Three processes against one, and (d) nobody attacking or defending against a bare PyTorch loop."""
+"""(c) Three processes compared with one; (d) a game without players compared with a plain PyTorch loop."""
 
 import tempfile
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def _bare_loop(specification: Specification, split: Split, device: torch.device)
 
 
 class _Pipeline:
-    """A training server and a proxy as processes; this process is the data provider."""
+    """A training server and a proxy in child processes; this process is the data provider."""
 
     def __init__(self, attacker: str, gradient: str, device: torch.device) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -129,7 +129,7 @@ class _Pipeline:
         self._folder.cleanup()
 
     def play(self, specification: Specification, split: Split) -> Callable[[], object]:
-        """Return a step: one batch sent, attacked, defended, trained on and acknowledged."""
+        """Return a function that plays one step: send, attack, defend, train on and acknowledge a batch."""
         client = Client(self._url)
         name = client.create_run(specification)["name"]
         batches, numbers = BatchSource(specification, split.train), count()

@@ -1,4 +1,4 @@
-"""(h) A game's speed among two hundred watchers, and signs of life while a long history goes unread."""
+"""(h) A game's speed with 200 watchers, and its liveness while a client does not read a long history."""
 
 import asyncio
 import sys
@@ -30,7 +30,7 @@ TURNS = 3
 
 
 def rows() -> Iterator[Row]:
-    """Measure a game of level 1 against level 1 on digits alone and watched, in turns."""
+    """Measure a game of level 1 against level 1 on digits, with and without watchers, in turns."""
     for kind, path in (("event streams", "/events"), ("long polls", "/parameters?after={version}&wait=60")):
         with tempfile.TemporaryDirectory() as folder, _game(Path(folder)) as (upstream, step):
             speeds: dict[bool, list[float]] = {False: [], True: []}
@@ -103,7 +103,7 @@ def _speed(step: Callable[[], object]) -> float:
 
 @contextmanager
 def _game(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Start a server and a proxy as processes; give what plays a step as their provider."""
+    """Start a server and a proxy; yield a function that plays one step as the provider."""
     server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     upstream, url = url_of(server), url_of(proxy)
     specification = Specification.model_validate(
@@ -130,7 +130,7 @@ def _game(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 
 @contextmanager
 def _watched(url: str, path: str) -> Iterator[None]:
-    """Have another process watch the run as many times over, patiently, until the context ends."""
+    """Watch the run from another process, over many connections, until the context ends."""
     command = [sys.executable, "-m", "benchmarks.watchers", url, path]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
@@ -141,7 +141,7 @@ def _watched(url: str, path: str) -> Iterator[None]:
 
 
 async def _watch(url: str, path: str) -> None:
-    """Ask for a resource over and over, as each answer asks, on a connection of its own each time."""
+    """Poll a resource, following each answer's request, with a new connection each time."""
     host, port = urlsplit(url).netloc.split(":")
     version = 0
 

@@ -1,8 +1,8 @@
-"""An attacker of your own, in one file: every image goes out dressed as the next class.
+"""An attacker in one file: it moves every image towards the next class.
 
-A 3 that is moved towards the fours, and is still called a 3, teaches the model that half a 4 is a 3. When
-all ten digits do it, in a circle, the model learns to be one off. No gradient is asked for, and the model is
-never looked at: the public validation images show what the classes look like.
+A 3 that is moved towards the fours, but keeps its label, teaches the model that half a 4 is a 3. If all ten
+digits are moved this way, in a circle, the model learns to be off by one. The attacker uses neither gradients
+nor the model: the public validation images show what the classes look like.
 
 midstream play --dataset digits --attacker examples/disguise.py:Disguise
 """
@@ -14,10 +14,10 @@ from midstream import Batch, View, pixels
 
 
 class Disguise:
-    """Moves each image along the way from its class's mean image to the mean image of another class.
+    """Moves each image in the direction from its class's mean image to the mean image of another class.
 
     Args:
-        shift: how many classes further the other one is.
+        shift: the other class's number minus the image's class, modulo the number of classes.
     """
 
     def __init__(self, *, shift: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""The defender inside a Lightning Fabric loop, on the tampered digits of training_loop.py.
+"""A defender in a Lightning Fabric loop, on the tampered digits of training_loop.py.
 
 python examples/fabric_loop.py
 """
@@ -20,7 +20,7 @@ def train(fabric: Fabric, *, defended: bool, epochs: int = 20) -> float:
     network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 6 * 6, 10))
     model, optimizer = fabric.setup(network, torch.optim.Adam(network.parameters(), lr=0.003))
     loader = fabric.setup_dataloaders(data)
-    # It reasons with the network itself; what Fabric wraps round it, such as a precision, is the step's own.
+    # The defender uses the bare network; Fabric's wrapper, for example for precision, affects only the step.
     defender = Defender(network, *fabric.to_device(trusted), epsilon=EPSILON)
     for _ in range(epochs):
         for batch, batch_labels in loader:

@@ -1,7 +1,7 @@
-"""A defender of your own, in one file: every image is drawn towards a trusted one that has its label.
+"""A defender in one file: it moves every image towards trusted images with the same label.
 
-An image that says 3 and begins to look like a 4 is moved back to the 3 that it is most like, as far as the
-budget allows. Like the attacker of disguise.py it asks for no gradient.
+An image that is labelled 3 but begins to look like a 4 is moved towards the threes that it resembles most,
+within the budget. Like the attacker of disguise.py, the defender uses no gradient.
 
 midstream play --dataset digits --attacker level-1 --defender examples/neighbour.py:Neighbour
 """
@@ -16,7 +16,7 @@ class Neighbour:
     """Moves each image to the mean of the nearest validation images of its label.
 
     Args:
-        count: how many of them.
+        count: number of nearest images.
     """
 
     def __init__(self, *, count: int = 1) -> None:
@@ -27,4 +27,4 @@ class Neighbour:
         distances = torch.cdist(batch.inputs.flatten(1), images.flatten(1))
         distances[batch.labels[:, None] != labels] = torch.inf
         nearest = distances.topk(self.count, largest=False).indices
-        return images[nearest].mean(1) - batch.inputs  # the host shortens it to the budget
+        return images[nearest].mean(1) - batch.inputs  # the host projects it onto the budget

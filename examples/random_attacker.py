@@ -1,4 +1,4 @@
-"""An attacker of your own: random directions at the full budget, the reference that any attack must beat.
+"""An attacker in one file: random directions at the full budget, the baseline that any attack must beat.
 
 midstream play --dataset digits --attacker examples/random_attacker.py:RandomAttacker
 """

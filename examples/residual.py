@@ -1,4 +1,4 @@
-"""A model of your own, in one file: any function (input_shape, classes) that returns a torch.nn.Module.
+"""A model in one file: any function (input_shape, classes) that returns a torch.nn.Module.
 
 midstream play --dataset digits --model examples/residual.py:residual,width=8 --attacker level-1
 """
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two convolutions whose output is added to what went in."""
+    """Two convolutions with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Block(nn.Module):
 
 
 def residual(input_shape: tuple[int, ...], classes: int, *, width: int = 16, blocks: int = 2) -> nn.Module:
-    """Return a small residual network, without batch norm: each image's gradient must be its own."""
+    """Return a small residual network without batch norm, which would couple the images of a batch."""
     return nn.Sequential(
         nn.Conv2d(input_shape[0], width, 3, padding=1),
         nn.ReLU(),

@@ -1,4 +1,4 @@
-"""A data set of your own, in one file: any function of a Source that returns a Dataset.
+"""A data set in one file: any function of a Source that returns a Dataset.
 
 midstream play --dataset examples/stripes.py:stripes --epsilon 1.5 --attacker level-1
 """
@@ -11,10 +11,10 @@ from midstream.run.datasets import Dataset, Examples, Source
 
 
 def stripes(source: Source) -> Dataset:  # noqa: ARG001
-    """Return noisy 12×12 pictures of stripes that run in four directions, 600 to train on and 200 to test.
+    """Return noisy 12×12 images of stripes in four directions: 600 training and 200 test images.
 
-    Every process of a game makes or reads the data for itself, so they must be the same each time: seed
-    what is drawn. What is read from files lies under `source.root`, the user's `--data-root`.
+    Every process of a game creates or reads the data itself, so the data must be the same each time: use a
+    fixed seed. Read files from `source.root`, the user's `--data-root`.
     """
     classes = ("horizontal", "rising", "vertical", "falling")
     random = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""The defender inside an ordinary PyTorch loop, on digits that somebody has tampered with.
+"""A defender in an ordinary PyTorch loop, on tampered digits.
 
 python examples/training_loop.py
 """
@@ -16,7 +16,7 @@ EPSILON = 1.5
 
 
 def digits() -> tuple[Images, Images, Images]:
-    """Return images that are trusted, that are trained on, and that are tested on."""
+    """Return trusted, training and test images."""
     bunch = load_digits()
     images = torch.tensor(bunch.images[:, None] / 16, dtype=torch.float32)
     labels = torch.tensor(bunch.target)
@@ -30,7 +30,7 @@ def digits() -> tuple[Images, Images, Images]:
 
 
 def tampered(images: Tensor, labels: Tensor) -> Tensor:
-    """Return the images moved towards the next digit, as disguise.py does it."""
+    """Return the images moved towards the next digit, as in disguise.py."""
     budget = Budget(EPSILON)
     means = torch.stack([images[labels == digit].mean(0) for digit in range(10)])
     way = means.roll(-1, dims=0) - means
@@ -38,7 +38,7 @@ def tampered(images: Tensor, labels: Tensor) -> Tensor:
 
 
 def train(*, attacked: bool, defended: bool, epochs: int = 20) -> float:
-    """Return the test accuracy of a model trained on the images as they are, or tampered with."""
+    """Return the test accuracy of a model trained on clean or tampered images."""
     torch.manual_seed(0)
     (trusted, trusted_labels), (images, labels), (test_images, test_labels) = digits()
     if attacked:

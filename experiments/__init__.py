@@ -1,1 +1,1 @@
-"""Measurements that a page in docs reports, each one command."""
+"""Measurements reported in docs, one command each."""

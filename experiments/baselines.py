@@ -1,12 +1,12 @@
-"""`python -m experiments.baselines`: every attack and every defence by name, over seeds (Tables 2, 3, A.6).
+"""`python -m experiments.baselines`: all attacks and defences, over seeds (Tables 2, 3, A.6).
 
-Every game as `midstream play --transport local` plays it, on one thread. What has been played is kept, so
-that an interrupted measurement goes on where it was.
+Each game is played as by `midstream play --transport local`, on one thread. Finished games are stored, so an
+interrupted measurement can continue.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,13 +23,13 @@ from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 Side = Literal["attacks", "defences"]
 
-# Sized for a CPU: about an hour and a half and half an hour on one core.
+# Sized for a CPU: about 1.5 hours and half an hour on one core.
 GAMES: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 30},
     "mnist": {"train_size": 1000, "validation_size": 500, "batch_size": 100, "epochs": 40},
 }
 BLACK_BOX = "black-box"
-"""Level 1 by way of a surrogate, which is a matter of the run and not of the attacker's name."""
+"""Black-box level 1. Black-box access is a setting of the run, not part of the attacker's name."""
 
 # The original constants take up to 90,000 gradients a batch.
 _CW = "cw,iterations=50,searches=4"
@@ -60,7 +60,7 @@ _TABLE_3 = [
 ]
 _PURIFIERS = ["vae", "cvae", "gan"]
 _NOISE = "midstream.attacks.noise:Noise"
-"""What a defence has to beat, too: a random direction of the whole budget blunts an attack already."""
+"""A baseline for defences: a random direction at the full budget already weakens an attack."""
 
 _OTHERS = [_NOISE, "level-2", "cutmix", "train-on-validation", "crop-ensemble", "clip", "median", "jpeg"]
 
@@ -77,13 +77,11 @@ AGAINST: dict[Side, list[str]] = {"attacks": ["none", "level-1"], "defences": ["
 @click.command()
 @click.argument("side", type=click.Choice(["attacks", "defences"]))
 @click.option("--dataset", type=click.Choice(list(GAMES)), default="digits", show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data.")
-@click.option(
-    "--row", "rows", multiple=True, help="A player's name and options; all of the table by default."
-)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Torchvision's data root.")
+@click.option("--row", "rows", multiple=True, help="A player's name and options; all rows by default.")
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--workers", default=2, show_default=True, help="Games at a time, one thread each.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the games are kept.")
+@click.option("--workers", default=2, show_default=True, help="Number of parallel games, one thread each.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the games.")
 def main(
     side: Side,
     dataset: str,
@@ -93,7 +91,7 @@ def main(
     workers: int,
     out: Path,
 ) -> None:
-    """Play them all, and print a table of test accuracies, mean and standard deviation over the seeds.
+    """Play all games, and print a table of test accuracies, mean and standard deviation over the seeds.
 
     SIDE: attacks against no defence and level 1, or defences against the attack of level 1.
     """

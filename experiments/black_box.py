@@ -1,12 +1,12 @@
-"""`python -m experiments.black_box`: what an attacker loses that cannot see the model.
+"""`python -m experiments.black_box`: what an attacker loses without access to the model.
 
-Level 1 against digits, white-box, and black-box by way of several surrogates. What has been played is kept,
-so that an interrupted measurement goes on where it was.
+Level 1 on digits, white-box, and black-box with several surrogates. Finished games are stored, so an
+interrupted measurement can continue.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ MLP = f"{Path(__file__).with_name('mlp.py')}:mlp"
 
 @dataclass(frozen=True)
 class Row:
-    """One attacker; it is black-box where it has a surrogate."""
+    """One attacker; black-box if it has a surrogate."""
 
     title: str
     attacker: str = "level-1"
@@ -44,13 +44,13 @@ ROWS = {
 @click.command()
 @click.option("--row", "rows", type=click.Choice(list(ROWS)), multiple=True, default=list(ROWS))
 @click.option("--defender", "defenders", multiple=True, default=("none", "level-1"), show_default=True)
-@click.option("--epochs", type=int, help="Of each game; the data set's by default.")
+@click.option("--epochs", type=int, help="Epochs of each game; the data set's default if not given.")
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the games are kept.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the games.")
 def main(
     rows: tuple[str, ...], defenders: tuple[str, ...], epochs: int | None, seeds: int, out: Path
 ) -> None:
-    """Play them all, and print a table of means and standard deviations over the seeds."""
+    """Play all games, and print a table of means and standard deviations over the seeds."""
     out.mkdir(parents=True, exist_ok=True)
     click.echo("| attacker | " + " | ".join(f"against {name}" for name in defenders) + " |")
     click.echo("|---|" + "---|" * len(defenders))

@@ -1,12 +1,12 @@
-"""`python -m experiments.cost_of_a_move`: what a move along the exact utility costs, against level 1.
+"""`python -m experiments.cost_of_a_move`: cost of a move along the exact utility, relative to level 1.
 
-MNIST's network and shapes, one thread; the candidates take turns, so that all see the same machine. Beside
-each ratio stands the one of the forward passes that its derivatives count.
+MNIST's network and shapes, one thread. The candidates are timed in turns, so that all see the same machine
+load. The table shows each measured ratio beside the ratio of counted forward passes.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Callable

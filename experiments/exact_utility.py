@@ -1,12 +1,12 @@
-"""`python -m experiments.exact_utility`: what the exact utility and looking ahead gain over levels 1 and 2.
+"""`python -m experiments.exact_utility`: gain of exact utility and lookahead over levels 1 and 2.
 
 Whole games, every attacker against every defender with every seed, as `midstream play --transport local`
-plays them. What has been played is kept, so that an interrupted measurement goes on where it was.
+plays them. Finished games are stored, so an interrupted measurement can continue.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
@@ -30,7 +30,7 @@ ATTACKERS = (
 
 @click.command()
 @click.option("--dataset", default="digits", show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Torchvision's data root.")
 @click.option("--train-size", type=int)
 @click.option("--validation-size", type=int)
 @click.option("--batch-size", type=int)
@@ -40,7 +40,7 @@ ATTACKERS = (
 @click.option("--attacker", "attackers", multiple=True, default=ATTACKERS, help="All of these by default.")
 @click.option("--defender", "defenders", multiple=True, default=("none", "level-1"), show_default=True)
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the games are kept.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the games.")
 def main(
     data_root: Path | None,
     attackers: tuple[str, ...],
@@ -49,7 +49,7 @@ def main(
     out: Path,
     **settings: Any,
 ) -> None:
-    """Play them all, and print a table of means and standard deviations over the seeds."""
+    """Play all games, and print a table of means and standard deviations over the seeds."""
     chosen = {name: value for name, value in settings.items() if value is not None}
     out.mkdir(parents=True, exist_ok=True)
     results: dict[tuple[str, str], list[dict[str, Any]]] = {}

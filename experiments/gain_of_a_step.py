@@ -1,14 +1,14 @@
 """`python -m experiments.gain_of_a_step`: how far one attacked batch raises the validation loss.
 
-A model is trained without an attacker. At some of its steps every attacker moves the coming batch at its full
-budget, without memory; the optimizer takes that step and further ones on clean batches. What counts is how
-much higher the validation loss then is than after clean steps alone: printed in 10⁻³ nats an example for
-level 1, and for the others as a share of level 1's, seed by seed.
+A model is trained without an attacker. At some steps, each attacker perturbs the next batch at its full
+budget, without memory. The optimizer takes that step and further steps on clean batches. The gain is the
+increase of the validation loss over clean training: printed in 10⁻³ nats per example for level 1, and as a
+share of level 1's gain for the other attackers, seed by seed.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from copy import deepcopy
@@ -48,7 +48,7 @@ AFTER = (1, 2, 4)
 @click.option("--at", "places", multiple=True, type=int, default=(30, 60, 150), show_default=True)
 @click.option("--seeds", default=5, show_default=True)
 def main(optimizer: str, lr: float, places: tuple[int, ...], seeds: int) -> None:
-    """Print, for digits, a table for each place in the training."""
+    """Print one table per training step, for digits."""
     torch.set_num_threads(1)
     gains: dict[tuple[int, str, int], list[float]] = {}
     for seed in range(seeds):
@@ -85,7 +85,7 @@ def main(optimizer: str, lr: float, places: tuple[int, ...], seeds: int) -> None
 
 
 def losses(run: TrainingRun, split: Split, batches: list[WireBatch]) -> list[float]:
-    """Return the mean validation loss after each of some steps, which the run itself does not take."""
+    """Return the mean validation loss after each of several steps; the run's own state does not change."""
     trained, values = deepcopy(run), []
     for batch in batches:
         trained.take_step(seen(batch))

@@ -1,4 +1,4 @@
-"""Whole games played for a table, each kept, so that an interrupted measurement goes on where it was."""
+"""Play whole games for a table. Finished games are stored, so an interrupted measurement can continue."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def played(
     data_root: Path | None,
     surrogate: SurrogateSettings | None = None,
 ) -> dict[str, Any]:
-    """Play a game in this process, on one thread, unless its result is there already; return it."""
+    """Return a game's result; play the game in this process, on one thread, if there is none yet."""
     kept = out / f"{specification.name}.json"
     if not kept.exists():
         plan = GamePlan(
@@ -34,7 +34,7 @@ def played(
             device="cpu",
             threads=1,
         )
-        shutil.rmtree(plan.folder, ignore_errors=True)  # what an interrupted game left
+        shutil.rmtree(plan.folder, ignore_errors=True)  # remains of an interrupted game
         result = play_local(plan, follow=lambda *_: None)
         kept.write_text(json.dumps(result) + "\n")
     found: dict[str, Any] = json.loads(kept.read_text())
@@ -42,9 +42,9 @@ def played(
 
 
 def name_of(attacker: str, defender: str, seed: int) -> str:
-    """Return the name that a game is kept under, one that a run may have.
+    """Return the name under which a game is stored, a valid run name.
 
-    Players that are no short names, such as those in files, are told apart by a digest.
+    A digest distinguishes players without short names, for example those in files.
 
     >>> name_of("level-2,steps=3", "level-1+cutmix", 0)
     'level-2-steps-3-vs-level-1-and-cutmix-seed0'

@@ -1,12 +1,12 @@
 """`python -m experiments.levels`: attackers of level 0 to 4 against defenders of level 0 to 4, over seeds.
 
-Every game as `midstream play --transport local` plays it, on one thread. What has been played is kept, so
-that an interrupted measurement goes on where it was.
+Each game is played as by `midstream play --transport local`, on one thread. Finished games are stored, so an
+interrupted measurement can continue.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,19 +31,19 @@ GAMES: dict[str, dict[str, Any]] = {
         "evaluate_every": 75,
     },
 }
-# With the paper's M the rule takes 2, 3 and 7 steps on MNIST; on digits it is estimated, and takes k.
+# With the paper's M, the rule gives 2, 3 and 7 steps on MNIST; with the estimated M on digits, it gives k.
 OPTIONS = {"digits": "", "mnist": ",smoothness=0.203"}
 
 
 @click.command()
 @click.option("--dataset", type=click.Choice(list(GAMES)), default="digits", show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data.")
-@click.option("--share", type=float, help="Of the steps after the first; inf is the paper's practice.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Torchvision's data root.")
+@click.option("--share", type=float, help="Share of each step after the first; inf is the paper's practice.")
 @click.option("--attacker-level", "attacker_levels", multiple=True, type=int, default=range(5))
 @click.option("--defender-level", "defender_levels", multiple=True, type=int, default=range(5))
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--workers", default=2, show_default=True, help="Games at a time, one thread each.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the games are kept.")
+@click.option("--workers", default=2, show_default=True, help="Number of parallel games, one thread each.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the games.")
 def main(
     dataset: str,
     data_root: Path | None,
@@ -54,7 +54,7 @@ def main(
     workers: int,
     out: Path,
 ) -> None:
-    """Play them all, and print a table of test accuracies, mean and standard deviation over the seeds."""
+    """Play all games, and print a table of test accuracies, mean and standard deviation over the seeds."""
     options = OPTIONS[dataset] + ("" if share is None else f",share={share:g}")
     attackers = [_player(level, options) for level in attacker_levels]
     defenders = [_player(level, options) for level in defender_levels]

@@ -1,4 +1,4 @@
-"""A network of another family than the digits' own, for a surrogate that guesses the architecture wrong."""
+"""A perceptron, for a surrogate whose architecture differs from the model's."""
 
 import math
 

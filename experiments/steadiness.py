@@ -1,13 +1,13 @@
 """`python -m experiments.steadiness`: does an attack keep its direction, and reach its budget?
 
-Momentum averages an input's directions over its visits (paper A.1.1): an attack that turns round cancels
-itself. Printed are, for some epochs, the mean cosine between an input's fresh direction and its last one, and
-the mean size of the perturbation that was sent, in pixel units.
+Momentum averages an input's directions over its visits (paper A.1.1), so an attack that reverses its
+direction cancels itself. For some epochs, this prints the mean cosine between an input's new and previous
+direction, and the mean norm of the sent perturbation in pixel units.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from statistics import mean
@@ -30,7 +30,7 @@ from midstream_server.runs.training import TrainingRun
 
 
 class Recorded:
-    """An attacker, and the cosines between its directions and those of the visit before."""
+    """An attacker that records the cosines between its directions and those of the previous visit."""
 
     def __init__(self, attacker: GradientAttacker) -> None:
         self.attacker = attacker
@@ -38,7 +38,7 @@ class Recorded:
         self._last: dict[bytes, Tensor] = {}
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Do as the attacker does."""
+        """Return the attacker's move."""
         fresh = self.attacker.fresh(batch, view)
         for key, direction in zip(content_keys(batch.inputs), fresh.flatten(1), strict=True):
             if key in self._last:
@@ -54,7 +54,7 @@ class Recorded:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--epoch", "epochs", multiple=True, type=int, default=(6, 24, 42, 54), show_default=True)
 def main(attackers: tuple[str, ...], optimizer: str, lr: float, seed: int, epochs: tuple[int, ...]) -> None:
-    """Play digits against nobody, and print cosine and size for each epoch."""
+    """Play digits without a defender, and print cosine and norm for each epoch."""
     torch.set_num_threads(1)
     click.echo("| attacker |" + "".join(f" epoch {epoch} |" for epoch in epochs))
     click.echo("|---" * (len(epochs) + 1) + "|")

@@ -1,13 +1,13 @@
-"""`python -m experiments.step_shares`: what infinite and settling PGD steps reach within one batch.
+"""`python -m experiments.step_shares`: gain of infinite and settling PGD steps within one batch.
 
-At some steps of clean training every attacker moves the coming batch at its full budget, without memory.
-What counts is how far that raises the utility to first order, `-η ⟨Σ ∇θ L(x''), v⟩`, over that of the clean
-batch: against nobody, and against a level-1 defender, who answers both. Printed as a share of level 1's.
+At some steps of clean training, each attacker perturbs the next batch at its full budget, without memory. The
+gain is the increase of the first-order utility `-η ⟨Σ ∇θ L(x''), v⟩` over the clean batch's: without a
+defender, and with a level-1 defender that corrects both batches. It is printed as a share of level 1's gain.
 """
 
 import os
 
-# As the services have it; read when torch is imported.
+# The same setting as in the services; OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
@@ -34,11 +34,11 @@ EXPECTED = ("level-1", "nobody")
 
 @click.command()
 @click.option("--dataset", type=click.Choice(list(SETTINGS)), default="digits", show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), help="A torchvision root that holds the data.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Torchvision's data root.")
 @click.option("--at", "places", multiple=True, type=int, default=(10, 40, 100), show_default=True)
 @click.option("--seeds", default=3, show_default=True)
 def main(dataset: str, data_root: Path | None, places: tuple[int, ...], seeds: int) -> None:
-    """Print one table: a row for a number of steps, their share of ε, and the opponent expected."""
+    """Print a table with one row per number of steps, share of ε and expected opponent."""
     torch.set_num_threads(1)
     shares: dict[tuple[int, float, str, str], list[float]] = {}
     for seed in range(seeds):
@@ -67,7 +67,7 @@ def main(dataset: str, data_root: Path | None, places: tuple[int, ...], seeds: i
 
 
 def measured(run: TrainingRun, batch: Batch) -> dict[tuple[int, float, str, str], float]:
-    """Return each play's gain against each opponent, as a share of level 1's against the same."""
+    """Return each play's gain against each opponent, as a share of level 1's gain against that opponent."""
     v, budget = run.validation_gradient(), run.specification.budget
     rate = run.specification.learning_rate
 

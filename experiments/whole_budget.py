@@ -1,7 +1,7 @@
-"""`midstream play --attacker experiments/whole_budget.py:WholeBudget`: level 1 that never holds back.
+"""`midstream play --attacker experiments/whole_budget.py:WholeBudget`: level 1 at the whole budget.
 
-What momentum blends is as a rule shorter than ε, and `Proj` leaves it so (paper A.1.1). Here the blend is
-scaled to the whole budget, `δ ← e(β δᴴ(x) + (1 - β) δ*)`, another reading of the paper's game.
+Momentum blends are usually shorter than ε, and `Proj` leaves them so (paper A.1.1). Here the blend is scaled
+to the whole budget, `δ ← e(β δᴴ(x) + (1 - β) δ*)`, another reading of the paper's game.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from midstream.attacks.levels import Level1
 
 @dataclass(frozen=True)
 class Sphere(Budget):
-    """A budget that must be spent: `Proj(p) = ε e(p)`."""
+    """A budget that must be used fully: `Proj(p) = ε e(p)`."""
 
     def project(self, perturbation: Tensor) -> Tensor:
-        """Return the nearest perturbation of norm ε; none has a direction where `p` has none."""
+        """Return the nearest perturbation of norm ε, or 0 if `p` is 0."""
         return self.epsilon * self.direction(perturbation)
 
 

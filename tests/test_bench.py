@@ -132,8 +132,8 @@ def test_every_installed_player_passes(side: Role, text: str, monkeypatch: pytes
     ("player", "outcome", "words"),
     [
         ("Mixes", "passed", "batches: 20 augmented, 5 rehearsed"),
-        ("MixesItsOwn", "failed", "a fresh player augmented otherwise at batch 0"),
-        ("RehearsesItsOwn", "failed", "a fresh player rehearsed otherwise at batch 3"),
+        ("MixesItsOwn", "failed", "a new player returns a different augmented batch at batch 0"),
+        ("RehearsesItsOwn", "failed", "a new player returns a different rehearsed batch at batch 3"),
     ],
 )
 def test_what_a_player_has_trained_on(
@@ -171,17 +171,17 @@ def test_the_same_numbers_at_every_batch(player: str, outcome: Outcome) -> None:
     moves = watched("attacker", player, steps=3).witness.moves
     check = repeats(moves, moves)
     assert check.outcome == outcome
-    assert ("that of batch 1 is that of batch 0" in check.detail) == (outcome == "note")
+    assert ("batches 0 and 1 get equal moves" in check.detail) == (outcome == "note")
 
 
 @pytest.mark.parametrize(
     ("side", "player", "words"),
     [
-        ("attacker", "TellsNothing", "Give it state_dict() and load_state_dict(state)"),
+        ("attacker", "TellsNothing", "Add state_dict() and load_state_dict(state)"),
         ("attacker", "SharesWithNumpy", "did not see 'sum' of state_dict() change"),
-        ("defender", "Forgets", "state_dict() leaves out something"),
-        ("defender", "RehearsesWhatItForgets", "Give it state_dict() and load_state_dict(state)"),
-        ("defender", "CannotGoOn", "it could not go on: KeyError('average')"),
+        ("defender", "Forgets", "state_dict() lacks something"),
+        ("defender", "RehearsesWhatItForgets", "Add state_dict() and load_state_dict(state)"),
+        ("defender", "CannotGoOn", "it failed to continue: KeyError('average')"),
     ],
 )
 def test_a_memory_that_a_restart_would_lose(side: Role, player: str, words: str) -> None:
@@ -222,7 +222,7 @@ def test_a_game_that_breaks_down_says_what_was_touched() -> None:
     moves, touched = check_player("defender", f"{_FILE}:Freezes")
     assert moves.outcome == touched.outcome == "failed"
     assert "does not require grad" in moves.detail
-    assert "what of the model requires a gradient" in touched.detail
+    assert "requires_grad of the model's parameters" in touched.detail
 
 
 def run(*words: str) -> int:
@@ -236,7 +236,7 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("examples/random_attacker.py:RandomAttacker,share=0.5") == 0
     out = capsys.readouterr().out
     assert out.startswith("examples/random_attacker.py:RandomAttacker,share=0.5 as attacker")
-    assert "asks for 0.5 ε on average" in out
+    assert "uses 0.5 ε on average" in out
 
 
 def test_the_command_as_json(capsys: pytest.CaptureFixture[str]) -> None:

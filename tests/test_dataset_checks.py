@@ -39,11 +39,11 @@ WRONG = {
     ),
     "normalised": (
         "z = (z - 0.5) / 0.2",
-        r"test: inputs range from -2\.\d+ to 2\.\d+, .*without normalisation",
+        r"test: inputs range from -2\.\d+ to 2\.\d+, .*move the normalisation",
     ),
     "a NaN": (
         "x[3, 0, 1, 1] = float('nan'); x[5] = float('nan')",
-        r"train: inputs hold a NaN in 2 of 20 examples, the first of them example 3",
+        r"train: inputs hold a NaN in 2 of 20 examples, first in example 3",
     ),
     "an infinity": ("z[0] = float('inf')", r"test: inputs hold an infinity in 1 of 6 examples"),
     "doubles": ("x = x.double()", r"train: inputs are torch.float64; return uint8, or float32 in \[0, 1\]"),
@@ -66,10 +66,10 @@ WRONG = {
     "one label too few": ("y = y[1:]", r"train: labels have shape \(19,\) for 20 inputs; it must be \(20,\)"),
     "one-hot labels": ("y = torch.eye(2)[y].long()", r"train: labels have shape \(20, 2\) for 20 inputs"),
     "one class": ("classes, y, t = ('cat',), 0 * y, 0 * t", r"it names 1 class, \('cat',\); .* at least two"),
-    "one class of two": ("y = 0 * y", r"train: all 20 labels are 0; there must be examples of at least two"),
+    "one class of two": ("y = 0 * y", r"train: all 20 labels are 0; training needs examples of at least two"),
     "no names": ("classes = 2", r"classes is 2, a int; give a tuple of names"),
     "a name of names": ("classes = 'ab'", r"classes is 'ab', a str; give a tuple of names"),
-    "numbers as names": ("classes = (0, 1)", r"class 0 is no str"),
+    "numbers as names": ("classes = (0, 1)", r"class name 0 is not a str"),
     "no test": ("z, t = z[:0], t[:0]", r"test: it has no examples"),
     "no training": ("x, y = x[:0], y[:0]", r"train: it has no examples"),
     "flat": ("x = x.flatten()[:20]", r"train: inputs have shape \(20,\); it must be \(examples, channels"),
@@ -81,7 +81,10 @@ WRONG = {
     "a graph": ("x = x.requires_grad_()", r"requires_grad=True; return plain dense tensors on the CPU"),
     "elsewhere": ("x = x.to('meta')", r"train: inputs are on meta"),
     "a pair": ("return (x, y)", r"is a tuple; the function must return a midstream.run.datasets.Dataset"),
-    "a part that is a pair": ("return Dataset((x, y), (z, t), classes)", r"train: it is a tuple; make it a"),
+    "a part that is a pair": (
+        "return Dataset((x, y), (z, t), classes)",
+        r"train: it is a tuple; it must be",
+    ),
     "an error of its own": (
         "{}['photos']",
         r"could not be loaded: KeyError\('photos'\) \(mine.py, line 11, in data\)",
@@ -127,7 +130,7 @@ def test_an_unbounded_pixel_range_takes_any_finite_numbers(tmp_path: Path) -> No
 
 
 def test_an_image_size_that_nobody_scales_to_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"has inputs of shape \(1, 8, 8\), not of image size 32.*Leave"):
+    with pytest.raises(DatasetError, match=r"has inputs of shape \(1, 8, 8\), not of image size 32.*Remove"):
         load("digits", Source(image_size=32))
     assert load(plugin(tmp_path), Source(image_size=4)).train.inputs.shape == (20, 1, 4, 4)
 

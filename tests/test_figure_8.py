@@ -88,8 +88,8 @@ def test_photos_alone_are_drawn_and_the_rest_is_said_to_be_absent(tmp_path: Path
         *("--photos", str(tmp_path / "photos"), "--steps", "1", "--rows", "2", "--out", str(tmp_path))
     )
     assert outcome.exit_code == 0, outcome.output
-    assert "left out: MNIST needs" in outcome.output
-    assert "left out: CIFAR-10 needs" in outcome.output
+    assert "skipped: MNIST needs" in outcome.output
+    assert "skipped: CIFAR-10 needs" in outcome.output
     assert (tmp_path / "figure-8.png").read_bytes().startswith(b"\x89PNG")
     (panel,) = json.loads((tmp_path / "figure-8.json").read_text())["panels"]
     assert (panel["data"], panel["steps"], panel["epsilon"]) == ("photos", 1, 4.0)

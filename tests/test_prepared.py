@@ -71,7 +71,7 @@ def test_what_was_learned_is_learned_once(desk: Desk) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(desk.prepares(Constant()), first)
     assert desk.told == []
-    assert "has learned before" in desk.said[-1]
+    assert "is already pretrained" in desk.said[-1]
     here = Constant()
     learn(here, GROUND)
     assert torch.equal(here.image.pixels, first)
@@ -82,7 +82,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(desk: Desk, tmp_path: Path) -> 
     for stops in (1, 7, 8):
         with pytest.raises(InterruptedError):
             desk.prepares(Constant(), stops=stops)
-    assert "goes on from step 7" in desk.said[-1]
+    assert "continuing from step 7" in desk.said[-1]
     assert torch.equal(desk.prepares(Constant()), whole)
     assert desk.told[0] == (8, 20)
 
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_said_and_learned_again(desk: Desk) -> None:
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(desk: Desk) -> None:
     desk.cache.write_text("a file")
     desk.prepares(Constant())
-    assert any("not kept" in said for said in desk.said)
+    assert any("cannot be cached" in said for said in desk.said)
 
 
 def test_what_a_player_is_made_of_learns_too(desk: Desk) -> None:

@@ -35,9 +35,9 @@ def test_a_file_of_mnist_that_is_not_the_published_one_is_named(
     name: str, truncated: bool, tmp_path: Path
 ) -> None:
     raw = write_mnist(tmp_path, truncated=truncated)
-    with pytest.raises(DatasetError, match=r"bytes of SHA-256 .*Delete it and add --download") as caught:
+    with pytest.raises(DatasetError, match=r"bytes and SHA-256 .*Delete it and add --download") as caught:
         load(name, Source(root=tmp_path))
-    assert str(caught.value).startswith(f"{raw / FILES[0]} is damaged, or another data set's: ")
+    assert str(caught.value).startswith(f"{raw / FILES[0]} is damaged, or belongs to another data set: ")
 
 
 def test_one_altered_byte_of_the_real_mnist_is_found(data_root: Path, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_cifar_that_lacks_a_file_is_not_said_to_be_absent(tmp_path: Path) -> N
     where = tmp_path / "cifar-10-batches-py"
     where.mkdir()
     (where / "data_batch_2").write_bytes(b"half of it")
-    with pytest.raises(DatasetError, match=r"data_batch_1 is missing, though 1 of its 7 files are there"):
+    with pytest.raises(DatasetError, match=r"data_batch_1 is missing, although 1 of 7 files are present"):
         load("cifar10", Source(root=tmp_path))
     (where / "data_batch_1").write_bytes(b"half of it")
     with pytest.raises(DatasetError, match=r"data_batch_1 is damaged: its MD5 is [0-9a-f]{32}, not c99cafc1"):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.chaos`: games under at least 200 faults, each held against its undisturbed self."""
+"""`python -m benchmarks.chaos`: games under at least 200 faults, compared with undisturbed games."""
 
 import random
 import sys
@@ -23,10 +23,10 @@ _WITHIN = 900.0
 
 
 @click.command()
-@click.option("--deaths", default=50, show_default=True, help="Of each game's processes.")
+@click.option("--deaths", default=50, show_default=True, help="Number of kills per game.")
 @click.option("--seed", default=0, show_default=True)
 def main(deaths: int, seed: int) -> None:
-    """Play each game undisturbed, and again while its processes die, its files and connections break."""
+    """Play each game undisturbed, then again with killed processes, damaged files and broken connections."""
     tally: Counter[str] = Counter()
     for number, (title, game) in enumerate(GAMES.items()):
         started = time.monotonic()
@@ -53,12 +53,12 @@ def main(deaths: int, seed: int) -> None:
 
 
 def drawn(count: int, *, attacked: bool, seed: int) -> list[Death]:
-    """Return deaths in random order: of every kind at least one, if there are enough of them.
+    """Return deaths in random order, at least one of each kind if `count` allows.
 
     Args:
-        count: how many.
-        attacked: whether the proxy does more than pass on, so that it reaches its moments.
-        seed: of the draws.
+        count: number of deaths.
+        attacked: whether the proxy attacks; without an attack it does not reach its moments.
+        seed: seed of the draws.
     """
     draw = random.Random(seed)
     kinds = [(service, moment) for service, of in MOMENTS.items() for moment in (*of, RANDOM, TERMINATED)]

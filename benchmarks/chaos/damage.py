@@ -1,4 +1,4 @@
-"""What may become of a run's files while no server has them."""
+"""Damages to a run's files while no server uses them."""
 
 import os
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _shorten(path: Path) -> bool:
 
 def _newest_checkpoint(damage: Callable[[Path], bool]) -> Callable[[Path], bool]:
     def apply(folder: Path) -> bool:
-        # Where it is the only one, the run could not go on: nothing promises that it would.
+        # Without another checkpoint the run could not continue, and no guarantee covers that.
         older = folder / "checkpoint.previous.safetensors"
         return older.exists() and damage(folder / "checkpoint.safetensors")
 
@@ -40,4 +40,4 @@ DAMAGES: dict[str, Callable[[Path], bool]] = {
     "journal's tail altered": lambda folder: _flip(folder / "journal.sqlite-wal"),
     "journal's tail truncated": lambda folder: _shorten(folder / "journal.sqlite-wal"),
 }
-"""By name, a function of the run folder that says whether there was something to damage."""
+"""Damages by name: a function of the run folder that returns whether there was something to damage."""

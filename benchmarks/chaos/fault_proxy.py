@@ -1,4 +1,4 @@
-"""A TCP relay that treats its connections badly: slow, sliced, cut off, reset."""
+"""A TCP relay that injects faults: slow, sliced, cut off and reset connections."""
 
 import asyncio
 import random
@@ -19,17 +19,17 @@ KINDS = (
 )
 
 _CHUNK = 64 * 1024
-_SLOW_BYTES = 64 * 1024  # of a connection are treated slowly, the rest passes
+_SLOW_BYTES = 64 * 1024  # only so many bytes of a connection are slowed down
 
 
 @dataclass
 class FaultProxy:
-    """Relays the connections to one port, each with a fault of its own, drawn by seed.
+    """Relay connections to one port, each with its own fault, drawn by seed.
 
     Args:
-        upstream: the port on loopback that is relayed to.
-        faulty: the share of connections that get a fault.
-        seed: of the draws.
+        upstream: the destination port on loopback.
+        faulty: share of connections with a fault.
+        seed: seed of the draws.
     """
 
     upstream: int
@@ -40,11 +40,11 @@ class FaultProxy:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
-        self._relays: set[asyncio.Task[None] | None] = set()  # asyncio itself would let them be collected
+        self._relays: set[asyncio.Task[None] | None] = set()  # references, since asyncio keeps only weak ones
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Relay, in a thread of its own, until the context ends."""
+        """Relay in a separate thread until the context ends."""
         loop = asyncio.new_event_loop()
         server = loop.run_until_complete(asyncio.start_server(self._relay, "127.0.0.1", 0))
         self.port = server.sockets[0].getsockname()[1]
@@ -88,7 +88,7 @@ class FaultProxy:
         )
         try:
             await asyncio.gather(*pipes)
-        except (OSError, asyncio.CancelledError):  # one side is gone: so is the connection
+        except (OSError, asyncio.CancelledError):  # one side has closed: close the connection
             for each in (writer, forth):
                 each.transport.abort()
         finally:

@@ -1,4 +1,4 @@
-"""One game between real processes: their commands, and what it must come to."""
+"""One game between real processes: its commands, and the comparison with the expected result."""
 
 import json
 import socket
@@ -14,19 +14,19 @@ _HERE = ["--device", "cpu", "--threads", "1"]
 
 
 class ChaosError(AssertionError):
-    """A game that did not end as it should have."""
+    """A game did not end as expected."""
 
 
 @dataclass(frozen=True)
 class Game:
-    """What is played.
+    """The settings of a game.
 
     Attributes:
-        settings: of the specification, by command-line option.
-        attacker: its name and options.
-        checkpoint_every: steps.
-        surrogate: of a black-box attacker, by command-line option.
-        learner: the service that learns before the game, `server` or `proxy`; None where neither does.
+        settings: settings of the specification, by command-line option.
+        attacker: the attacker's name and options.
+        checkpoint_every: steps between checkpoints.
+        surrogate: settings of a black-box attacker's surrogate, by command-line option.
+        learner: the service that pretrains its player, `server` or `proxy`; None if neither does.
     """
 
     settings: dict[str, str]
@@ -68,7 +68,7 @@ def _options(settings: dict[str, str]) -> list[str]:
 
 
 def undisturbed(game: Game, folder: Path) -> Path:
-    """Play a game in one process; return its run folder. What is learned is left in `folder/cache`."""
+    """Play a game in one process; return its run folder. Pretrained state is cached in `folder/cache`."""
     log = folder / "undisturbed.log"
     playing = start(nursery(), game.alone(folder), folder=folder, log=log)
     playing.join()
@@ -78,10 +78,10 @@ def undisturbed(game: Game, folder: Path) -> Path:
 
 
 def compare(run: Path, reference: Path) -> None:
-    """Hold a game that was disturbed against the one that was not.
+    """Compare a disturbed game with the undisturbed one.
 
     Raises:
-        ChaosError: the parameters differ, or a step is missing, repeated or another one in the metrics.
+        ChaosError: the parameters differ, or a step is missing, repeated or different in the metrics.
     """
     ended, meant = (_json(path / "result.json")["parameters_sha256"] for path in (run, reference))
     if ended != meant:
@@ -95,7 +95,7 @@ def compare(run: Path, reference: Path) -> None:
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """Return what a run recorded of each step, without the times; a line that is half written is left out."""
+    """Return a run's records without the times, ignoring an incomplete last line."""
     lines = [
         line for line in (run / "metrics.jsonl").read_text().splitlines(keepends=True) if line[-1] == "\n"
     ]
@@ -103,7 +103,7 @@ def records(run: Path) -> list[dict[str, Any]]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens at."""
+    """Return an unused port on loopback."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

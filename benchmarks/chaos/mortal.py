@@ -1,4 +1,4 @@
-"""A `midstream …` process that may kill itself on the way."""
+"""A `midstream …` process that kills itself at a given moment."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from midstream.storage import faults
 
 
 def nursery() -> ForkServerContext:
-    """Return a context whose processes are forked from one that has imported torch."""
+    """Return a multiprocessing context that forks from a process in which torch is already imported."""
     context = get_context("forkserver")
     commands = [f"midstream_{service}.command" for service in ("server", "proxy", "provider")]
     context.set_forkserver_preload([__name__, "sklearn.datasets", *commands])
@@ -34,10 +34,11 @@ def start(
     Args:
         context: from `nursery`.
         words: the command.
-        folder: where it runs.
-        log: what it says is added there.
-        moment: when it kills itself, and which time the moment is reached: `journalled:3`; empty for never.
-        trigger: a file that, once it is there, names the moment that the process kills itself at.
+        folder: working directory.
+        log: file to which the output is appended.
+        moment: moment and occurrence at which the process kills itself, for example `journalled:3`; empty for
+            never.
+        trigger: a file that, once it exists, names the moment at which the process kills itself.
     """
     process = context.Process(target=_live, args=(words, folder, log, moment, trigger))
     process.start()
@@ -57,7 +58,7 @@ def _live(words: list[str], folder: Path, log: Path, moment: str, trigger: Path 
 
 
 def arm(text: str) -> None:
-    """Let this process end by SIGKILL at a moment, once it is reached for the nth time."""
+    """Kill this process (SIGKILL) when it reaches a moment for the nth time."""
     deadly, _, count = text.partition(":")
     left = int(count)
 
@@ -72,7 +73,7 @@ def arm(text: str) -> None:
 
 
 def lie_in_wait(trigger: Path) -> None:
-    """Let this process end by SIGKILL at the moment that a file names, once the file is there."""
+    """Kill this process (SIGKILL) at the moment that a file names, once the file exists."""
 
     def reached(moment: str) -> None:
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""One game between three processes that keep dying, each started again by the same command."""
+"""One game between three processes that are killed repeatedly and restarted by the same commands."""
 
 import random
 import signal
@@ -30,7 +30,7 @@ MOMENTS = {
     "proxy": ("received", "attacked", "stored", "forwarded"),
     "provider": ("sending", "acknowledged"),
 }
-"""Where each service can be killed, between any two lasting effects."""
+"""The moments at which each service can be killed: one between any two durable effects."""
 
 RANDOM = "any moment"
 TERMINATED = "SIGTERM"
@@ -40,13 +40,13 @@ _DEATHS = {-signal.SIGKILL, -signal.SIGTERM, 0, 130}
 
 @dataclass(frozen=True)
 class Death:
-    """How one process ends.
+    """The death of one process.
 
     Attributes:
         service: `server`, `proxy` or `provider`.
         moment: one of `MOMENTS`, `RANDOM`, or `TERMINATED`, at a random moment too.
-        count: which time the moment is reached.
-        damage: what becomes of the run's files before the server starts again; one of `DAMAGES`, or None.
+        count: occurrence of the moment at which the process dies.
+        damage: damage to the run's files before the server restarts; one of `DAMAGES`, or None.
     """
 
     service: str
@@ -56,14 +56,14 @@ class Death:
 
 
 class Pipeline:
-    """Three services, and the faults that befall them.
+    """Three services, and the faults injected into them.
 
     Args:
-        game: what is played.
-        folder: where everything goes.
-        deaths: in the order that each service dies them.
-        faulty: the share of connections that the network treats badly.
-        seed: of the random moments and connections.
+        game: the game to play.
+        folder: folder of all files.
+        deaths: the deaths, in order for each service.
+        faulty: share of connections with a fault.
+        seed: seed of random moments and connection faults.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class Pipeline:
         self._fates: dict[str, tuple[Death | None, float]] = {}
 
     def play(self, within: float) -> None:
-        """Play the game to its end, starting again whatever dies.
+        """Play the game to its end and restart every process that dies.
 
         Args:
-            within: seconds after which it is given up.
+            within: timeout in seconds.
 
         Raises:
-            ChaosError: a service ended otherwise than it was made to, or the game did not end.
+            ChaosError: a service ended unexpectedly, or the game did not end in time.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + within
@@ -110,7 +110,7 @@ class Pipeline:
             self.tally.update({f"network: {kind}": n for kind, n in relay.tally.items() if kind != "None"})
 
     def left(self) -> int:
-        """Return how many deaths were not died."""
+        """Return the number of deaths that did not happen."""
         return sum(map(len, self._deaths.values()))
 
     def _over(self) -> bool:
@@ -118,7 +118,7 @@ class Pipeline:
         return fed and (self.run / "result.json").exists()
 
     def _provided(self) -> bool:
-        # A provider that was asked to stop ends with 0, too.
+        # A provider that was asked to stop also ends with 0.
         return "were taken" in (self.folder / "provider.log").read_text()
 
     def _start(self, name: str) -> None:

@@ -1,1 +1,1 @@
-"""Games whose processes are killed again and again, and whose files are damaged before a restart."""
+"""Games whose processes are killed repeatedly and whose files are damaged before restarts."""

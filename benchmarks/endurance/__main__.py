@@ -1,4 +1,4 @@
-"""`python -m benchmarks.endurance`: games killed 200 times, their files damaged meanwhile."""
+"""`python -m benchmarks.endurance`: games with 200 kills and damaged files."""
 
 import shutil
 import sys
@@ -16,14 +16,14 @@ from benchmarks.endurance.watch import FaultFoundError
 
 
 @click.command()
-@click.option("--kills", default=200, show_default=True, help="Of all games' processes, by SIGKILL.")
+@click.option("--kills", default=200, show_default=True, help="Kills (SIGKILL) in all games together.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--only", multiple=True, help="Play only the games whose title has this in it.")
+@click.option("--only", multiple=True, help="Play only games whose title contains this text.")
 @click.option("--first", default=0, show_default=True, help="Number of each game's first event.")
 @click.option(
-    "--patience", default=60.0, show_default=True, help="Seconds without a word: a game that hangs."
+    "--patience", default=60.0, show_default=True, help="Seconds without output after which a game hangs."
 )
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder where the games are left.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder in which to leave the games.")
 @click.option(
     "--into",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -38,11 +38,12 @@ def main(
     keep: Path | None,
     into: Path | None,
 ) -> None:
-    """Play each game undisturbed, and again and again while its processes are killed and its files damaged.
+    """Play each game undisturbed, then repeatedly with killed processes and damaged files.
 
-    A third of the restarts find one file damaged. Every game must end in the bits of the undisturbed one; or
-    a service names the damaged file and refuses, and the game ends in those bits once the file is put back.
-    All else is a fault: it is printed with what repeats it, its folder is kept, and the exit code is 1.
+    One file is damaged before a third of the restarts. Every game must end with the bits of the undisturbed
+    game; or a service refuses to start and names the damaged file, and the game ends with those bits once the
+    file is restored. Anything else is a fault: the command prints how to repeat it, leaves its folder and
+    exits with code 1.
     """
     titles = [title for title in GAMES if not only or any(part in title for part in only)]
     folder = keep or Path(tempfile.mkdtemp(prefix="endurance-"))
@@ -66,7 +67,7 @@ def main(
                 tally.game_ended(title, "FAULTY")
                 click.echo(f"FAULT, seed {seed}, {title}, {place / f'round-{rounds}'}: {error}\n", err=True)
                 if tally.kills() == before:
-                    break  # it is at fault undisturbed
+                    break  # the undisturbed game already fails
         click.echo(f"{title}: {rounds} games, {time.monotonic() - started:.0f} s", err=True)
     click.echo(tally.markdown())
     if into is not None:

@@ -1,4 +1,4 @@
-"""What may become of one file while nobody has it, and how it is undone."""
+"""Damage one file while no process uses it, and undo the damage."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from benchmarks.endurance.plan import Draw
 T = TypeVar("T")
 
 Snapshot = dict[Path, bytes]
-"""Files of one service at one of its deaths, by their place below the game's folder."""
+"""Files of one service at one of its deaths, by path relative to the game's folder."""
 
 _BESIDE = ("", "-wal", "-shm")
 _FOLDER = "folder deleted"
@@ -20,14 +20,14 @@ _ZEROED = 512  # bytes at most
 
 @dataclass(frozen=True)
 class Wound:
-    """A damage done.
+    """One damage.
 
     Attributes:
-        folder: the game's.
-        file: what was damaged, below it.
-        kind: how.
-        names: what a sentence may call it.
-        saved: what the file, or the database it is part of, was before; None where it was not there.
+        folder: the game's folder.
+        file: path of the damaged file, relative to `folder`.
+        kind: kind of damage.
+        names: names by which a message may refer to the file.
+        saved: original content of the file, or of all files of its database; None if a file did not exist.
     """
 
     folder: Path
@@ -37,21 +37,21 @@ class Wound:
     saved: dict[Path, bytes | None]
 
     def undo(self) -> None:
-        """Put back what was there."""
+        """Restore the original content."""
         for file, content in self.saved.items():
             _write(self.folder / file, content)
 
     def label(self) -> str:
-        """Return what the tally calls the file."""
+        """Return the file's name in the tally."""
         return f"{self.file.parent.name}/" if self.kind == _FOLDER else _label(self.file)
 
 
 def files_of(folder: Path, below: Iterable[str]) -> list[Path]:
-    """Return the files that a service goes on from, logs and what was set aside left out.
+    """Return the files from which a service resumes, without logs and files that were set aside.
 
     Args:
-        folder: the game's.
-        below: its folders that belong to the service.
+        folder: the game's folder.
+        below: its subfolders that belong to the service.
     """
     found = [path for name in below for path in (folder / name).rglob("*") if path.is_file()]
     return sorted(
@@ -60,18 +60,18 @@ def files_of(folder: Path, below: Iterable[str]) -> list[Path]:
 
 
 def snapshot(folder: Path, files: Iterable[Path]) -> Snapshot:
-    """Return what files hold."""
+    """Return the contents of files."""
     return {file: (folder / file).read_bytes() for file in files}
 
 
 def inflict(draw: Draw, folder: Path, now: Snapshot, earlier: Sequence[Snapshot]) -> Wound | None:
-    """Damage one file; return what was done, or None where there was no file.
+    """Damage one file; return the damage, or None if there was no file.
 
     Args:
-        draw: which, and how.
-        folder: the game's.
+        draw: selects file and kind of damage.
+        folder: the game's folder.
         now: the files that may be damaged.
-        earlier: what was there at earlier deaths, the oldest first.
+        earlier: snapshots at earlier deaths, oldest first.
     """
     labels = sorted({_label(file) for file in now})
     if not labels:

@@ -1,4 +1,4 @@
-"""Which games are played, and what befalls them, drawn by seed."""
+"""The games, and the events in them, drawn by seed."""
 
 import random
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ GAMES = {
         checkpoint_every=5,
     ),
 }
-"""One attacker has a memory and one defender learns in the second; the fourth attacker learns."""
+"""The second game has an attacker with memory and a pretrained defender, the fourth a pretrained attacker."""
 
 _LONGEST = 5.0  # seconds until a random moment
 _NAMED_WITHIN = 8.0
@@ -55,11 +55,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class Event:
-    """One death, or several at once, and what becomes of a file before the restart.
+    """One or several simultaneous deaths, and the damage to a file before the restart.
 
     Attributes:
-        number: with seed and game it says all else.
-        victims: services that are killed.
+        number: determines the event, together with seed and game.
+        victims: services to kill.
         moment: where the first of them is, of `MOMENTS`, or `RANDOM`.
         wait: seconds until a random moment; that comes, too, where a named one does not come before.
         damage: None where there is none.
@@ -73,7 +73,7 @@ class Event:
 
 
 def events(seed: int, title: str, *, first: int = 0) -> Iterator[Event]:
-    """Yield what befalls a game, without end; each event depends on its number alone.
+    """Yield the events of a game, endlessly; each event depends only on its number.
 
     >>> from itertools import islice
     >>> drawn = list(islice(events(0, "game"), 3000))

@@ -1,4 +1,4 @@
-"""One game from its first batch to its end, however often its processes are killed."""
+"""Play one game to its end while its processes are killed."""
 
 import shutil
 import time
@@ -26,11 +26,11 @@ class Round:
     """A disturbed game.
 
     Args:
-        game: what is played.
-        folder: where everything goes.
-        reference: the run folder of the same game, undisturbed; what was learned is in `cache` beside it.
-        tally: what happens is counted there.
-        patience: seconds without a step and without a word, after which a game hangs.
+        game: the game to play.
+        folder: folder of all files.
+        reference: run folder of the undisturbed game; pretrained state is in `cache` beside it.
+        tally: counts the events.
+        patience: seconds without a step or output after which the game counts as hanging.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Round:
         return killed
 
     def _disturb(self, event: Event) -> int:
-        """Let an event happen; return how many processes it killed, 0 where the game was over before."""
+        """Carry out an event; return the number of processes killed, 0 if the game was already over."""
         moment = self._until(event)
         if moment is None:
             return 0

@@ -1,4 +1,4 @@
-"""The services of one game as processes: started again by the same commands, and listened to."""
+"""The services of one game as processes: restart them by the same commands and read their output."""
 
 import json
 import time
@@ -19,8 +19,8 @@ class Stage:
     """A server, a proxy and a provider.
 
     Args:
-        game: what is played.
-        folder: where everything goes.
+        game: the game to play.
+        folder: folder of all files.
     """
 
     def __init__(self, game: Game, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Stage:
         )
 
     def ended(self, service: str) -> int | None:
-        """Return a service's exit code, or None while it lives."""
+        """Return a service's exit code, or None while it runs."""
         return self._children[service].exitcode
 
     def die_at(self, service: str, moment: str) -> None:
@@ -54,7 +54,7 @@ class Stage:
         part.rename(self._trigger(service))
 
     def kill(self, service: str) -> None:
-        """End a service by SIGKILL; return when it is gone."""
+        """Kill a service (SIGKILL) and wait for its end."""
         child = self._children[service]
         child.kill()
         child.join()
@@ -69,7 +69,7 @@ class Stage:
         self.kill(service)
 
     def close(self) -> None:
-        """End all."""
+        """Stop all services."""
         for service in self._children:
             self.kill(service)
 

@@ -1,4 +1,4 @@
-"""What was done and what became of it, as tables in Markdown."""
+"""Count events and their outcomes, as Markdown tables."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -38,11 +38,11 @@ class Tally:
         self._wounds[wound.label(), wound.kind, outcome] += 1
 
     def kills(self) -> int:
-        """Return how many processes were killed."""
+        """Return the number of killed processes."""
         return self._kills.total()
 
     def markdown(self) -> str:
-        """Return all of it."""
+        """Return all tables."""
         restarts, damaged = self._restarts.total(), self._restarts[True]
         moments = sorted({moment for _, moment in self._kills})
         kills = [[moment, *(self._kills[name, moment] or "" for name in SERVICES)] for moment in moments]

@@ -1,4 +1,4 @@
-"""What becomes of a game after a restart: it goes on, it refuses by name, or something is wrong."""
+"""Determine the outcome of a restart: the game continues, a service refuses a named file, or a fault."""
 
 import time
 from collections.abc import Collection
@@ -17,7 +17,7 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 
 class FaultFoundError(ChaosError):
-    """What must not happen did; the message says what."""
+    """A fault was found; the message describes it."""
 
 
 class Watch:
@@ -26,7 +26,7 @@ class Watch:
     Args:
         stage: its services.
         total: steps of the game.
-        patience: seconds without a step and without a word, after which it hangs.
+        patience: seconds without a step or output after which the game counts as hanging.
     """
 
     def __init__(self, stage: Stage, total: int, patience: float) -> None:
@@ -35,12 +35,12 @@ class Watch:
         self._patience = patience
 
     def outcome(self, steps: int, names: Collection[str] = (), earlier: Collection[str] = ()) -> Outcome:
-        """Return what becomes of the game after a restart.
+        """Return the outcome of a restart.
 
         Args:
-            steps: how many it had taken, at least.
-            names: what a sentence may call the file that was damaged.
-            earlier: the same of those that were damaged before.
+            steps: lower bound of the steps taken before.
+            names: names by which a message may refer to the damaged file.
+            earlier: the same for files damaged before.
 
         Raises:
             FaultFoundError: it hangs, a service ended without naming a file, or printed a traceback.

@@ -32,11 +32,7 @@ from midstream_provider.push import find_run, load_source, push
     "--server",
     default="http://127.0.0.1:8001",
     show_default=True,
-<<<<<<< HEAD
     callback=whole_url,
-    help="The server, or a proxy before it.",
-=======
-    callback=options.whole_url,
     help="URL of the server, or of a proxy in front of it.",
 )
 @options.option("--run", "name", help="The run to feed; by default the only unfinished one.")
@@ -44,7 +40,6 @@ from midstream_provider.push import find_run, load_source, push
     "--give-up-after",
     type=NOT_NEGATIVE,
     help="Give up after this many seconds without an answer; never by default.",
->>>>>>> p-services
 )
 @silent_after_option
 @sign_option

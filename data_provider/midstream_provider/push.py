@@ -11,12 +11,11 @@ from midstream.protocol.specification import Specification
 from midstream.protocol.wire import encode_batch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
+from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
 
 _SENT_ELSEWHERE = 10  # maximum number of redirections to another batch without one being accepted
-
-Say = Callable[[str], None]
 
 
 class RunEndedError(MidstreamError, RuntimeError):

@@ -1,10 +1,10 @@
-"""A man in the middle as an addon of mitmproxy: level 1 against softmax regression.
+"""A man in the middle as a mitmproxy addon: level 1 against softmax regression.
 
     mitmdump --mode reverse:http://127.0.0.1:8000 --listen-port 8001 --scripts level_one.py
 
-Each minibatch goes on as x' = clamp(x - ε e(B_x v)), everything else as it came. A batch that comes
-again goes on as the same bytes, since the last few are remembered, and what is sent is a function of the
-batch and of θ alone.
+Each minibatch is forwarded as x' = clamp(x - ε e(B_x v)); everything else is forwarded unchanged. A batch
+that the provider sends again is forwarded as the same bytes: the last few are stored, and the result depends
+only on the batch and θ.
 """
 
 import json
@@ -26,13 +26,13 @@ BATCH = re.compile(r"(/v1/runs/[a-z0-9][a-z0-9._-]{0,99})/batches/(\d{1,15})")
 DTYPES = {"uint8": np.uint8, "float32": np.float32, "int64": np.int64}
 PASSED_ON = ("content-type", "retry-after", "www-authenticate")
 KEPT = 8
-SENT: dict[tuple[str, bytes], bytes] = {}  # a batch that comes again: what went on in its place
+SENT: dict[tuple[str, bytes], bytes] = {}  # forwarded bodies, for batches that are sent again
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-@concurrent  # type: ignore[untyped-decorator]  # mitmproxy goes on with other requests meanwhile
+@concurrent  # type: ignore[untyped-decorator]  # mitmproxy handles other requests meanwhile
 def request(flow: http.HTTPFlow) -> None:
-    """Attack what is a batch; refuse what else is PUT, so that none gets past by another spelling."""
+    """Attack batches; refuse any other PUT, so that no batch passes under another spelling of its path."""
     if flow.request.method != "PUT":
         return
     found = BATCH.fullmatch(flow.request.path)
@@ -46,7 +46,7 @@ def request(flow: http.HTTPFlow) -> None:
         flow.request.content = SENT[came]
         while len(SENT) > KEPT:
             SENT.pop(next(iter(SENT)))
-    except urllib.error.HTTPError as error:  # the server says why, as it would to the provider
+    except urllib.error.HTTPError as error:  # pass the server's reason to the provider
         kept = {name: value for name, value in error.headers.items() if name.lower() in PASSED_ON}
         flow.response = http.Response.make(error.code, error.read(), kept)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -54,13 +54,13 @@ def request(flow: http.HTTPFlow) -> None:
 
 
 def responseheaders(flow: http.HTTPFlow) -> None:
-    """Pass each answer on as it comes: an event stream never ends."""
+    """Stream every response: an event stream never ends."""
     if flow.response is not None:
         flow.response.stream = True
 
 
 def attacked(flow: http.HTTPFlow, *, run: str, seq: int) -> bytes:
-    """Return the body that goes on in place of a batch's."""
+    """Return the attacked batch's body."""
     status, model = (json.loads(read(flow, path)) for path in (run, f"{run}/model"))
     if model["model"] != "logistic":
         raise ValueError(f"the run trains {model['model']}; this attacker knows logistic alone")
@@ -100,12 +100,12 @@ def mixed_derivative(x: Array, labels: NDArray[Any], theta: dict[str, Any], v: d
 
 
 def tensor(field: dict[str, Any]) -> NDArray[Any]:
-    """Return an array of what a batch holds."""
+    """Return a tensor of a batch as an array."""
     return np.frombuffer(field["data"], DTYPES[field["dtype"]]).reshape(field["shape"])
 
 
 def read(flow: http.HTTPFlow, path: str) -> bytes:
-    """Ask the server for something, with the token that the provider showed."""
+    """Read a resource from the server, with the provider's token."""
     asked = flow.request
     url = f"{asked.scheme}://{asked.host}:{asked.port}{path}"
     shown = {name: value for name, value in asked.headers.items() if name.lower() == "authorization"}
@@ -115,6 +115,6 @@ def read(flow: http.HTTPFlow, path: str) -> bytes:
 
 
 def problem(status: int, title: str, detail: str) -> http.Response:
-    """Return an answer that says what was wrong."""
+    """Return a problem response."""
     body = json.dumps({"title": title, "status": status, "detail": detail})
     return http.Response.make(status, body, {"Content-Type": "application/problem+json"})

@@ -1,4 +1,4 @@
-// A batch: read what the attack needs of the server, attack, send on.
+// Handling of a batch: read what the attack needs from the server, attack, forward.
 import { levelOne } from "./attack.js";
 import { decodeBatch, decodeTensors, encodeBatch } from "./formats.js";
 import { Answer, Problem } from "./problem.js";
@@ -10,14 +10,14 @@ export class Batches {
 
   /**
    * @param {URL} upstream the training server
-   * @param {Memory} memory of what was sent on before
+   * @param {Memory} memory of batches that were forwarded before
    */
   constructor(upstream, memory) {
     this.upstream = upstream;
     this.memory = memory;
   }
 
-  /** Attack one minibatch and send it on; return the server's answer. A problem is thrown, and nothing was sent on. */
+  /** Attack one minibatch, forward it and return the server's answer. If it throws a problem, nothing was forwarded. */
   async put(request) {
     const [, run, number] = PATH.exec(request.url) ?? [];
     if (!run)
@@ -43,7 +43,7 @@ export class Batches {
     });
   }
 
-  /** Do one thing after the other: a batch that comes twice at a time is attacked once. */
+  /** Run tasks one after another, so that a batch that arrives twice at once is attacked once. */
   inTurn(work) {
     const done = this.#last.then(work);
     this.#last = done.catch(() => {});
@@ -67,7 +67,7 @@ export class Batches {
     return this.memory.store(game.id, seq, came, encodeBatch(fields, moved, { largest_move: largest }));
   }
 
-  // The server is asked under the `Authorization` of the request at hand; an answer that is no success is thrown.
+  // Read from the server with the current request's `Authorization`; throw any answer that is not a success.
   #asking(authorization) {
     return async (path, { headers = {}, ...options } = {}) => {
       const shown = authorization === undefined ? {} : { Authorization: authorization };
@@ -89,7 +89,7 @@ async function json(answering) {
   return (await answering).json();
 }
 
-// What this batch of the run must be like.
+// Return the shape and limits that this batch of the run must have.
 function rulesOf({ specification, train_size: trainSize }, { input_shape: inputShape, classes }, seq) {
   const batchSize = Math.min(specification.batch_size, trainSize);
   const place = seq % Math.ceil(trainSize / batchSize);
@@ -107,7 +107,7 @@ function layerOf(answer) {
   return { weight, bias };
 }
 
-// θ is not at version `seq`: this is not the batch that the run waits for, and the answer says which one is.
+// θ is not at version `seq`: the run waits for another batch, and the answer names it.
 function sayWhichIsNext(seq) {
   return (problem) => {
     const next = [404, 410].includes(problem.answer?.status) && problem.answer.json().parameters_version;

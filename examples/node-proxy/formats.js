@@ -1,11 +1,11 @@
-// What travels: a minibatch as one MessagePack map, named tensors as a safetensors file.
+// Wire formats: a minibatch is one MessagePack map, named tensors are a safetensors file.
 import { decode, encode } from "@msgpack/msgpack";
 import { Problem } from "./problem.js";
 
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
 const SAFETENSORS = { U8: Uint8Array, F32: Float32Array, I64: BigInt64Array };
 
-/** Return a batch that the server would take: its fields, its pixels as float32 in [0, 1], its labels as numbers. */
+/** Decode a valid batch: its fields, pixels as float32 in [0, 1] and labels as numbers. */
 export function decodeBatch(body, { seq, shape, classes }) {
   const fields = parsed(body);
   if (fields.protocol !== 1) throw new Problem(400, "The body is not a batch", `protocol is ${fields.protocol}, not 1`);
@@ -21,7 +21,7 @@ export function decodeBatch(body, { seq, shape, classes }) {
   return { fields, pixels, labels };
 }
 
-/** Return the body of a batch with other inputs, computed against the parameters of version `seq`. */
+/** Encode a batch with new inputs, computed at parameter version `seq`. */
 export function encodeBatch(fields, pixels, report) {
   const inputs = { dtype: "float32", shape: fields.inputs.shape, data: new Uint8Array(pixels.buffer) };
   return encode({ ...fields, parameters_version: fields.seq, inputs, report });
@@ -62,7 +62,7 @@ function tensor(name, value, dtypes, shape) {
   return aligned(ARRAYS[dtype], data);
 }
 
-// A typed array begins where its element size divides the place in memory: the bytes are copied to such a place.
+// A typed array must start at a multiple of its element size, so the bytes are copied to an aligned buffer.
 function aligned(ArrayType, bytes) {
   return new ArrayType(Uint8Array.from(bytes).buffer);
 }

@@ -1,10 +1,10 @@
-// Everything that is no batch, passed on as it comes.
+// Forward requests that are not batches.
 import http from "node:http";
 import https from "node:https";
 import { pipeline } from "node:stream";
 import { Problem } from "./problem.js";
 
-// Headers of one connection, not of the message (RFC 9110, 7.6.1).
+// Hop-by-hop headers (RFC 9110, 7.6.1).
 const HOP_BY_HOP = ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"];
 HOP_BY_HOP.push("trailer", "transfer-encoding", "upgrade");
 
@@ -16,14 +16,14 @@ export class Forwarder {
     this.agent = new this.transport.Agent({ keepAlive: true });
   }
 
-  /** Pass a request on, and the answer back, byte for byte. */
+  /** Forward a request, and return the answer, byte for byte. */
   passOn(request, response) {
     const headers = ["Host", this.upstream.host, ...endToEnd(request.rawHeaders, "host")];
     const { method, url: path } = request;
     const outgoing = this.transport.request(this.upstream, { method, path, headers, agent: this.agent });
     outgoing.on("response", (answer) => {
       response.writeHead(answer.statusCode, answer.statusMessage, endToEnd(answer.rawHeaders));
-      pipeline(answer, response, () => {}); // where either side breaks off, so does the other
+      pipeline(answer, response, () => {}); // if one side closes, close the other
     });
     outgoing.on("error", ({ message }) => {
       if (response.headersSent) response.destroy();

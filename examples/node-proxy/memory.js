@@ -1,21 +1,21 @@
-// What was answered to each batch, on disk: a batch that comes again goes on as the very same bytes, also after a restart.
+// Forwarded batches on disk: a batch that is sent again is forwarded as the same bytes, even after a restart.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 export class Memory {
-  /** @param {string} folder holds a folder for each run, by its id */
+  /** @param {string} folder parent of one folder per run id */
   constructor(folder) {
     this.folder = folder;
   }
 
-  /** Return the body that went on in place of `came`, or undefined where it never came. */
+  /** Return the body that was forwarded for `came`, or undefined if `came` is new. */
   sent(id, seq, came) {
     const path = this.#path(id, seq, came);
     return existsSync(path) ? readFileSync(path) : undefined;
   }
 
-  /** Keep what goes on in place of `came`; return it. */
+  /** Store the body to forward for `came`, and return it. */
   store(id, seq, came, goesOn) {
     const path = this.#path(id, seq, came);
     mkdirSync(join(this.folder, id), { recursive: true });
@@ -24,7 +24,7 @@ export class Memory {
     return goesOn;
   }
 
-  /** Forget the batches that nobody will ask for again. */
+  /** Delete batches that the provider will not send again. */
   forget(id, before) {
     for (const name of readdirSync(join(this.folder, id))) {
       if (parseInt(name, 10) < before) rmSync(join(this.folder, id, name));

@@ -1,7 +1,7 @@
-// What is answered to a batch.
+// Answers to the provider.
 const PASSED_ON = ["content-type", "retry-after", "www-authenticate"];
 
-/** An answer as it goes back to the provider. */
+/** An answer to the provider. */
 export class Answer {
   constructor(status, body, headers) {
     this.status = status;
@@ -19,7 +19,7 @@ export class Answer {
   }
 }
 
-/** Why a batch was not sent on. */
+/** The reason why a batch was not forwarded. */
 export class Problem extends Error {
   constructor(status, title, detail, more = {}) {
     super(detail);
@@ -28,7 +28,7 @@ export class Problem extends Error {
   }
 }
 
-/** Return the answer to whatever went wrong. */
+/** Return the answer for an error. */
 export function problemOf(error) {
   if (error instanceof Problem) return error.answer;
   console.error(error);

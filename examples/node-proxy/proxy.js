@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A man in the middle for midstream: attacks each minibatch, and passes everything else on untouched.
+// A man in the middle for midstream: attacks each minibatch and forwards everything else unchanged.
 import http from "node:http";
 import { parseArgs } from "node:util";
 import { Batches } from "./batches.js";
@@ -19,8 +19,8 @@ const forwarder = new Forwarder(upstream);
 const batches = new Batches(upstream, new Memory(options.memory));
 
 const server = http.createServer((request, response) => {
-  response.sendDate = false; // what is passed on has the server's own
-  // Batches alone are PUT; what is PUT elsewhere is refused, so that none gets past the attack by another spelling.
+  response.sendDate = false; // forwarded answers carry the server's date
+  // Only batches use PUT. Refuse any other PUT, so that no batch passes under another spelling of its path.
   if (request.method !== "PUT") forwarder.passOn(request, response);
   else
     batches
@@ -30,7 +30,7 @@ const server = http.createServer((request, response) => {
 });
 
 for (const signal of ["SIGINT", "SIGTERM"]) {
-  process.once(signal, () => batches.inTurn(() => setImmediate(() => process.exit(0)))); // after the batch in hand
+  process.once(signal, () => batches.inTurn(() => setImmediate(() => process.exit(0)))); // after the current batch
 }
 server.listen(Number(options.port), "127.0.0.1", () => {
   console.error(`listening on http://127.0.0.1:${server.address().port}, passing on to ${upstream.origin}`);

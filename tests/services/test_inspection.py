@@ -139,7 +139,7 @@ def test_a_run_on_a_server_is_told_alike(midstream: Midstream, registry: Registr
 
 
 def test_what_is_no_run_is_said(midstream: Midstream, games: Path) -> None:
-    assert "is no folder" in refused(midstream("inspect", str(games / "deeep")), 2)
+    assert "is not a folder" in refused(midstream("inspect", str(games / "deeep")), 2)
     told = refused(midstream("inspect", str(games)), 2)
     assert f"{games / 'deep'}, {games / 'plain'}" in told
     with unused_url() as url:
@@ -179,7 +179,7 @@ def test_tensorboard_reads_what_the_metrics_hold(midstream: Midstream, games: Pa
         assert losses[-1] == pytest.approx(sum(record["seconds"] for record in records))
         assert [event.step for event in events.Images("samples")] == [1, 4]
         assert "validation_size" in str(events.Tensors("specification/text_summary"))
-    assert "holds events already" in refused(midstream(*arguments), 1)
+    assert "already holds event files" in refused(midstream(*arguments), 1)
 
 
 def test_tensorboard_is_asked_for_where_it_is_missing(
@@ -215,5 +215,5 @@ def test_runs_of_one_name_are_told_apart(midstream: Midstream, games: Path, tmp_
     ended = midstream("compare", str(games / "deep"), str(tmp_path / "deep"), "--json")
     assert json.loads(ended.out)["runs"].keys() == {str(games / "deep"), str(tmp_path / "deep")}
     assert json.loads(ended.out)["differences"] == {}
-    assert "named twice" in refused(midstream("compare", *[str(games / "deep")] * 2), 2)
+    assert "given twice" in refused(midstream("compare", *[str(games / "deep")] * 2), 2)
     assert "two runs" in refused(midstream("compare", str(games / "deep")), 2)

@@ -72,7 +72,7 @@ def test_a_server_that_ends_meanwhile_goes_on_with_it(
         run = TinyRun.found(client)
         run.play(0)
         sha256 = run.until("finished")["result"]["parameters_sha256"]
-    assert any("it goes on from step" in text for text in said)
+    assert any("continuing from step" in text for text in said)
     local = in_one_process(tmp_path / "local", "none", CONSTANT)
     assert sha256 == local["parameters_sha256"]  # Held learns as Constant does
 

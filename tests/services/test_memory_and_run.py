@@ -62,7 +62,7 @@ def test_going_on_without_it_is_told_wherever_the_run_is_shown(
             assert counted in run.client.get("/metrics").text
     folder = str(tmp_path / "runs/tiny")
     told = midstream("inspect", folder).out
-    assert "the attacker was resumed 1× although its memory did not fit the run" in told
+    assert "the attacker was resumed 1× with a memory that did not match the run" in told
     shutil.copytree(folder, tmp_path / "runs/other")
     assert "attacker resumed anyway" in midstream("compare", folder, str(tmp_path / "runs/other")).out
 

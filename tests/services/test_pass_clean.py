@@ -181,8 +181,8 @@ def test_a_game_is_the_same_over_http_and_tells_both_counts(
     for outcome in outcomes:
         assert outcome["passed_clean"] == {"attacker": 1, "defender": STEPS}
         told = midstream("inspect", outcome["run"]).out
-        assert "the attacker failed at 1 of 6 batches, which went on as they came" in told
-        assert "the defender failed at 6 of 6 batches" in told
+        assert "the attacker failed on 1 of 6 batches, which passed unchanged" in told
+        assert "the defender failed on 6 of 6 batches" in told
         assert "passed_clean" not in told.partition("parameters:")[0]
     logged = (Path(outcomes[0]["run"]) / "proxy.log").read_text()
     assert "'weight'" in logged

@@ -91,24 +91,24 @@ def test_cw_can_be_left_out(midstream: Midstream, games: Path) -> None:
 
 def test_a_run_that_is_not_finished(midstream: Midstream, copied: Path) -> None:
     (copied / "result.json").unlink()
-    assert "is not finished: 6 steps" in refused(midstream("robustness", str(copied)))
+    assert "is not finished: it has 6 recorded steps" in refused(midstream("robustness", str(copied)))
 
 
 def test_a_folder_that_holds_no_run(midstream: Midstream, tmp_path: Path) -> None:
-    assert "is no run folder" in refused(midstream("robustness", str(tmp_path)))
+    assert "is not a run folder" in refused(midstream("robustness", str(tmp_path)))
 
 
 def test_an_address_has_no_checkpoint(midstream: Midstream) -> None:
-    assert "is an address" in refused(midstream("robustness", "http://127.0.0.1:1/v1/runs/tiny"))
+    assert "is a URL" in refused(midstream("robustness", "http://127.0.0.1:1/v1/runs/tiny"))
 
 
 def test_a_checkpoint_that_is_gone_or_another_runs(midstream: Midstream, games: Path, copied: Path) -> None:
     shutil.copy(games / "hidden/checkpoint.safetensors", copied)
-    assert "holds other parameters than" in refused(midstream("robustness", str(copied)))
+    assert "holds parameters that differ from" in refused(midstream("robustness", str(copied)))
     (copied / "checkpoint.safetensors").write_bytes(b"\0" * 100)
     assert "cannot be read" in refused(midstream("robustness", str(copied)))
     (copied / "checkpoint.safetensors").unlink()
-    assert "checkpoint.safetensors is not there" in refused(midstream("robustness", str(copied)))
+    assert "checkpoint.safetensors is missing" in refused(midstream("robustness", str(copied)))
 
 
 def test_data_that_are_not_there(midstream: Midstream, copied: Path, tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ def test_a_folder_that_holds_files_of_a_run_is_not_begun_anew(tmp_path: Path) ->
         (tmp_path / "tiny" / name).unlink()
     with client_of(make_app(tiny.registry(tmp_path))) as client:
         found = problem(client.post("/v1/runs", json=tiny.SPECIFICATION), 409)
-        assert "holds a run already (metrics.jsonl)" in found["detail"]
+        assert "already holds a run (metrics.jsonl)" in found["detail"]
 
 
 def test_a_clock_that_is_set_back_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

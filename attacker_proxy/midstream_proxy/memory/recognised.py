@@ -1,17 +1,16 @@
 """Checks that a memory belongs to the attack that continues from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from midstream.protocol.problem import Problem
 from midstream.run.environment import describe, differences
+from midstream.run.reporting import Say
 from midstream.storage.sqlite import IN_MEMORY, DamagedDatabaseError, set_aside
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.memory.attack_memory import AttackMemory
-
-Say = Callable[[str], None]
 
 _OTHERWISE = "the attack would differ from that of an uninterrupted run"
 _ANYWAY = "or start the proxy with --resume-anyway, which is recorded with the run and shown with its result"

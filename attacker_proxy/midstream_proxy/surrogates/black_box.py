@@ -13,7 +13,8 @@ from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch, tensors_sha256
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, MissingDataError, Split
-from midstream.run.learned import KeptFile, Say, Tell, cache_folder, circumstances, code_sha256
+from midstream.run.learned import CacheFile, cache_folder, circumstances, code_sha256
+from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.before import Before
@@ -118,7 +119,7 @@ def find_surrogate(
         }
     )
     description = _describe(specification, split, settings)
-    file = KeptFile(wanted.cache or cache_folder("surrogates"), description, what="surrogate", say=say)
+    file = CacheFile(wanted.cache or cache_folder("surrogates"), description, what="surrogate", say=say)
     return train_surrogate(specification, split, settings, file=file, tell=tell, say=say)
 
 
@@ -167,11 +168,7 @@ def _classes(player: Player) -> Iterator[type]:
 def attacked_run(
     game: Game, settings: AttackSettings, *, tell: Tell = lambda *_: None, say: Say = lambda _: None
 ) -> AttackedRun | BlackBoxRun:
-<<<<<<< HEAD
     """Return the attacker of a run, ready to attack: white-box or black-box, as the run's access demands.
-=======
-    """Return the attack on a run, white-box or black-box by the run's specification.
->>>>>>> p-methods
 
     Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`.
     """

@@ -10,7 +10,8 @@ from midstream.players.referee import PlayerError
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
-from midstream.run.learned import KeptFile, Say, Tell
+from midstream.run.learned import CacheFile
+from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
@@ -24,7 +25,7 @@ def train_surrogate(
     split: Split,
     settings: AttackSettings,
     *,
-    file: KeptFile,
+    file: CacheFile,
     tell: Tell = lambda *_: None,
     say: Say = lambda _: None,
 ) -> Surrogate:

@@ -8,6 +8,7 @@ from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.wire import WireBatch, decode_batch
+from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream_server.runs import checkpoint
 from midstream_server.runs.journal import Entry, Journal
@@ -19,7 +20,6 @@ _JOURNAL_BYTES = 64 * 2**20
 _REPLAY_SECONDS = 10.0
 
 Kept = Literal["paused", "stopped"]
-Say = Callable[[str], None]
 
 
 class DurableRun:

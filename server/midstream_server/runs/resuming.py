@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from midstream.run.environment import differences
+from midstream.run.reporting import Say
 from midstream.storage.run_folder import OPEN, RunFolder, write_json
 from midstream.storage.sqlite import set_aside
 from midstream_server.runs.checkpoint import NEWEST, OLDER, Checkpoint
-from midstream_server.runs.durable import DurableRun, Say
+from midstream_server.runs.durable import DurableRun
 from midstream_server.runs.journal import Journal
 from midstream_server.runs.left import JOURNAL, Left
 from midstream_server.runs.left import ResumeError as ResumeError

@@ -18,8 +18,8 @@ from midstream.players.referee import PlayerError, move, pass_clean, restore, st
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
-from midstream.run.learned import Say, Tell
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.evaluation import Evaluation, evaluate
 

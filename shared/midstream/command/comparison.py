@@ -1,4 +1,4 @@
-"""`midstream compare`: several runs beside one another."""
+"""`midstream compare`: compare several runs."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from midstream.command.played import PlayedRun, read_runs, reading_options
 from midstream.command.summary import summary
 from midstream.console.service_options import token_of
 
-_WIDE = 200  # columns, where no terminal sets them
+_WIDE = 200  # columns, if standard output is not a terminal
 
 _ATTACK = ("attacker", "attack-epsilon", "attack-norm")
 _ENVIRONMENT = (
@@ -44,17 +44,17 @@ def command(
     token_file: Path | None,
     ca: Path | None,
 ) -> None:
-    """Lay runs beside one another: what they were played with that differs, and what they came to.
+    """Compare runs: the settings that differ between them, and their results.
 
-    Each RUN is a run folder, finished or not, or a run's address on a server.
+    Each RUN is a run folder (the run may be unfinished) or the URL of a run on a server.
 
     \b
     Example: midstream compare runs/demo/clean runs/demo/attacked runs/demo/defended --plot compared.png
     """
     if len(runs) < 2:
-        raise click.UsageError("compare takes two runs or more; 'midstream inspect' shows one")
+        raise click.UsageError("compare needs at least two runs; use 'midstream inspect' for one")
     if len(set(runs)) < len(runs):
-        raise click.UsageError("a run is named twice")
+        raise click.UsageError("the same run is given twice")
     found = read_runs(runs, token=token_of(token_file), ca=ca)
     numbers = {label: summary(run) for label, run in found.items()}
     varied = differences(found)
@@ -67,25 +67,25 @@ def command(
 
 
 def differences(runs: Mapping[str, PlayedRun]) -> dict[str, dict[str, Any]]:
-    """Return the settings that are not the same in all runs, each with its value by run.
+    """Return the settings that differ between runs: `{setting: {label: value}}`.
 
-    They are those of the specification, of the attacker, and of the environment those that bits depend on.
-    A run that does not tell them, since a server was asked, differs in none of the latter two.
+    The comparison covers the specification, the attacker's settings and those parts of the environment that
+    affect bits. A server reports neither attacker nor environment, so runs from a server lack the latter two.
     """
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
     attackers = {label: _of(run.scenario, _ATTACK) for label, run in runs.items()}
     environments = {label: _of(run.environment, _ENVIRONMENT) for label, run in runs.items()}
     varied: dict[str, dict[str, Any]] = {}
-    for told in (attackers, specifications, environments):
-        known = {label: settings for label, settings in told.items() if settings is not None}
+    for compared in (attackers, specifications, environments):
+        known = {label: settings for label, settings in compared.items() if settings is not None}
         for name in dict.fromkeys(name for settings in known.values() for name in settings):
             if len({str(settings.get(name)) for settings in known.values()}) > 1:
                 varied[name] = {label: known.get(label, {}).get(name) for label in runs}
     return varied
 
 
-def _of(told: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
-    return None if told is None else {name: told.get(name) for name in names}
+def _of(settings: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
+    return None if settings is None else {name: settings.get(name) for name in names}
 
 
 def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""`midstream completion`: what a shell asks at TAB."""
+"""`midstream completion`: print a shell completion script."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -8,12 +8,12 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print a script that has a shell complete commands, options and their values at TAB.
+    """Print a script that lets a shell complete commands, options and their values.
 
     \b
-    Put it where the shell looks for it, and open a new shell:
+    Save it where your shell looks for completions, then open a new shell:
       midstream completion bash > ~/.local/share/bash-completion/completions/midstream
-      midstream completion zsh  > a folder of $fpath, as _midstream
+      midstream completion zsh  > DIR/_midstream, where DIR is in $fpath
       midstream completion fish > ~/.config/fish/completions/midstream.fish
 
     \b

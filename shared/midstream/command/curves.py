@@ -1,4 +1,4 @@
-"""Learning curves: as pictures, one line a run, and as a line of text."""
+"""Learning curves: as plots, one line per run, and as sparklines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
 
     Args:
         picture: the file to write.
-        runs: run folders by the label of their line.
+        runs: maps each line's label to a run folder.
     """
     figure = _blank(7, 4.2)
     axes = figure.add_subplot()
@@ -32,14 +32,14 @@ def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
 
 
 def draw_runs(picture: Path, runs: Mapping[str, Records]) -> None:
-    """Draw test accuracy, validation loss and the defender's correction over steps, one line a run.
+    """Draw test accuracy, validation loss and the defender's correction over steps, one line per run.
 
     Args:
-        picture: the file to write; its ending says what kind, PNG, PDF or SVG.
-        runs: records of the metrics by the label of their line.
+        picture: the file to write; its suffix selects PNG, PDF or SVG.
+        runs: maps each line's label to the run's metric records.
 
     Raises:
-        ValueError: matplotlib does not write such files.
+        ValueError: matplotlib cannot write files with this suffix.
     """
     figure = _blank(7, 9)
     accuracy, loss, correction = figure.subplots(3, sharex=True)
@@ -51,7 +51,7 @@ def draw_runs(picture: Path, runs: Mapping[str, Records]) -> None:
         _line(correction, records, "correction")
     accuracy.set_xlabel("")
     accuracy.legend(loc="best")
-    loss.set(ylabel="validation loss, nats an example")
+    loss.set(ylabel="validation loss, nats per example")
     correction.set(ylabel="defender's correction, pixel units", xlabel="step")
     for axes in (loss, correction):
         axes.axhline(0, color="0.6", linewidth=0.8)
@@ -60,7 +60,7 @@ def draw_runs(picture: Path, runs: Mapping[str, Records]) -> None:
 
 
 def sparkline(shares: Sequence[float], width: int = 60) -> str:
-    """Return numbers of [0, 1] as a line of at most `width` blocks, low to high.
+    """Return a sparkline: numbers in [0, 1] as at most `width` block characters.
 
     >>> sparkline([0.0, 0.5, 1.0])
     '▁▅█'

@@ -1,4 +1,4 @@
-"""`midstream demo`: clean, attacked, defended, on the embedded digits."""
+"""`midstream demo`: three games on the embedded digits, clean, attacked and defended."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,18 @@ _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended"
 
 @click.command("demo")
 @options.option(
-    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
+    "--out",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Parent of the run folders.",
 )
-@options.option("--epochs", default=defaults("digits")["epochs"], show_default=True, help="Of each game.")
-@options.option("--seed", default=0, show_default=True, help="Every random draw derives from it.")
+@options.option("--epochs", default=defaults("digits")["epochs"], show_default=True, help="Epochs per game.")
+@options.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the three outcomes as one JSON object.")
 @options.show_config
 def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
-    """Play three games on embedded data, each over HTTP between three processes.
+    """Play three games on embedded data. Each game runs in three processes that communicate over HTTP.
 
     \b
     Example: midstream demo

@@ -1,4 +1,4 @@
-"""`midstream estimate`: M on a white image, and the PGD steps that the paper's rule takes from it."""
+"""`midstream estimate`: estimate M on a white image, and the PGD steps by the paper's rule."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,11 @@ _LEVELS = (2, 3, 4)
 @click.command("estimate")
 @specification_options
 @data_options
-@click.option("--c", type=POSITIVE, help="c of the rule; by default 2, 0.5 or 0.01 by the images' size.")
+@click.option(
+    "--c",
+    type=POSITIVE,
+    help="Constant c of the rule; 2, 0.5 or 0.01 by default, by image size.",
+)
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.show_config
@@ -36,9 +40,9 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Estimate M at θ_0: the change of the validation loss after one step on a white image, times √pixels.
+    """Estimate M at θ_0: the change in validation loss after one step on a white image, times √pixels.
 
-    M sets how many PGD steps a player of level k takes: n_k = max(k, ⌈c/Δ_k⌉), 1/Δ_k = M² k² (1 + 2Mε)^(k-2).
+    M determines the number of PGD steps at level k: n_k = max(k, ⌈c/Δ_k⌉), 1/Δ_k = M² k² (1 + 2Mε)^(k-2).
 
     \b
     Example: midstream estimate --dataset digits
@@ -62,8 +66,8 @@ def command(
         return
     high = max(estimate.by_class)
     click.echo(
-        f"M = {estimate.value:.3g}, the smallest over {len(estimate.by_class)} labels of the white image "
-        f"(the largest is {high:.3g}); {specification.validation_size} validation examples, "
+        f"M = {estimate.value:.3g}, the minimum over {len(estimate.by_class)} labels of the white image "
+        f"(maximum {high:.3g}); {specification.validation_size} validation examples, "
         f"η = {specification.learning_rate:g}, ε = {specification.epsilon:g}, c = {c:g}"
     )
     for k in _LEVELS:

@@ -1,4 +1,4 @@
-"""One game as `play` and `demo` see it: what is played, where its files go, and how it ended."""
+"""The plan of one game, used by `play` and `demo`: its settings, its files and its outcome."""
 
 import re
 from collections.abc import Callable
@@ -18,31 +18,31 @@ from midstream_server.runs.provenance import SPECIFICATION, read_standing
 from midstream_server.runs.resuming import is_left
 
 Follow = Callable[[int, int, str], None]
-"""Told how a game goes: steps done, steps in all, and a few words."""
+"""Progress callback of a game: `(steps done, total steps, text)`."""
 
 
 class GameError(MidstreamError, RuntimeError):
-    """The game did not end well; the message says whose fault it was."""
+    """The game failed; the message names the process at fault."""
 
 
 @dataclass(frozen=True)
 class GamePlan:
-    """Everything that one game depends on.
+    """All settings of one game.
 
     Attributes:
-        specification: the run, its name included.
+        specification: the run, including its name.
         attacker: the attacker's name and options.
-        attack_budget: the attacker's ball; the defender's is in the specification.
-        gradient: who computes the attacker's validation gradient: `server`, or the attacker's `own`.
-        surrogate: the attacker's own model, where the run is black-box.
-        transport: `http`, three processes; `local`, one.
-        out: the folder that the run folder is made in.
-        data_root: a torchvision root.
-        download: whether absent data may be fetched.
-        device: where to compute.
-        threads: CPU threads of each process; None for torch's choice.
-        signed: who holds the key that the server asks batches to be signed with: the `provider` alone, or the
-            `attacker`, too, who then is the provider; None asks for no signature.
+        attack_budget: the attacker's budget; the defender's is in the specification.
+        gradient: source of the attacker's validation gradient: `server`, or `own` for its own computation.
+        surrogate: settings of the attacker's surrogate; used if the run is black-box.
+        transport: `http` for three processes, `local` for one.
+        out: parent of the run folder.
+        data_root: torchvision's data root.
+        download: whether missing data may be downloaded.
+        device: the torch device to compute on.
+        threads: CPU threads of each process; None for torch's default.
+        signed: who signs the batches, if the server requires a signature: the `provider`, or the `attacker`,
+            who then acts as the provider. None: no signature is required.
     """
 
     specification: Specification
@@ -74,15 +74,15 @@ class GamePlan:
         """Whether the run folder holds this game, unfinished.
 
         Raises:
-            GameError: it holds another one, unfinished.
+            GameError: the folder holds a different unfinished game.
         """
         if not is_left(self.folder):
             return False
-        kept = self.folder / SPECIFICATION
+        stored = self.folder / SPECIFICATION
         try:
-            was = read_object(kept) if kept.exists() else self._as_begun()
+            was = read_object(stored) if stored.exists() else self._as_begun()
         except ValueError:
-            return True  # the server says what is wrong with it
+            return True  # the server reports what is wrong with it
         found = [
             f"{name} {was.get(name)}, here {value}"
             for name, value in self.specification.model_dump().items()
@@ -90,7 +90,7 @@ class GamePlan:
         ]
         if found:
             raise GameError(
-                f"{kept} is of an unfinished game with {'; '.join(found)}. Name another with --run"
+                f"{stored} belongs to a different unfinished game: {'; '.join(found)}. Use another --run"
             )
         return True
 
@@ -100,13 +100,13 @@ class GamePlan:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """What the specification names, allowed because the person who plays named it."""
+        """The plug-ins named in the specification. They are allowed because the user named them."""
         specification = self.specification
         named = (specification.dataset, specification.model, *plugins.members(specification.defender))
         return frozenset(text.partition(",")[0] for text in named)
 
     def write_scenario(self) -> None:
-        """Write `scenario.yaml` into the run folder; `midstream play` with it repeats the game."""
+        """Write `scenario.yaml` into the run folder; `midstream play` repeats the game from it."""
         settings: dict[str, Any] = {
             "attacker": self.attacker,
             **self._attack_budget(),
@@ -122,12 +122,12 @@ class GamePlan:
             settings |= self.surrogate_settings()
         if self.data_root is not None:
             settings["data-root"] = str(self.data_root)
-        kept = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
-        text = yaml.safe_dump(kept, sort_keys=False)
+        options = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
+        text = yaml.safe_dump(options, sort_keys=False)
         (self.folder / "scenario.yaml").write_text(f"# midstream play {self.folder}/scenario.yaml\n{text}")
 
     def surrogate_settings(self) -> dict[str, Any]:
-        """Return what was decided on the surrogate, by option."""
+        """Return the surrogate's settings by option name."""
         chosen = self.surrogate
         return {
             "surrogate": chosen.model,
@@ -137,7 +137,7 @@ class GamePlan:
         }
 
     def outcome(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Return what `play --json` prints, of a run's result."""
+        """Return the object that `play --json` prints for a run's result."""
         return {
             "run": str(self.folder),
             "dataset": result["dataset"],
@@ -160,7 +160,7 @@ class GamePlan:
 
 
 def free_name(out: Path, *parts: str) -> str:
-    """Return a run name made of words, with a number behind it where that folder exists.
+    """Return a run name made of words, with a number appended if that folder exists.
 
     >>> free_name(Path("/nonexistent"), "folder:/data/Owls", "level-1,beta=0.9")
     'folder-data-owls-level-1-beta-0.9'

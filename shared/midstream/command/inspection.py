@@ -1,4 +1,4 @@
-"""`midstream inspect`: what one run was, and how it went."""
+"""`midstream inspect`: show one run."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -30,12 +30,12 @@ output_options = options.together(
     click.option(
         "--plot",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Draw the curves into this file: PNG, PDF or SVG, by its ending.",
+        help="Plot the learning curves to this PNG, PDF or SVG file.",
     ),
     click.option(
         "--tensorboard",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Write TensorBoard event files into this folder, one below it a run.",
+        help="Write TensorBoard event files to this folder, one subfolder per run.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
 )
@@ -53,9 +53,9 @@ def command(
     token_file: Path | None,
     ca: Path | None,
 ) -> None:
-    """Print what a run was and how it went: result, learning curve, budget used, rates, reports, settings.
+    """Print a run's result, learning curve, budget used, rates, reports and settings.
 
-    RUN is a run folder, finished or not, or a run's address on a server.
+    RUN is a run folder (the run may be unfinished) or the URL of a run on a server.
 
     \b
     Example: midstream inspect runs/digits-level-1-vs-none-seed0 --plot curves.png
@@ -67,10 +67,10 @@ def command(
 
 
 def write_files(runs: Mapping[str, PlayedRun], *, plot: Path | None, tensorboard: Path | None) -> None:
-    """Write the picture and the event files that were asked for, and say where."""
+    """Write the requested plot and event files, and print their paths."""
     if plot is not None:
         draw_runs(plot, {label: run.records for label, run in runs.items()})
-        click.echo(f"picture: {plot}", err=True)
+        click.echo(f"plot: {plot}", err=True)
     if tensorboard is not None:
         for label, run in runs.items():
             write_events(tensorboard / label.replace("/", "-"), run)
@@ -85,13 +85,13 @@ def _describe(run: PlayedRun, numbers: dict[str, Any]) -> Iterator[str]:
     yield f"defender: {numbers['defender']}, ε = {specification['epsilon']:g} ({specification['norm']})"
     share = numbers["correction"]["share_of_budget"]
     if share is not None:
-        yield f"the defender used {share:.1%} of its budget, the mean over all steps"
+        yield f"the defender used {share:.1%} of its budget on average"
     spent = numbers["seconds_per_step"]
     if spent is not None:
-        yield f"{spent['median'] * 1e3:.3g} ms a step (median), {spent['in_all']:.3g} s of training in all"
+        yield f"{spent['median'] * 1e3:.3g} ms per step (median), {spent['in_all']:.3g} s of training overall"
     for side, count in numbers["passed_clean"].items():
         if count:
-            yield f"the {side} failed at {count} of {numbers['steps']} batches, which went on as they came"
+            yield f"the {side} failed on {count} of {numbers['steps']} batches, which passed unchanged"
     for side, count in numbers["resumed_anyway"].items():
         if count:
             yield resumed_words(side, count)
@@ -108,8 +108,8 @@ def _describe(run: PlayedRun, numbers: dict[str, Any]) -> Iterator[str]:
 
 
 def _reports(reports: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
-    for side, told in reports.items():
-        for name, value in told.items():
+    for side, reported in reports.items():
+        for name, value in reported.items():
             yield f"{side} reports {name}: {value['mean']:.4g} (mean), {value['last']:.4g} (last)"
 
 
@@ -119,7 +119,7 @@ def _learning_curve(numbers: dict[str, Any]) -> Iterator[str]:
         yield "no evaluation yet"
         return
     end = f"test accuracy {curve[-1]['test_accuracy']:.4f} at step {curve[-1]['step']}"
-    yield f"{end}; {best['test_accuracy']:.4f} at best, at step {best['step']}"
+    yield f"{end}; best {best['test_accuracy']:.4f} at step {best['step']}"
     yield f"  {sparkline([point['test_accuracy'] for point in curve])}"
     columns = [name for name in _CURVE if curve[-1][name] is not None]
     yield "".join(f"{_CURVE[name]:>12}" for name in columns)

@@ -1,4 +1,4 @@
-"""`midstream play --list`: every attacker and defender with its options and its place in the paper."""
+"""`midstream play --list`: all attackers and defenders, their options and sources."""
 
 import inspect
 import re
@@ -16,7 +16,7 @@ _WIDTH = 110
 
 
 def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print the players and exit, where the flag was given."""
+    """Print the players and exit, if the flag is set."""
     if not wanted:
         return
     kinds: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
@@ -28,10 +28,11 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     click.echo("any attacker:")
     click.echo("\n".join(_options(Fraction, FRACTION)))
     click.echo()
-    click.echo("Write level-2, level-3, … for level-k; options as level-2,steps=3,fraction=0.5; your own as")
-    click.echo("package.module:Class or path/file.py:Class; defenders together as level-1+cutmix,on=both.")
-    click.echo("In brackets: where a method is from, and where the paper's Table 1 has it. Any attacker is a")
-    click.echo("man in the middle, or with --signed attacker the provider.")
+    click.echo("level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5.")
+    click.echo("Your own player: package.module:Class or path/file.py:Class.")
+    click.echo("Several defenders: level-1+cutmix,on=both.")
+    click.echo("Parentheses give a method's source and its row in the paper's Table 1.")
+    click.echo("An attacker is a man in the middle, or the provider with --signed attacker.")
     context.exit()
 
 
@@ -60,7 +61,7 @@ def _options(player: Callable[..., Any], names: Collection[str]) -> Iterator[str
 
 
 def option_texts(player: Any, *, section: str = "Args") -> dict[str, str]:
-    """Return what the docstrings of a player and its bases say of each name under a section's head."""
+    """Return the entries of one docstring section, by name, for a player and its base classes."""
     texts: dict[str, str] = {}
     for described in reversed(inspect.getmro(player) if inspect.isclass(player) else [player]):
         _, _, arguments = inspect.cleandoc(described.__doc__ or "").partition(f"\n{section}:\n")

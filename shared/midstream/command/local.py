@@ -1,4 +1,4 @@
-"""A game in one process: the same attacker, defender and batches as over HTTP, to the same bits."""
+"""A game in one process. Attacker, defender, batches and resulting bits equal those of a game over HTTP."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from midstream_server.runs.training import TrainingRun
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
-    """Play a game in this process; return the run's result.
+    """Play a game in this process and return the run's result.
 
     Raises:
         GameError: the training diverged.
@@ -77,11 +77,11 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
 
 
 def say(who: str, text: str) -> None:
-    """Tell the operator something."""
+    """Print a message of one side for the operator."""
     click.echo(f"{who}: {text}", err=True)
 
 
 def describe(record: dict[str, Any], recorded: RecordedRun) -> str:
-    """Return a few words on how a run stands."""
+    """Return a short progress text: epoch, loss, test accuracy."""
     accuracy = f", test accuracy {recorded.evaluation.test_accuracy:.3f}" if recorded.evaluation else ""
     return f"epoch {record['epoch'] + 1}, loss {record['loss']:.3f}{accuracy}"

@@ -1,4 +1,4 @@
-"""`midstream`: the commands, each loaded only when it is asked for."""
+"""The `midstream` command. Each subcommand's module is imported only when that subcommand runs."""
 
 import atexit
 import importlib
@@ -15,25 +15,29 @@ from midstream.command.parent import end_with_parent
 from midstream.errors import MidstreamError
 from midstream.protocol.problem import Problem
 
-# Three processes share a machine: a thread that waits for its siblings must sleep, not spin. It is read
-# when torch is first imported, which is later than this.
+# The three processes of a game share a machine, so waiting threads must sleep instead of spin. OpenMP reads
+# this when torch is first imported, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _COMMANDS = {
-    "demo": ("midstream.command.demo", "play", "Clean, attacked, defended: three games on embedded digits."),
-    "play": ("midstream.command.play", "play", "Play one game and report how it ended."),
-    "inspect": ("midstream.command.inspection", "play", "What a run was, and how it went."),
-    "compare": ("midstream.command.comparison", "play", "Several runs beside one another."),
-    "prepare": ("midstream.command.prepare", "play", "Have a player learn what it must before a game."),
-    "robustness": ("midstream.command.robustness", "play", "A finished model under test-time attacks."),
-    "plugins": ("midstream.command.plugins_check", "play", "Check an attacker or a defender of your own."),
+    "demo": (
+        "midstream.command.demo",
+        "play",
+        "Play three games on digits: clean, attacked, defended.",
+    ),
+    "play": ("midstream.command.play", "play", "Play one game and print its result."),
+    "inspect": ("midstream.command.inspection", "play", "Show one run: settings, result and learning curve."),
+    "compare": ("midstream.command.comparison", "play", "Compare several runs."),
+    "prepare": ("midstream.command.prepare", "play", "Pretrain a player before a game."),
+    "robustness": ("midstream.command.robustness", "play", "Attack a finished model at test time."),
+    "plugins": ("midstream.command.plugins_check", "play", "Check your own attacker or defender."),
     "figure": ("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
-    "estimate": ("midstream.command.estimate", "play", "M on a white image, and the PGD steps it asks for."),
-    "serve": ("midstream_server.command", "server", "The training server."),
-    "provide": ("midstream_provider.command", "provider", "The data provider."),
-    "attack": ("midstream_proxy.command", "proxy", "The man in the middle."),
-    "tokens": ("midstream.command.tokens", "server", "Fresh tokens for a server, in a file of yours alone."),
-    "completion": ("midstream.command.completion", "play", "A script that completes commands at TAB."),
+    "estimate": ("midstream.command.estimate", "play", "Estimate M and the number of PGD steps."),
+    "serve": ("midstream_server.command", "server", "Run the training server."),
+    "provide": ("midstream_provider.command", "provider", "Run the data provider."),
+    "attack": ("midstream_proxy.command", "proxy", "Run the attacking proxy, the man in the middle."),
+    "tokens": ("midstream.command.tokens", "server", "Write new access tokens to a private file."),
+    "completion": ("midstream.command.completion", "play", "Print a shell completion script."),
 }
 
 
@@ -80,10 +84,10 @@ class _Commands(click.Group):
 
 _EXIT_CODES = """\b
 Exit codes:
-  0    done; a service that was stopped, too
-  1    it did not end well, and the last line on standard error says why
-  2    the command line is wrong
-  130  interrupted, by Ctrl-C or SIGTERM, before it was done
+  0    success, or a service was stopped
+  1    failure; the last line on standard error gives the reason
+  2    invalid command line
+  130  interrupted by Ctrl-C or SIGTERM
 """
 
 
@@ -94,7 +98,7 @@ Exit codes:
 )
 @click.version_option(package_name="midstream")
 def cli() -> None:
-    """Training data attacked, and defended, in flight.
+    """Attack and defend training data in flight.
 
     \b
     Example: midstream demo
@@ -102,12 +106,12 @@ def cli() -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run a command; whatever goes wrong that a person can mend is one sentence, without a traceback.
+    """Run a command. An error that the user can fix is printed as one sentence, without a traceback.
 
     Args:
-        words: the command and its options; those of the command line by default.
+        words: the command and its options; `sys.argv[1:]` by default.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C, children included
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C; children stop, too
     end_with_parent()
     try:
         cli.main(words, standalone_mode=False)
@@ -122,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except (MidstreamError, OSError, ValueError) as error:
         _fail(str(error))
     finally:
-        # Pressed twice, Ctrl-C would interrupt the libraries' own last words, with their traceback.
+        # A second Ctrl-C would interrupt the libraries' exit handlers and print their traceback.
         for number in (signal.SIGINT, signal.SIGTERM):
             atexit.register(signal.signal, number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""A service that ends with the command that started it, even if that is killed."""
+"""Stop a service when the command that started it ends, even if that command is killed."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _EVERY = 0.5  # seconds
 
 
 def end_with_parent() -> None:
-    """Let this process stop, as at SIGTERM, once the parent that named itself in the environment is gone."""
+    """Send SIGTERM to this process once the parent process given in the environment has ended."""
     if VARIABLE in os.environ:
         Thread(target=_watch, args=(int(os.environ[VARIABLE]),), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""`midstream play`: one game, from its specification to its result."""
+"""`midstream play`: play one game."""
 
 import json
 from pathlib import Path
@@ -28,10 +28,10 @@ _SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
 
 
 def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
-    """Play one game, showing its progress; return its outcome.
+    """Play one game, show its progress and return its outcome.
 
     Raises:
-        midstream.command.game.GameError: it did not end well.
+        midstream.command.game.GameError: the game failed.
     """
     with Progress(0, label=label or plan.name) as progress:
 
@@ -76,27 +76,31 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     type=click.Choice(["server", "own"]),
     default="server",
     show_default=True,
-    help="The attacker reads the validation gradient from the server, or computes its own.",
+    help="Source of the attacker's validation gradient: the server, or its own computation.",
 )
 @options.option(
     "--transport",
     type=click.Choice(["http", "local"]),
     default="http",
     show_default=True,
-    help="Three processes, or one; the parameters are the same to the bit.",
+    help="http: three processes; local: one process. Both give bit-identical parameters.",
 )
 @options.option(
     "--signed",
     type=click.Choice(["provider", "attacker"]),
-    help="Have batches signed, and say who holds the key: the provider alone, or an attacker that is the "
+    help="Require signed batches. The key is held by the provider only, or by an attacker that acts as the "
     "provider.",
 )
 @data_options
 @surrogate_options
 @options.option(
-    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Run folders."
+    "--out",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Parent of the run folders.",
 )
-@options.option("--run", "name", help="Name of the run; made of data set and players by default.")
+@options.option("--run", "name", help="Name of the run; built from data set, players and seed by default.")
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
@@ -105,7 +109,7 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     is_eager=True,
     expose_value=False,
     callback=print_players,
-    help="Describe every attacker and defender with its options, and exit.",
+    help="List all attackers and defenders with their options, and exit.",
 )
 @options.show_config
 def command(
@@ -123,15 +127,15 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Play one game: a data provider, an attacker in the middle, a training server with a defender.
+    """Play one game: a data provider, an attacker in the middle, and a training server with a defender.
 
-    SCENARIO is a YAML file of these options. A run folder keeps everything to repeat the game.
+    SCENARIO is a YAML file with these options. The run folder holds everything needed to repeat the game.
 
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
     if signed is not None and transport == "local":
-        raise click.UsageError("--signed is about what is altered on the way; it needs --transport http")
+        raise click.UsageError("--signed protects batches in transit; it needs --transport http")
     plugins.make("attackers", attacker)
     plugins.make("defenders", defender)
     if settings["target"] is None:
@@ -164,19 +168,17 @@ def command(
     figures = [f"{key.replace('_', ' ')} {outcome[key]:.4f}" for key in measured if outcome[key] is not None]
     click.echo(
         f"{', '.join(figures)} after {outcome['steps']} steps in {outcome['seconds']:.0f} s; "
-        f"everything is in {plan.folder}"
+        f"the run folder is {plan.folder}"
     )
     for side, count in outcome["passed_clean"].items():
         if count:
-            click.echo(
-                f"the {side} failed at {count} of {outcome['steps']} batches, which went on as they came"
-            )
+            click.echo(f"the {side} failed on {count} of {outcome['steps']} batches, which passed unchanged")
     for side, count in outcome["resumed_anyway"].items():
         if count:
             click.echo(resumed_words(side, count))
 
 
 def _attacked_class(attacker: str) -> int | None:
-    """Return the class that `conversion,target=3` is after, or None where an attacker names no class."""
+    """Return the target class of an attacker such as `conversion,target=3`, or None."""
     target = plugins.parse(attacker)[1].get("target", "")
     return int(target) if target.isdecimal() else None

@@ -1,4 +1,4 @@
-"""A run that was played, or is being played, as its folder or its server tells it."""
+"""Read a run, finished or in progress, from its folder or its server."""
 
 import re
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ class PlayedRun:
     """One run.
 
     Attributes:
-        place: its folder or its address, as it was named.
-        state: what its server says, or of a folder `finished` or `unfinished`.
-        specification: everything that its result depends on.
-        records: one a step, see `midstream_server.http.messages.Record`.
-        result: how it ended; None where it did not yet.
-        environment: versions, device and threads; None where its server does not tell.
-        scenario: the options of `midstream play` that repeat it; None where `play` did not play it.
+        place: its folder or URL, as given.
+        state: the state that the server reports; `finished` or `unfinished` for a folder.
+        specification: all settings that the result depends on.
+        records: one per step, see `midstream_server.http.messages.Record`.
+        result: the final result; None if the run is unfinished.
+        environment: versions, device and threads; None if read from a server.
+        scenario: the options of `midstream play` that repeat the run; None if `play` did not run it.
     """
 
     place: str
@@ -49,39 +49,39 @@ class PlayedRun:
 
     @property
     def evaluated(self) -> list[dict[str, Any]]:
-        """The records of steps after which the model was evaluated: its learning curve."""
+        """The learning curve: records of the steps after which the model was evaluated."""
         return [record for record in self.records if record["test_accuracy"] is not None]
 
     @property
     def folder(self) -> Path | None:
-        """Its folder, where it was read from one."""
+        """The run folder, or None if the run was read from a server."""
         return None if _ADDRESS.fullmatch(self.place) else Path(self.place)
 
 
 reading_options = options.together(token_option, ca_option)
-"""What a run on a server may need to be read."""
+"""Options for reading a run from a server."""
 
 
 def read_run(place: str, *, token: str | None = None, ca: Path | None = None) -> PlayedRun:
-    """Return what a run folder holds, or what a server tells of a run.
+    """Read a run from its folder or from a server.
 
     Args:
-        place: a run folder, or a run's address, such as `http://127.0.0.1:8000/v1/runs/NAME`.
-        token: shown to the server.
-        ca: the authority that a server is verified against.
+        place: a run folder, or a run's URL, such as `http://127.0.0.1:8000/v1/runs/NAME`.
+        token: access token for the server.
+        ca: certificate authority (PEM) that verifies the server.
 
     Raises:
-        click.UsageError: there is no run.
-        midstream.storage.run_files.DamagedRunError: a file of it cannot be read.
-        ValueError: it is finished, and what its folder holds is no longer what it finished with.
+        click.UsageError: there is no such run.
+        midstream.storage.run_files.DamagedRunError: one of its files cannot be read.
+        ValueError: the folder of a finished run was altered after the run finished.
         midstream.web.client.ServerGoneError: the server does not answer.
     """
     if (address := _ADDRESS.fullmatch(place)) and is_whole_url(address[1]):
         return _from_server(place, *address.groups(), token=token, ca=ca)
     if place.startswith(("http://", "https://")):
         raise click.UsageError(
-            f"{place} is no run's address, such as http://127.0.0.1:8000/v1/runs/NAME; the server's page "
-            f"lists its runs"
+            f"{place} is not the URL of a run, such as http://127.0.0.1:8000/v1/runs/NAME; the server's "
+            f"dashboard lists its runs"
         )
     folder = Path(place)
     if not (folder / "specification.json").is_file():
@@ -102,7 +102,7 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
 
 def read_runs(places: Sequence[str], *, token: str | None, ca: Path | None) -> dict[str, PlayedRun]:
-    """Return several runs by a label each: their names, or their places where names are equal."""
+    """Return several runs by label: the run's name, or its place if several runs share that name."""
     runs = [read_run(place, token=token, ca=ca) for place in places]
     names = [run.name for run in runs]
     return {run.name if names.count(run.name) == 1 else run.place: run for run in runs}
@@ -131,7 +131,7 @@ def _scenario(path: Path) -> dict[str, Any] | None:
 
 def _no_run(folder: Path) -> str:
     if not folder.is_dir():
-        return f"{folder} is no folder; name a run folder, or a run's address on a server"
+        return f"{folder} is not a folder; give a run folder, or the URL of a run on a server"
     below = sorted(str(path.parent) for path in folder.glob("*/specification.json"))
-    hint = f"; below it are the run folders {', '.join(below)}" if below else ""
-    return f"{folder} is no run folder: it holds no specification.json{hint}"
+    hint = f"; it contains the run folders {', '.join(below)}" if below else ""
+    return f"{folder} is not a run folder: it has no specification.json{hint}"

@@ -1,4 +1,4 @@
-"""`midstream plugins check`: a plug-in of one's own on the test bench."""
+"""`midstream plugins check`: run a plug-in on the test bench."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ _STYLES = {"passed": "green", "note": "yellow", "failed": "bold red"}
 
 @click.group("plugins")
 def command() -> None:
-    """Work on an attacker or a defender of your own.
+    """Tools for your own attackers and defenders.
 
     \b
     Example: midstream plugins check examples/disguise.py:Disguise
@@ -35,16 +35,16 @@ def command() -> None:
     "--as",
     "role",
     type=click.Choice(["attacker", "defender"]),
-    help="Its side; by default the one that its name speaks of, or both.",
+    help="Side to check; by default derived from the plug-in's name, else both.",
 )
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; torch's choice by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; torch's default if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 def check(plugin: str, role: Role | None, threads: int | None, as_json: bool) -> None:
-    """Check a plug-in: it plays a tiny game of 60 steps on embedded digits, and each rule is held against it.
+    """Check that a plug-in obeys the rules for players, in a game of 60 steps on embedded digits.
 
-    PLUGIN is path/file.py:Class, package.module:Class or an installed name, with its options behind it. An
-    attacker plays alone; a defender against level 1. Exit code 0: no rule was broken; 1: one was, or the
-    plug-in cannot be loaded.
+    PLUGIN is path/file.py:Class, package.module:Class or an installed name, optionally followed by options.
+    An attacker plays without a defender; a defender plays against level 1. The exit code is 0 if no rule was
+    broken, and 1 if one was broken or the plug-in cannot be loaded.
 
     \b
     Example: midstream plugins check examples/disguise.py:Disguise,shift=3
@@ -67,7 +67,7 @@ def _play(side: Role, plugin: str) -> list[Check]:
 
 
 def _sides(plugin: str) -> list[Role]:
-    """Return the side that a plug-in's name speaks of, the class before its file; else all that it can be."""
+    """Return the side named in the plug-in's class name or file name; else every side it can be made for."""
     name, _ = plugins.parse(plugin)
     where, _, attribute = name.rpartition(":")
     for words in (attribute.lower(), where.rpartition("/")[2].lower()):
@@ -90,7 +90,7 @@ def _sides(plugin: str) -> list[Role]:
 
 def _print(plugin: str, side: Role, checks: list[Check]) -> None:
     table = Table(title=f"{plugin} as {side}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("check", "", "what was found"):
+    for heading in ("check", "", "result"):
         table.add_column(heading, style="bold" if heading == "check" else None, overflow="fold")
     for each in checks:
         table.add_row(each.name, Text(each.outcome, _STYLES[each.outcome]), Text(each.detail))

@@ -1,4 +1,4 @@
-"""`midstream prepare`: what a player must learn before a game, learned ahead of it."""
+"""`midstream prepare`: pretrain a player before a game."""
 
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ def _learned(context: click.Context, parameter: click.Parameter, incomplete: str
     "--as",
     "side",
     type=click.Choice(["attacker", "defender"]),
-    help="What NAME is; the defender where no attacker has that name, by default.",
+    help="Side of NAME; by default the defender if no attacker has that name.",
 )
 @specification_options
 @attack_budget_options
@@ -56,11 +56,11 @@ def command(
     threads: int | None,
     **settings: Any,
 ) -> None:
-    """Have the attacker or the defender NAME learn what it must before a game.
+    """Pretrain the attacker or defender NAME, and cache its pretrained state.
 
-    `play`, `serve` and `attack` do the same at their start, and find what was learned with the same options.
-    With --access black-box an attacker of any name trains its surrogate. Ctrl-C interrupts; entered again,
-    the command goes on.
+    `play`, `serve` and `attack` pretrain their players when they start, and reuse the cache if the options
+    are equal. With --access black-box, any attacker trains its surrogate. After Ctrl-C, run the command
+    again to continue.
 
     \b
     Example: midstream prepare vae --dataset digits
@@ -76,7 +76,7 @@ def command(
         and specification.access == "white-box"
         and not must_learn(plugins.make("attackers", name))
     ):
-        raise click.UsageError(f"{name!r} learns nothing before a game, unless against --access black-box")
+        raise click.UsageError(f"{name!r} needs no pretraining, except with --access black-box")
     run = TrainingRun(specification, load_split(specification, source), device=where)
     if defends and run.prepared:
         raise click.UsageError(f"{name!r} learns nothing before a game")

@@ -1,4 +1,4 @@
-"""A game as three processes on ports that the system picks."""
+"""A game in three processes, on ports chosen by the operating system."""
 
 import os
 import secrets
@@ -25,10 +25,10 @@ _STOP_WITHIN = 60.0
 
 
 class Services:
-    """Server, proxy and provider as child processes; leaving the context stops them.
+    """Server, proxy and provider as child processes. Leaving the context stops them.
 
     Args:
-        logs: the folder for a log of each.
+        logs: folder for one log file per service.
     """
 
     def __init__(self, logs: Path) -> None:
@@ -54,13 +54,13 @@ class Services:
                 child.wait()
 
     def start(self, name: str, *arguments: str, listener: socket.socket | None = None) -> None:
-        """Start `midstream <arguments>` as a process of its own, on a socket that the parent opened."""
+        """Start `midstream <arguments>` as a child process, on a socket that the parent opened."""
         command = [sys.executable, "-m", "midstream.command.main", *arguments]
         sockets = []
         if listener is not None:
             command += ["--fd", str(listener.fileno())]
             sockets = [listener.fileno()]
-        # Ctrl-C is for the parent, which stops its children in order.
+        # A session of its own: Ctrl-C reaches only the parent, which stops its children in order.
         with (self.logs / f"{name}.log").open("ab") as log:
             self._children[name] = subprocess.Popen(
                 command,
@@ -75,30 +75,30 @@ class Services:
             listener.close()
 
     def check(self) -> None:
-        """Raise GameError where a service ended that should not have."""
+        """Raise GameError if a service ended unexpectedly."""
         for name, child in self._children.items():
             code = child.poll()
             if code is not None and not (name == "provider" and code == 0):
                 raise GameError(f"the {name} ended with exit code {code}: {self.last_words(name)}")
 
     def last_words(self, name: str) -> str:
-        """Return the end of a service's log."""
+        """Return the last line of a service's log."""
         lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty"
 
 
 def _environment() -> dict[str, str]:
-    # Settings in the environment are the parent's, which hands on what a child needs: MIDSTREAM_RUN, say,
-    # names another thing to each command.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
-    return {**kept, parent.VARIABLE: str(os.getpid())}
+    # MIDSTREAM_* settings are for the parent, which passes options to each child. MIDSTREAM_RUN, for example,
+    # means something different to each command.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
+    return {**inherited, parent.VARIABLE: str(os.getpid())}
 
 
 def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
-    """Play a game between three processes; return the run's result.
+    """Play a game in three processes and return the run's result.
 
     Raises:
-        GameError: a service ended, or the run did not finish.
+        GameError: a service ended unexpectedly, or the run did not finish.
         midstream.protocol.problem.Problem: the server refused the specification.
     """
     common = ["--device", plan.device] + ([] if plan.threads is None else ["--threads", str(plan.threads)])
@@ -152,7 +152,7 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
             raise GameError(f"the server stopped answering: {services.last_words('server')}") from error
         finally:
             client.close()
-    remove(plan.folder / f"attack-{plan.name}.sqlite")  # nobody will ask for its batches again
+    remove(plan.folder / f"attack-{plan.name}.sqlite")  # no longer needed: the game is over
     return result
 
 

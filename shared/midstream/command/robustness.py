@@ -1,4 +1,4 @@
-"""`midstream robustness`: how a finished run's model stands up to attacks on its test inputs."""
+"""`midstream robustness`: attack a finished run's model at test time."""
 
 import json
 import time
@@ -39,26 +39,26 @@ _GREY, _COLOUR = 0.3, 8 / 255  # the paper's L∞ radii, for MNIST and for CIFAR
     "--epsilon",
     type=FINITE,
     callback=options.radius,
-    help="L∞ radius of YOPO and FGSM-PGD; the paper's by default, 0.3 on grey images and 8/255 on others.",
+    help="L∞ radius of YOPO and FGSM-PGD; the paper's by default: 0.3 on grey images, 8/255 on colour.",
 )
 @click.option(
     "--examples",
     type=click.IntRange(1),
-    help="Test images to attack, drawn by the run's seed; all by default.",
+    help="Number of test images to attack, drawn with the run's seed; all by default.",
 )
 @click.option(
     "--cw-examples",
     type=click.IntRange(0),
     default=100,
     show_default=True,
-    help="Of these, how many CW searches: it takes a thousand times as long. 0 leaves it out.",
+    help="Number of these images that CW attacks; CW is about a thousand times slower. 0 skips CW.",
 )
 @click.option(
     "--cw-iterations",
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="Steps of Adam, at most, for each of CW's 9 weights; 10000 in the original.",
+    help="Maximum Adam steps for each of CW's 9 weights; the original uses 10000.",
 )
 @data_options
 @device_options
@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Attack a finished run's model at test time: YOPO-5-3 and FGSM-PGD within L∞, CW at L2 (Table A.8).
 
-    RUN is a run folder, whose model is loaded from its checkpoint; a black-box run's, too. What speaks
-    against a result, such as an accuracy that a larger ball does not lower, is said on standard error.
+    RUN is a run folder; the model is loaded from its checkpoint. Black-box runs work too. Signs of an
+    unreliable result, such as an accuracy that a larger radius does not lower, go to standard error.
 
     \b
     Example: midstream robustness runs/digits-none-vs-level-1-seed0 --examples 200
@@ -115,18 +115,18 @@ def command(
 
 
 def _finished(place: str) -> PlayedRun:
-    """Return a run whose training is over and whose checkpoint is at hand.
+    """Return a run whose training has finished.
 
     Raises:
-        click.UsageError: it is none, and why.
+        click.UsageError: `place` is a URL, or the run is not finished.
     """
     if place.startswith(("http://", "https://")):
-        raise click.UsageError(f"{place} is an address; name the run's folder, which holds its checkpoint")
+        raise click.UsageError(f"{place} is a URL; give the run folder, which holds the checkpoint")
     played = read_run(place)
     if played.result is None:
         raise click.UsageError(
-            f"{place} is not finished: {len(played.records)} steps are recorded and no result.json; let the "
-            f"run end first"
+            f"{place} is not finished: it has {len(played.records)} recorded steps and no result.json; wait "
+            f"for the run to finish"
         )
     return played
 
@@ -139,21 +139,21 @@ def _specification(played: PlayedRun) -> Specification:
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {fault['input']!r:.80}"
             for fault in error.errors()
         )
-        raise click.ClickException(f"{played.place}/specification.json does not fit: {faults}") from error
+        raise click.ClickException(f"{played.place}/specification.json is invalid: {faults}") from error
 
 
 def _model(played: PlayedRun, specification: Specification, split: Split) -> nn.Module:
-    """Return a finished run's model, its parameters those that the result names.
+    """Load a finished run's model from its checkpoint, and verify the parameters' digest.
 
     Raises:
-        click.ClickException: the checkpoint is not there, or of other parameters.
+        click.ClickException: there is no checkpoint, or its parameters differ from those of the result.
     """
     assert played.folder is not None
     assert played.result is not None
     path = played.folder / NEWEST
     checkpoint = read_checkpoint(path)
     if checkpoint is None:
-        raise click.ClickException(f"{path} is not there: a finished run leaves its parameters in it")
+        raise click.ClickException(f"{path} is missing: it should hold the parameters of the finished run")
     parameters = {
         name.removeprefix("model."): value
         for name, value in checkpoint.tensors.items()
@@ -161,8 +161,8 @@ def _model(played: PlayedRun, specification: Specification, split: Split) -> nn.
     }
     if tensors_sha256(parameters) != played.result["parameters_sha256"]:
         raise click.ClickException(
-            f"{path} holds other parameters than {played.folder / 'result.json'} names; was one of them "
-            f"copied from another run?"
+            f"{path} holds parameters that differ from those in {played.folder / 'result.json'}; was one "
+            f"of the files copied from another run?"
         )
     model = build_model(
         specification.model,
@@ -190,7 +190,7 @@ def _print(played: PlayedRun, found: Robustness) -> None:
     about = _about(played)
     players = f"attacker {about['attacker'] or 'unknown'}, defender {about['defender']}"
     table = Table(
-        title=f"{about['dataset']}, in training {players}", title_justify="left", box=box.SIMPLE_HEAD
+        title=f"{about['dataset']}, trained with {players}", title_justify="left", box=box.SIMPLE_HEAD
     )
     for heading in ("test-time attack", "ball", "images"):
         table.add_column(heading, no_wrap=True)

@@ -1,4 +1,4 @@
-"""What a run came to, in numbers."""
+"""Summarize a run in numbers."""
 
 from collections.abc import Sequence
 from statistics import fmean, median
@@ -13,14 +13,14 @@ _EVALUATED = (
     *("conversion_rate", "evasion_rate"),
 )
 
-_COUNTED = (PASSED_CLEAN, RESUMED_ANYWAY)  # rather than averaged
+_COUNTED = (PASSED_CLEAN, RESUMED_ANYWAY)  # reports that are counted instead of averaged
 
 
 def summary(run: PlayedRun) -> dict[str, Any]:
-    """Return what `midstream inspect --json` prints.
+    """Return the object that `midstream inspect --json` prints.
 
-    Budgets are in pixel units; of the attacker's perturbation a server knows nothing, so that what is shown
-    of its budget is the radius alone.
+    Budgets are in pixel units. The server does not know the attacker's perturbation, so for the attacker only
+    the radius is reported.
     """
     specification, played = run.specification, run.scenario or {}
     corrections = [record["correction"] for record in run.records]
@@ -56,12 +56,12 @@ def summary(run: PlayedRun) -> dict[str, Any]:
 
 
 def resumed_words(side: str, count: int) -> str:
-    """Return what a person is told of a side that went on although its memory did not fit."""
-    return f"the {side} was resumed {count}× although its memory did not fit the run, as --resume-anyway asks"
+    """Return the sentence for a side that was resumed with a memory that did not match the run."""
+    return f"the {side} was resumed {count}× with a memory that did not match the run (--resume-anyway)"
 
 
 def budget_share(run: PlayedRun) -> float | None:
-    """Return how far the defender moved an input, as a share of its ε and the mean over all steps."""
+    """Return the defender's mean correction over all steps, as a share of its ε."""
     epsilon = run.specification["epsilon"]
     if not run.records or epsilon == 0:
         return None
@@ -69,7 +69,7 @@ def budget_share(run: PlayedRun) -> float | None:
 
 
 def best(evaluated: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the first step of the best test accuracy."""
+    """Return the first step with the best test accuracy."""
     found = max(evaluated, key=lambda record: record["test_accuracy"], default=None)
     return None if found is None else {key: found[key] for key in ("step", "test_accuracy")}
 
@@ -79,7 +79,7 @@ def _reported(records: Sequence[dict[str, Any]], side: str, name: str) -> int:
 
 
 def _reports(records: Sequence[dict[str, Any]], side: str) -> dict[str, dict[str, float]]:
-    told = [record[side] for record in records if record[side]]
-    names = dict.fromkeys(name for report in told for name in report if name not in _COUNTED)
-    numbers = {name: [report[name] for report in told if name in report] for name in names}
+    reports = [record[side] for record in records if record[side]]
+    names = dict.fromkeys(name for report in reports for name in report if name not in _COUNTED)
+    numbers = {name: [report[name] for report in reports if name in report] for name in names}
     return {name: {"mean": fmean(values), "last": values[-1]} for name, values in numbers.items()}

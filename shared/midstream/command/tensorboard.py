@@ -1,4 +1,4 @@
-"""A run as TensorBoard reads it: scalars a step, pictures, and the specification."""
+"""Export a run to TensorBoard: scalars per step, sample images and the specification."""
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
@@ -11,18 +11,18 @@ from PIL import Image
 
 from midstream.command.played import PlayedRun
 
-_BESIDE = ("step", "epoch")  # what a record has that is no curve
+_BESIDE = ("step", "epoch")  # fields of a record that are not curves
 
 
 def write_events(folder: Path, run: PlayedRun) -> None:
-    """Write a run's records into a new event file of a folder.
+    """Write a run's records to a new event file in a folder.
 
-    Every number of a record becomes a scalar under its own name, a player's reports `attacker/NAME` and
-    `defender/NAME`. The time of a scalar is the training time until then, so that TensorBoard's relative
-    axis shows that.
+    Every number of a record becomes a scalar under its own name; a player's reports become `attacker/NAME`
+    and `defender/NAME`. A scalar's time is the training time up to its step, which TensorBoard shows on its
+    relative axis.
 
     Raises:
-        click.ClickException: the package tensorboard is not installed, or the folder holds events.
+        click.ClickException: tensorboard is not installed, or the folder already holds event files.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -31,7 +31,9 @@ def write_events(folder: Path, run: PlayedRun) -> None:
             f"--tensorboard needs the package {error.name!r}: pip install 'midstream[tensorboard]'"
         ) from error
     if any(folder.glob("events.out.tfevents.*")):
-        raise click.ClickException(f"{folder} holds events already, which a second file would draw over")
+        raise click.ClickException(
+            f"{folder} already holds event files, and a second one would mix two runs; choose another folder"
+        )
     times = list(accumulate(record["seconds"] for record in run.records))
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("specification", _as_table(run.specification), walltime=0)

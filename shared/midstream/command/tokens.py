@@ -1,4 +1,4 @@
-"""`midstream tokens`: fresh tokens for a server."""
+"""`midstream tokens`: write new access tokens for a server."""
 
 from pathlib import Path
 
@@ -10,10 +10,13 @@ from midstream.protocol.tokens import write_tokens
 @click.command("tokens")
 @click.argument("file", type=click.Path(path_type=Path))
 def command(file: Path) -> None:
-    """Write fresh tokens for observer, provider and operator into a new FILE that only you can read.
+    """Write new tokens for observer, provider and operator to a new FILE that only you can read.
 
     \b
     Example: midstream tokens tokens.yaml; midstream serve --host 0.0.0.0 --tokens tokens.yaml
     """
     write_tokens(file)
-    click.echo(f"{file} holds a token a role; hand each to who has the role: grep provider {file}", err=True)
+    click.echo(
+        f"{file} holds one token per role; to show one: grep provider {file}",
+        err=True,
+    )

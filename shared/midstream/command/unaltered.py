@@ -1,4 +1,4 @@
-"""A finished run's files, held against the digests that its result carries."""
+"""Verify a finished run's files against the digests in its result."""
 
 import json
 from pathlib import Path
@@ -7,18 +7,19 @@ from typing import Any
 from midstream.storage.run_folder import METRICS, metrics_sha256
 from midstream.storage.seal import BrokenSealError, digest, unsealed
 
-_REMEDY = "put it back as it was; what it says now is not what happened"
+_REMEDY = "restore the original file; its content no longer matches the run"
 
 
 def refuse_altered(folder: Path, result: dict[str, Any] | None) -> None:
-    """Return where a run is not finished, or its result and history are what it finished with.
+    """Verify that a finished run's files have not changed since it finished.
 
     Args:
-        folder: the run's.
-        result: what its `result.json` holds; one without digests was written by an earlier midstream.
+        folder: the run folder.
+        result: content of its `result.json`, None if unfinished. A result without digests, as written by
+            earlier versions, is not verified.
 
     Raises:
-        ValueError: one of its files is another, or gone.
+        ValueError: a file was changed or removed.
     """
     if result is None or "files" not in result:
         return

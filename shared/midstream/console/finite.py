@@ -1,4 +1,4 @@
-"""The type of options that are a number: what is none, or has no end, is refused by name."""
+"""Click types for finite numbers."""
 
 import math
 from typing import Any
@@ -11,8 +11,8 @@ class Finite(FloatParamType):
     """A float that is neither NaN nor infinite.
 
     Args:
-        least: what it must be at least; None for nothing.
-        above: what it must be above; None for nothing.
+        least: inclusive lower bound; None for no bound.
+        above: exclusive lower bound; None for no bound.
     """
 
     def __init__(self, *, least: float | None = None, above: float | None = None) -> None:
@@ -22,7 +22,7 @@ class Finite(FloatParamType):
         """Return the number.
 
         Raises:
-            click.BadParameter: it is none.
+            click.BadParameter: the value is not a number, not finite or out of bounds.
         """
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):

@@ -1,4 +1,4 @@
-"""Scenario files: the options of `midstream play` as `name: value`, one a line."""
+"""Scenario files: the options of `midstream play` as `name: value`, one per line."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -11,34 +11,34 @@ import yaml
 from midstream.errors import MidstreamError
 
 MOST = 64 * 1024
-"""Bytes of the largest scenario file: some hundred times what `midstream play` writes."""
+"""Size limit of a scenario file in bytes, about a hundred times the size that `midstream play` writes."""
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
 class ScenarioError(MidstreamError, ValueError):
-    """A file that is no scenario; the message says where and why."""
+    """A file is not a valid scenario; the message gives the place and the reason."""
 
 
 def read_settings(path: Path) -> dict[str, str]:
-    """Return a scenario file's settings by name, each as it would be written behind its flag.
+    """Read a scenario file's settings by name, each as the text that follows its flag on a command line.
 
-    A scenario is one flat YAML mapping of single values; a null sets nothing. Anchors and aliases, by which a
-    small file makes an endless one, tags and nested values are refused before anything is made of them.
+    A scenario is one flat YAML mapping of single values; null leaves a setting unset. Anchors, aliases (which
+    can expand a small file without limit), tags and nested values are refused before they are evaluated.
 
     Raises:
-        ScenarioError: the file is too large, no text, no such mapping, or sets a name twice.
+        ScenarioError: the file is too large, not text, not such a mapping, or sets a name twice.
     """
     try:
         return _settings(_text(path))
     except ScenarioError as error:
-        raise ScenarioError(f"{path} is no scenario: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # the latter for a number such as .inf that is none
+        raise ScenarioError(f"{path} is not a scenario: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: malformed numbers
         raise ScenarioError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Return the same as YAML means it, a number as a number; see `read_settings`."""
+    """Read a scenario file's settings with YAML's types, for example numbers; see `read_settings`."""
     written = read_settings(path)
     values: dict[str, Any] = yaml.safe_load(_text(path)) or {}
     return {str(name): value for name, value in values.items() if str(name) in written}
@@ -53,7 +53,7 @@ def _text(path: Path) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise ScenarioError(
-            f"byte {error.start} is {content[error.start]:#04x}, so that it is no UTF-8 text"
+            f"byte {error.start} is {content[error.start]:#04x}, which is not UTF-8 text"
         ) from error
 
 
@@ -63,7 +63,7 @@ def _settings(text: str) -> dict[str, str]:
     if first is None or (isinstance(first, yaml.ScalarEvent) and _is_null(first)):
         return {}
     if not isinstance(first, yaml.MappingStartEvent):
-        raise ScenarioError("it should hold settings as 'name: value', one a line")
+        raise ScenarioError("it must hold settings as 'name: value', one per line")
     _refuse(first)
     settings: dict[str, str] = {}
     seen: dict[str, int] = {}
@@ -73,13 +73,13 @@ def _settings(text: str) -> dict[str, str]:
         name, value = _scalar(event), _scalar(next(events))
         if name.value in seen:
             raise ScenarioError(
-                f"line {_line(name)} sets {name.value} once more, which line {seen[name.value]} has set"
+                f"line {_line(name)} sets {name.value} again; line {seen[name.value]} already sets it"
             )
         seen[name.value] = _line(name)
         if not _is_null(value):
             settings[name.value] = value.value
     if (more := next(events, None)) is not None:
-        raise ScenarioError(f"another document begins at line {_line(more)}; it may hold but one")
+        raise ScenarioError(f"a second document begins at line {_line(more)}; only one is allowed")
     return settings
 
 
@@ -89,7 +89,7 @@ _FRAME = (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent,
 def _scalar(event: yaml.Event) -> yaml.ScalarEvent:
     _refuse(event)
     if not isinstance(event, yaml.ScalarEvent):
-        raise ScenarioError(f"line {_line(event)} nests values; a setting has one")
+        raise ScenarioError(f"line {_line(event)} nests values; a setting has a single value")
     return event
 
 
@@ -97,7 +97,7 @@ def _refuse(event: yaml.Event) -> None:
     if (anchor := getattr(event, "anchor", None)) is not None:
         raise ScenarioError(f"line {_line(event)} has the anchor or alias {anchor!r}; write the value itself")
     if (tag := getattr(event, "tag", None)) is not None:
-        raise ScenarioError(f"line {_line(event)} has the tag {tag!r}; write the value by itself")
+        raise ScenarioError(f"line {_line(event)} has the tag {tag!r}; write the value without it")
 
 
 def _is_null(event: yaml.ScalarEvent) -> bool:
@@ -110,7 +110,11 @@ def _line(event: yaml.Event) -> int:
 
 
 def read_scenario(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Take a command's defaults from a scenario file, whose names are its options."""
+    """Set a command's defaults from a scenario file, whose names are the command's options.
+
+    Raises:
+        click.UsageError: the file is not a scenario, or sets an unknown option.
+    """
     if path is None:
         return None
     try:
@@ -122,7 +126,7 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
         nearest = [get_close_matches(key, known, n=1) for key in sorted(unknown)]
         hints = [f"{names[0]!r}" for names in nearest if names]
         raise click.UsageError(
-            f"{path} sets {', '.join(sorted(unknown))}, which is no option of this command"
+            f"{path} sets {', '.join(sorted(unknown))}, but this command has no such option"
             + (f"; did you mean {', '.join(hints)}?" if hints else "")
         )
     context.default_map = {known[name]: value for name, value in settings.items()}
@@ -130,7 +134,7 @@ def read_scenario(context: click.Context, _: click.Parameter, path: Path | None)
 
 
 def _options(command: click.Command) -> Iterator[tuple[str, str]]:
-    """Yield each option as it is written, and the name of its parameter."""
+    """Yield each option's flag without dashes, and its parameter name."""
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name is not None:
             yield from ((flag.lstrip("-"), parameter.name) for flag in parameter.opts)

@@ -1,4 +1,4 @@
-"""`--silent-after`: how soon a peer that is gone is noticed."""
+"""`--silent-after`: the timeout after which a silent connection is replaced."""
 
 import click
 
@@ -10,5 +10,5 @@ silent_after_option = options.option(
     type=click.FloatRange(min=0, min_open=True),
     default=SILENT_AFTER,
     show_default=True,
-    help="Seconds without a sign of life within which a connection is given up and made anew.",
+    help="Seconds without a sign of life after which a connection is closed and reopened.",
 )

@@ -1,4 +1,4 @@
-"""A run's data, and its minibatches as a pure function of (seed, seq)."""
+"""A run's data split, and its minibatches as a pure function of (seed, seq)."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -20,19 +20,19 @@ def load_split(
     allowed: Collection[str] | None = None,
     dataset_sha256: str | None = None,
 ) -> Split:
-    """Return a run's data, the same on every machine that holds the data set.
+    """Load a run's data split. It is the same on every machine that holds the data set.
 
     Args:
-        specification: the run, of which data set, image size, split sizes and seed are used.
-        source: where the data are; its image size gives way to the run's.
-        allowed: what the specification may name, where it came over a network; None allows all.
-        dataset_sha256: digest of the run's data set, which this one must have; None compares nothing.
+        specification: the run; data set, image size, split sizes and seed are used.
+        source: where the data are; the run's image size overrides the source's.
+        allowed: plug-ins that the specification may name, if it arrived over a network; None allows all.
+        dataset_sha256: required digest of the data set; None skips the comparison.
 
     Raises:
         midstream.run.datasets.MissingDataError: the data are not on this machine.
-        midstream.run.dataset_checks.DatasetError: the data cannot be trained on, or are not the run's.
+        midstream.run.dataset_checks.DatasetError: the data cannot be trained on, or differ from the run's.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
-        ValueError: the data set has fewer training examples than asked for.
+        ValueError: the data set has fewer training examples than requested.
     """
     source = replace(source, image_size=specification.image_size)
     split = datasets.split(
@@ -46,13 +46,13 @@ def load_split(
 
 
 class BatchSource:
-    """The minibatches of one run: the same batch for the same seq, whatever was asked for before.
+    """The minibatches of one run. A batch depends only on its number, not on earlier requests.
 
-    Each epoch visits every training example once, in an order of its own; the last batch of an epoch may
+    Each epoch visits every training example once, in its own random order. The last batch of an epoch may
     be smaller.
 
     Args:
-        specification: the run, of which seed and batch size are used.
+        specification: the run; seed and batch size are used.
         train: the training examples.
     """
 
@@ -62,7 +62,7 @@ class BatchSource:
         self._order: tuple[int, torch.Tensor] | None = None
 
     def batch(self, seq: int) -> WireBatch:
-        """Return minibatch `seq`, inputs as stored: uint8 or float32."""
+        """Return minibatch `seq`. The inputs keep their stored type, uint8 or float32."""
         epoch, place = divmod(seq, self.specification.steps_per_epoch(len(self.train)))
         if self._order is None or self._order[0] != epoch:
             order = permutation(len(self.train), self.specification.seed, epoch, "order")

@@ -1,4 +1,4 @@
-"""Whether a data set is what it must be: checked once, when it is loaded."""
+"""Validate a data set once, when it is loaded."""
 
 import math
 from collections.abc import Mapping
@@ -11,29 +11,29 @@ from midstream.mathematics.budget import PixelRange, pixel_bounds
 
 
 class DatasetError(MidstreamError, ValueError):
-    """A data set that cannot be trained on; the message names it, the part, the value, and what to do."""
+    """A data set cannot be trained on. The message names the data set, the part, the value and a remedy."""
 
 
 class DifferentDatasetError(DatasetError):
-    """The data set of this machine is not the run's."""
+    """The data set on this machine differs from the run's."""
 
 
 def refuse_other_data(name: str, here: str | None, run: str | None) -> None:
-    """Hold the data set of this machine against the run's.
+    """Compare the digest of this machine's data set with the run's.
 
     Args:
-        name: the data set's, for the message.
-        here: `midstream.run.datasets.Dataset.sha256` of the one on this machine.
-        run: the run's; None if its server does not tell, and nothing is compared.
+        name: name of the data set, for the message.
+        here: `midstream.run.datasets.Dataset.sha256` on this machine.
+        run: digest of the run's data set; None skips the comparison.
 
     Raises:
-        DifferentDatasetError: they differ.
+        DifferentDatasetError: the digests differ.
     """
     if run is not None and here != run:
         raise DifferentDatasetError(
             f"data set {name!r} of this process differs from the run's: its SHA-256 is {str(here)[:12]}…, "
             f"the run's is {run[:12]}…. Every process must read the same data: compare the files and the "
-            f"versions of the libraries that read them; if it is a function, seed what it draws"
+            f"versions of the libraries that read them. If the data set is a function, seed it"
         )
 
 
@@ -45,20 +45,19 @@ def check_dataset(
     image_size: int | None = None,
     pixel_range: PixelRange = "valid",
 ) -> None:
-    """Refuse a data set that a run could not be trained on, or would be trained on wrongly.
+    """Refuse a data set that cannot be trained on, or that would train incorrectly.
 
-    Inputs are scanned once if they are float32, for NaN, infinities and the pixel range; uint8 inputs need
-    no scan.
+    float32 inputs are scanned once for NaN, infinities and the pixel range; uint8 inputs need no scan.
 
     Args:
-        name: the data set's, for the message.
-        parts: `midstream.run.datasets.Examples` by part; `train` must be one of them.
+        name: name of the data set, for the message.
+        parts: `midstream.run.datasets.Examples` by part; `train` is required.
         classes: the names of the classes, in the order of the labels.
-        image_size: the side length that was asked for; None asks for none.
+        image_size: the requested side length; None if none was requested.
         pixel_range: whether float32 inputs must lie in [0, 1], or may be any finite number.
 
     Raises:
-        DatasetError: something is not as `midstream.run.datasets.Dataset` says.
+        DatasetError: the data set violates a rule of `midstream.run.datasets.Dataset`.
 
     >>> from midstream import Examples
     >>> part = Examples(torch.zeros(2, 1, 8, 8), torch.tensor([0, 7]))
@@ -76,17 +75,17 @@ def check_dataset(
         if inputs.shape[1:] != shape:
             raise DatasetError(
                 f"data set {name!r}: inputs have shape {tuple(shape)} in train and "
-                f"{tuple(inputs.shape[1:])} in {part}; bring them to one shape"
+                f"{tuple(inputs.shape[1:])} in {part}; make the shapes equal"
             )
     if image_size is not None and tuple(shape[1:]) != (image_size, image_size):
         raise DatasetError(
             f"data set {name!r} has inputs of shape {tuple(shape)}, not of image size {image_size}: only "
-            f"folder: sets, and functions that read source.image_size, are scaled. Leave --image-size out"
+            f"folder: data sets and functions that read source.image_size are scaled. Remove --image-size"
         )
     labels = checked["train"][1]
     if bool((labels == labels[0]).all()):
         raise DatasetError(
-            f"data set {name!r}, train: all {len(labels)} labels are {int(labels[0])}; there must be "
+            f"data set {name!r}, train: all {len(labels)} labels are {int(labels[0])}; training needs "
             f"examples of at least two classes"
         )
 
@@ -94,7 +93,7 @@ def check_dataset(
 def _check_part(where: str, examples: object, classes: int, pixel_range: PixelRange) -> tuple[Tensor, Tensor]:
     if not (hasattr(examples, "inputs") and hasattr(examples, "labels")):
         raise DatasetError(
-            f"{where}: it is a {type(examples).__name__}; make it a midstream.run.datasets.Examples of "
+            f"{where}: it is a {type(examples).__name__}; it must be a midstream.run.datasets.Examples of "
             f"inputs and labels"
         )
     inputs = _check_inputs(where, examples.inputs, pixel_range)
@@ -108,7 +107,7 @@ def _check_classes(name: str, classes: object) -> int:
         )
     for one in classes:
         if not isinstance(one, str):
-            raise DatasetError(f"data set {name!r}: class {one!r} is no str; name each class by one")
+            raise DatasetError(f"data set {name!r}: class name {one!r} is not a str")
     if len(classes) < 2:
         raise DatasetError(
             f"data set {name!r}: it names {len(classes)} class{'' if len(classes) == 1 else 'es'}, "
@@ -124,7 +123,7 @@ def _check_inputs(where: str, inputs: object, pixel_range: PixelRange) -> Tensor
             f"{where}: inputs are {inputs.dtype}; return uint8, or float32 in [0, 1], which .float() makes"
         )
     if len(inputs) == 0:
-        raise DatasetError(f"{where}: it has no examples; there must be at least one")
+        raise DatasetError(f"{where}: it has no examples; at least one is required")
     if inputs.dim() < 2 or inputs.numel() == 0:
         raise DatasetError(
             f"{where}: inputs have shape {tuple(inputs.shape)}; it must be (examples, channels, height, "
@@ -142,13 +141,13 @@ def _check_values(where: str, inputs: Tensor, pixel_range: PixelRange) -> None:
         value = inputs[wrong][0].flatten()
         kind = "a NaN" if value.isnan().any() else "an infinity"
         raise DatasetError(
-            f"{where}: inputs hold {kind} in {int(wrong.sum())} of {len(inputs)} examples, the first of them "
-            f"example {int(wrong.nonzero()[0])}; leave them out, or repair them"
+            f"{where}: inputs hold {kind} in {int(wrong.sum())} of {len(inputs)} examples, first in "
+            f"example {int(wrong.nonzero()[0])}; remove or repair them"
         )
     low, high = pixel_bounds(pixel_range)
     if not (low <= lowest and highest <= high):
         hint = (
-            "scale them to [0, 1], without normalisation, which belongs into the model"
+            "scale them to [0, 1] and move the normalisation into the model"
             if lowest < 0
             else "divide them by 255, or return them as uint8"
             if 1 < highest <= 255
@@ -156,7 +155,7 @@ def _check_values(where: str, inputs: Tensor, pixel_range: PixelRange) -> None:
         )
         raise DatasetError(
             f"{where}: inputs range from {lowest:g} to {highest:g}, not within [0, 1]; {hint} "
-            f"(--pixel-range unbounded takes any finite numbers)"
+            f"(--pixel-range unbounded accepts any finite numbers)"
         )
 
 
@@ -188,7 +187,7 @@ def _check_tensor(where: str, what: str, found: object) -> Tensor:
         hint = "torch.from_numpy makes one" if kind == "numpy.ndarray" else "torch.tensor makes one"
         if what == "labels" and isinstance(found, (list, tuple)) and found and isinstance(found[0], str):
             kind += f" of str, such as {found[0]!r}"
-            hint = "number the classes from 0, and name them in Dataset.classes"
+            hint = "number the classes from 0 and put their names in Dataset.classes"
         raise DatasetError(f"{where}: {what} are a {kind}, not a tensor; {hint}")
     if found.device.type != "cpu" or found.requires_grad or found.layout != torch.strided:
         raise DatasetError(

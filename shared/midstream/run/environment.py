@@ -1,4 +1,4 @@
-"""What a result depends on besides its specification, and the settings that pin it down."""
+"""The environment that affects a result's bits: versions, device and threads."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ import torch
 
 
 def configure(*, threads: int | None, device: str) -> torch.device:
-    """Set the thread count, and return the device: `auto` takes the first GPU there is.
+    """Set the thread count and return the device; `auto` selects the first GPU, if there is one.
 
-    Equal bits hold for one thread count on one device, so both are recorded with every run.
+    Results are bit-identical only for equal thread counts on equal devices, so every run records both.
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: the device cannot be used.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -50,7 +50,7 @@ _BITS = (
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return in words what differs of two descriptions, of that which results depend on to the bit.
+    """Describe the differences between two environments in the fields that affect bits.
 
     >>> differences({"torch": "2.10.0", "threads": 2}, {"torch": "2.10.0", "threads": 1})
     ['threads 2, here 1']
@@ -63,7 +63,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Return versions, device and thread count, as recorded in a run folder."""
+    """Return the environment, as recorded in a run folder: versions, device and thread count."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "midstream": version("midstream"),

@@ -1,4 +1,4 @@
-"""The image files of a folder by classes: which are read, and what their pixels are."""
+"""Read an image folder: find the files by class and decode their pixels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 _UNREAD = {".apng", ".avif", ".dcm", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".npy", ".npz", ".svg"}
-_PORTABLE = ("PNG", "PPM")  # formats whose 32-bit mode in Pillow holds 16-bit pixels
+_PORTABLE = ("PNG", "PPM")  # formats whose 16-bit pixels Pillow holds in its 32-bit mode
 
 
 def class_names(where: Path) -> tuple[str, ...]:
-    """Return the names of the class folders, sorted; a hidden folder is none.
+    """Return the sorted names of the class folders. Hidden folders are ignored.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no class folder.
     """
     names = sorted(entry.name for entry in where.iterdir() if entry.is_dir() and not _hidden(entry))
     if not names:
@@ -32,13 +32,13 @@ def class_names(where: Path) -> tuple[str, ...]:
 
 
 def files_by_class(where: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Return each image below the class folders and its class, in the order that torchvision has them.
+    """Return each image below the class folders with its class, in torchvision's order.
 
-    Hidden files, such as macOS leaves beside images, and files that are no images are passed over.
+    Hidden files, such as macOS creates, and files that are not images are skipped.
 
     Raises:
         FileNotFoundError: a class has no image.
-        DatasetError: a file is an image of a kind that is not read.
+        DatasetError: a file is an image in an unsupported format.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
@@ -48,8 +48,8 @@ def files_by_class(where: Path, classes: tuple[str, ...]) -> list[tuple[Path, in
             return False
         if path.suffix.lower() in _UNREAD:
             raise DatasetError(
-                f"{path} is not read: images end in {', '.join(IMG_EXTENSIONS)}. Convert it to PNG, or take "
-                f"it out of the folder"
+                f"{path} is not supported: images must end in {', '.join(IMG_EXTENSIONS)}. Convert it to "
+                f"PNG, or remove it from the folder"
             )
         return path.suffix.lower() in IMG_EXTENSIONS
 
@@ -62,18 +62,18 @@ def read_images(paths: list[Path], size: int | None) -> Tensor:
 
     Args:
         paths: the files.
-        size: side length to scale and crop to; None leaves them as they are.
+        size: side length to scale and crop to; None keeps the original size.
 
     Raises:
-        DatasetError: a file is no readable image, or one of another size than the first.
+        DatasetError: a file cannot be read as an image, or its size differs from the first image's.
     """
     arrays = [_read(path, size) for path in paths]
     for path, array in zip(paths, arrays, strict=True):
         if array.shape != arrays[0].shape:
             (height, width, _), first = array.shape, arrays[0].shape
             raise DatasetError(
-                f"{path} is {width}×{height} pixels, the first image {first[1]}×{first[0]}; "
-                f"name one size for all with --image-size"
+                f"{path} is {width}×{height} pixels, but the first image is {first[1]}×{first[0]}; "
+                f"scale all images to one size with --image-size"
             )
     if any(array.dtype == np.float32 for array in arrays):
         arrays = [
@@ -90,9 +90,11 @@ def _read(path: Path, size: int | None) -> Pixels:
         with Image.open(path) as image:
             if (
                 getattr(image, "is_animated", False) and image.format != "MPO"
-            ):  # a phone's photo and its preview
+            ):  # MPO: a photo and its preview, as phones save them
                 frames = getattr(image, "n_frames", 2)
-                raise DatasetError(f"{path} holds {frames} pictures; an example is one. Save them one by one")
+                raise DatasetError(
+                    f"{path} holds {frames} images, but an example is one image. Save each to its own file"
+                )
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I") or image.mode == "F":
                 return _deep(path, image, size)
@@ -100,16 +102,16 @@ def _read(path: Path, size: int | None) -> Pixels:
             return np.asarray(_fitted(rgb, size))
     except DatasetError:
         raise
-    except Exception as error:  # decoders raise nearly anything at damaged files
+    except Exception as error:  # decoders raise many types of errors on damaged files
         empty = " (it is empty)" if path.is_file() and path.stat().st_size == 0 else ""
         raise DatasetError(
-            f"{path} cannot be read as an image{empty}: {str(error) or repr(error)}. Replace it, or take it "
-            f"out of the folder"
+            f"{path} cannot be read as an image{empty}: {str(error) or repr(error)}. Replace it, or "
+            f"remove it from the folder"
         ) from error
 
 
 def _rgb(image: "Image") -> "Image":
-    """Return 8-bit colours; what is transparent lies on white, as most programs show it."""
+    """Return 8-bit colours. Transparent pixels are composited on white, as most programs show them."""
     from PIL import Image
 
     if image.has_transparency_data:
@@ -119,16 +121,15 @@ def _rgb(image: "Image") -> "Image":
 
 
 def _deep(path: Path, image: "Image", size: int | None) -> NDArray[np.float32]:
-    """Return grey pixels of 16 bits as float32 in [0, 1]."""
+    """Return 16-bit grey pixels as float32 in [0, 1], repeated to three channels."""
     from PIL import Image
 
     if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in _PORTABLE)):
         raise DatasetError(
-            f"{path} has {image.mode} pixels, of 32 bits, of which no largest value is known; save it with 8 "
-            f"or 16 bits"
+            f"{path} has 32-bit pixels (mode {image.mode}) without a known maximum; save it with 8 or 16 bits"
         )
     if "transparency" in image.info:
-        raise DatasetError(f"{path} has 16-bit pixels and a transparent colour; save it without the latter")
+        raise DatasetError(f"{path} has 16-bit pixels and a transparent colour; save it without transparency")
     grey = np.asarray(image).astype(np.float32) / np.float32(65535)
     fitted = np.asarray(_fitted(Image.fromarray(grey), size), dtype=np.float32).clip(0, 1)
     return np.repeat(fitted[:, :, None], 3, axis=2)

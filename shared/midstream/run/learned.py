@@ -1,10 +1,10 @@
-"""What was learned, kept on disk: each thing in a file found again by everything that it depends on."""
+"""On-disk cache of pretrained state, keyed by a digest of all its inputs."""
 
 import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -17,24 +17,22 @@ from torch import Tensor
 import midstream
 from midstream.protocol.wire import encode_tensors, tensors_sha256
 from midstream.run.environment import describe
+from midstream.run.reporting import Say
 from midstream.storage.run_folder import write_whole
 
 Description = Mapping[str, Any]
-Say = Callable[[str], None]
-Tell = Callable[[int, int, str], None]
-"""Told how a learning goes: steps done, steps at most, a few words. What it raises ends the learning."""
 
-_EVERY = 10.0  # seconds between writes of what is unfinished
+_EVERY = 10.0  # seconds between writes of unfinished state
 
 
-class KeptFile:
-    """A learning's state in one safetensors file, unfinished or finished; its metadata say what it is.
+class CacheFile:
+    """One entry of the cache: pretrained state, finished or unfinished, in a safetensors file with metadata.
 
     Args:
-        folder: where such files are kept; it is made when something is written.
-        description: everything that the outcome depends on; a digest of it names the file.
-        what: what is learned, as a person would call it.
-        say: told where a file is damaged or cannot be written: neither is a reason to stop.
+        folder: folder of the cache; created on the first write.
+        description: all inputs of the pretraining; their digest is the file's name.
+        what: name of the state in messages.
+        say: called if the file is damaged or cannot be written. Neither stops the pretraining.
     """
 
     def __init__(self, folder: Path, description: Description, *, what: str, say: Say) -> None:
@@ -45,7 +43,7 @@ class KeptFile:
         self._written = time.monotonic()
 
     def read(self) -> tuple[dict[str, Tensor], int] | None:
-        """Return the tensors and after how many steps they were kept, or None where there are none."""
+        """Return the state and the number of steps taken, or None if there is no usable file."""
         if not self.path.exists():
             return None
         try:
@@ -62,13 +60,13 @@ class KeptFile:
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{self.path} cannot be read: {error}") from error
         if metadata.get("sha256") != tensors_sha256(tensors):
-            raise ValueError(f"{self.path} does not hold what was written there: its SHA-256 differs")
+            raise ValueError(f"{self.path} is damaged: its SHA-256 differs")
         if metadata.get("description") != self._description:
-            raise ValueError(f"{self.path} holds something else than this {self._what}")
+            raise ValueError(f"{self.path} holds the state of something other than this {self._what}")
         return tensors, int(metadata["steps"])
 
     def write(self, tensors: Mapping[str, Tensor], *, steps: int) -> bool:
-        """Write the state after a number of steps, whole or not at all; return whether that went well."""
+        """Write the state after `steps` steps atomically. Return whether that succeeded."""
         content = encode_tensors(
             tensors, description=self._description, sha256=tensors_sha256(tensors), steps=str(steps)
         )
@@ -77,35 +75,35 @@ class KeptFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, content)
         except OSError as error:
-            self._say(f"the {self._what} is not kept: {error}")
+            self._say(f"the {self._what} cannot be cached: {error}")
             return False
         return True
 
     def due(self) -> bool:
-        """Return whether what is unfinished was written long enough ago."""
+        """Return whether unfinished state should be written again."""
         return time.monotonic() - self._written > _EVERY
 
 
 def cache_folder(kind: str) -> Path:
-    """Return where a kind of things is kept unless told otherwise: below `$XDG_CACHE_HOME`, or `~/.cache`."""
+    """Return the default cache folder of a kind of state, below `$XDG_CACHE_HOME` or `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midstream" / kind
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """Return what bits depend on besides settings, data and code."""
+    """Return the parts of the environment that affect pretrained bits."""
     here = describe(device)
     return {key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads")}
 
 
 LEARNED_BY = ("attacks", "defences", "mathematics", "networks", "players", "run")
-"""Folders of this library that what is learned depends on; the rest only carries it."""
+"""Folders of this library whose code affects pretrained state. An edit there makes the cache stale."""
 
 
 def code_sha256(*parts: object, packages: tuple[ModuleType, ...] = ()) -> str:
-    """Return a digest of the code that something was learned by.
+    """Return a digest of the code that produces pretrained state.
 
-    It covers the folders `LEARNED_BY` of this library, all of `packages`, and the modules that hold `parts`,
-    such as a player's class.
+    It covers this library's folders `LEARNED_BY`, all modules of `packages`, and the modules that define
+    `parts`, such as a player's class.
     """
     library = Path(str(midstream.__file__)).parent
     folders = [library / name for name in LEARNED_BY]

@@ -1,4 +1,4 @@
-"""Building a model by name, the same way on every side of the game."""
+"""Build a model by name, in the same way on every side of the game."""
 
 from collections.abc import Collection
 
@@ -20,28 +20,28 @@ def build_model(
     batch_norm: BatchNorm = "refuse",
     allowed: Collection[str] | None = None,
 ) -> nn.Module:
-    """Return the network that a name stands for, its convolutions laid out channels-last.
+    """Build the network with a given name, with convolutions in channels-last layout.
 
-    That layout is the faster one on a CPU, and both sides must have the same for equal bits. The network is
-    in the mode that its maker left it in, which is training mode for most, but for its batch norm.
+    Channels-last is faster on a CPU. Both sides must use the same layout to get equal bits. Except for batch
+    norm, the network stays in the mode in which its factory returned it, usually training mode.
 
-    Batch norm in training mode couples the examples of a batch: an input has no derivative of its own, so
-    such a network is refused. In evaluation mode a layer uses its running statistics, and these stay what
-    the maker left there. Where that is mean 0 and variance 1, as in a new layer, it normalises nothing: it
-    is a scale and a shift of each channel, both trained.
+    Batch norm in training mode couples the examples of a batch, so a single input has no derivative of its
+    own, and such a network is refused. In evaluation mode, a layer uses its running statistics, which stay as
+    the factory returned them. With mean 0 and variance 1, as in a new layer, it does not normalise: it only
+    scales and shifts each channel, by trained parameters.
 
     Args:
         name: an installed name or `package.module:function`, called with `(input_shape, classes)`, and its
-            options, such as `mnist-cnn,dropout=0.2`.
+            options, for example `mnist-cnn,dropout=0.2`.
         input_shape: shape of one input.
         classes: how many classes there are.
-        batch_norm: `refuse` a network that has it in training mode, or put it into `evaluation` mode, where
-            it is to stay.
-        allowed: the paths that may be imported, where the name came over a network; None allows all.
+        batch_norm: `refuse` a network with batch norm in training mode, or put batch norm permanently into
+            `evaluation` mode.
+        allowed: paths that may be imported, if the name arrived over a network; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, it is not allowed, it could not be built, it
-            has batch norm or nothing to train, or it returns something else than a logit for each class.
+        midstream.plugins.PluginError: there is no such model, it is not allowed, it cannot be built, it
+            has batch norm or nothing to train, or it does not return one logit per class.
 
     >>> sum(p.numel() for p in build_model("mnist-cnn", (1, 28, 28), 10).parameters())
     92330
@@ -70,14 +70,14 @@ def _settle(model: nn.Module, name: str, batch_norm: BatchNorm) -> None:
         refuse_coupled_examples(model)
     except ValueError as error:
         way_out = (
-            " Or let layers with running statistics keep those they start with: batch_norm: evaluation, on "
-            "the command line --batch-norm evaluation."
+            " Or keep the initial running statistics: set batch_norm: evaluation (on the command line, "
+            "--batch-norm evaluation)."
         )
         raise plugins.PluginError(f"model {name!r}: {error}{way_out * (batch_norm == 'refuse')}") from error
 
 
 def _check(model: nn.Module, name: str, input_shape: tuple[int, ...], classes: int) -> None:
-    """Refuse a network that cannot be trained, or that returns no logit for each class."""
+    """Refuse a network that cannot be trained, or that does not return one logit per class."""
     parameters = list(model.parameters())
     if not any(parameter.requires_grad for parameter in parameters):
         what = f"{len(parameters)} parameters, all of them frozen (requires_grad=False)"

@@ -1,4 +1,4 @@
-"""Players made ready for a game: what they must learn is found on disk, gone on with, or learned now."""
+"""Pretrain players before a game: load pretrained state from the cache, or continue or start pretraining."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,15 +9,16 @@ from midstream.players.interface import Player
 from midstream.players.referee import PlayerError
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
-from midstream.run.learned import Description, KeptFile, Say, Tell, cache_folder, circumstances, code_sha256
+from midstream.run.learned import CacheFile, Description, cache_folder, circumstances, code_sha256
+from midstream.run.reporting import Say, Tell
 
 
 class LearningError(PlayerError):
-    """A player could not learn what it must before the game; the message names it and says why."""
+    """A player's pretraining failed; the message names the player and the reason."""
 
 
 def must_learn(player: Player) -> bool:
-    """Return whether a player, or one that it is made of, learns something before the game."""
+    """Return whether a player, or one of its parts, needs pretraining."""
     return next(learners(player), None) is not None
 
 
@@ -31,22 +32,22 @@ def prepare(
     tell: Tell = lambda *_: None,
     say: Say = lambda _: None,
 ) -> None:
-    """Have a player learn all that it must before a game.
+    """Pretrain a player and all its parts before a game.
 
-    What was learned before, of the same code, settings, data and circumstances, is read from the disk; what
-    was begun is gone on with, to the same bits.
+    State that was pretrained with the same code, settings, data and environment is read from the cache.
+    Unfinished pretraining continues from the cached state, with the same bits as without the interruption.
 
     Args:
         name: the player's name and options, for messages.
         player: the player.
-        ground: what it learns from.
-        run: the run, of which all that the ground's data and model come of is used.
-        cache: folder of what was learned; `~/.cache/midstream/learned` by default.
-        tell: told how it goes; what it raises ends the learning, which can be gone on with later.
-        say: told where the outcome came from.
+        ground: data, model and settings to pretrain with.
+        run: the run; the settings that determine the ground's data and model enter the cache key.
+        cache: folder of the cache; `~/.cache/midstream/learned` by default.
+        tell: called with the progress. If it raises, pretraining stops and can be continued later.
+        say: called with messages for the operator.
 
     Raises:
-        LearningError: it failed, or the ground lacks what it needs.
+        LearningError: pretraining failed, or the ground lacks something that the player needs.
     """
     for learner in learners(player):
         what = type(learner).__name__
@@ -55,29 +56,30 @@ def prepare(
         except Exception as error:
             raise _failed(name, ground, error) from error
         description = _describe(learner, course, ground, run)
-        file = KeptFile(cache or cache_folder("learned"), description, what=what, say=say)
+        file = CacheFile(cache or cache_folder("learned"), description, what=what, say=say)
         done = _found(course, file)
         if done == course.steps:
-            say(f"{what} has learned before: {file.path}")
+            say(f"{what} is already pretrained: {file.path}")
             continue
-        say(f"{what} learns, in {course.steps} steps" + f"; it goes on from step {done}" * (done > 0))
+        say(f"{what} learns for {course.steps} steps" + f", continuing from step {done}" * (done > 0))
 
-        def told(step: int, steps: int, loss: str, what: str = what) -> None:
+        def report(step: int, steps: int, loss: str, what: str = what) -> None:
             tell(step, steps, f"{what} learns{loss}")
 
-        _take(name, course, ground, file, done, told)
-        say(f"{what} has learned" + f"; that is kept in {file.path}" * file.path.exists())
+        _take(name, course, ground, file, done, report)
+        say(f"{what} is pretrained" + f"; cached in {file.path}" * file.path.exists())
 
 
-def _found(course: Course, file: KeptFile) -> int:
-    """Take up what is kept of a course; return how many of its steps were taken."""
-    if (kept := file.read()) is None:
+def _found(course: Course, file: CacheFile) -> int:
+    """Load a course's cached state, if there is any; return the number of steps taken."""
+    if (cached := file.read()) is None:
         return 0
-    course.load_state_dict(kept[0])
-    return kept[1]
+    state, steps = cached
+    course.load_state_dict(state)
+    return steps
 
 
-def _take(name: str, course: Course, ground: Ground, file: KeptFile, done: int, tell: Tell) -> None:
+def _take(name: str, course: Course, ground: Ground, file: CacheFile, done: int, tell: Tell) -> None:
     tell(done, course.steps, "")
     for number in range(done, course.steps):
         try:
@@ -86,7 +88,7 @@ def _take(name: str, course: Course, ground: Ground, file: KeptFile, done: int, 
             raise _failed(name, ground, error) from error
         try:
             tell(number + 1, course.steps, f", loss {loss:.4g}")
-        except BaseException:  # whoever waited gave up
+        except BaseException:  # whoever waited for the pretraining stopped it: save the progress
             file.write(course.state_dict(), steps=number + 1)
             raise
         if file.due() or number + 1 == course.steps:
@@ -98,7 +100,7 @@ def _failed(name: str, ground: Ground, error: Exception) -> LearningError:
 
 
 def _describe(learner: Learner, course: Course, ground: Ground, run: Specification) -> Description:
-    """Return everything that what is learned depends on, to the bit."""
+    """Return the cache key: everything that affects the bits of the pretrained state."""
     kind = type(learner)
     data = {"inputs": ground.validation_inputs, "labels": ground.validation_labels}
     return {

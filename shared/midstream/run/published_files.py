@@ -1,4 +1,4 @@
-"""Files of published data sets, held against the checksums of their authors."""
+"""Verify files of published data sets against their official checksums."""
 
 import gzip
 import zlib
@@ -14,16 +14,16 @@ _MNIST = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""SHA-256 of the files as torchvision unpacks them."""
+"""SHA-256 of the files after torchvision has unpacked them."""
 
 
 def check_mnist(root: Path) -> None:
-    """Refuse a file of MNIST that is damaged; torchvision checks them only while it downloads.
+    """Refuse damaged files of MNIST, which torchvision checks only during the download.
 
-    A file that is not there is torchvision's to miss.
+    Missing files are not reported here; torchvision reports them.
 
     Raises:
-        DatasetError: a file is not the published one.
+        DatasetError: a file differs from the published one.
     """
     for name, wanted in _MNIST.items():
         path = root / "MNIST" / "raw" / name
@@ -31,18 +31,18 @@ def check_mnist(root: Path) -> None:
             content = path.read_bytes()
             if (found := sha256(content).hexdigest()) != wanted:
                 raise DatasetError(
-                    f"{path} is damaged, or another data set's: {len(content)} bytes of SHA-256 "
-                    f"{found[:12]}…, MNIST's is {wanted[:12]}…. Delete it and add --download, or load data "
-                    f"of your own by a function"
+                    f"{path} is damaged, or belongs to another data set: it has {len(content)} bytes and "
+                    f"SHA-256 {found[:12]}…, but MNIST's is {wanted[:12]}…. Delete it and add --download, "
+                    f"or load your own data by a function"
                 )
 
 
 def damaged_cifar(cls: Any, root: Path) -> str | None:
-    """Return what is wrong with a CIFAR that is there in part; None if none of its files is there.
+    """Return what is wrong with the files of CIFAR; None if all are valid or none is present.
 
     Args:
-        cls: torchvision's `CIFAR10` or `CIFAR100`, which know their files; another class gives None.
-        root: the torchvision root.
+        cls: torchvision's `CIFAR10` or `CIFAR100`, which list their files; other classes give None.
+        root: torchvision's data root.
     """
     if not hasattr(cls, "train_list"):
         return None
@@ -51,22 +51,22 @@ def damaged_cifar(cls: Any, root: Path) -> str | None:
     present = {path for path in paths if path.is_file()}
     if not present:
         return None
-    mend = "Delete the folder and add --download, or copy it anew"
+    mend = "Delete the folder and add --download, or copy it again"
     for path, wanted in paths.items():
         if path not in present:
-            return f"{path} is missing, though {len(present)} of its {len(paths)} files are there. {mend}"
+            return f"{path} is missing, although {len(present)} of {len(paths)} files are present. {mend}"
         if (found := md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != wanted:
             return f"{path} is damaged: its MD5 is {found}, not {wanted}. {mend}"
     return None
 
 
 def read_gzip(path: Path) -> bytes:
-    """Return what a compressed file holds.
+    """Return the content of a gzip file.
 
     Raises:
-        DatasetError: it is damaged.
+        DatasetError: the file is damaged.
     """
     try:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read ({error}). Install it anew") from error
+        raise DatasetError(f"{path} cannot be read ({error}). Install it again") from error

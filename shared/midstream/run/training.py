@@ -1,4 +1,4 @@
-"""A model in training: the run's own on the server, and an attacker's surrogate of it."""
+"""A model in training: the run's model on the server, or an attacker's surrogate."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -29,20 +29,20 @@ class DivergedError(MidstreamError, ArithmeticError):
 
 
 class Training:
-    """A model and its optimizer, which take one step at a time from θ_0, drawn from the seed.
+    """A model and its optimizer. Training starts at θ_0, drawn from the seed, and takes one step at a time.
 
-    The only method that changes the model is `take_step`; it belongs to one thread at a time. Outside of the
-    step that it takes, the model is in evaluation mode.
+    Only the methods that take steps or load a state change the model. An object must be used by one thread at
+    a time. Except during a step, the model is in evaluation mode.
 
     Args:
         specification: model, batch norm, optimizer, learning rate and seed.
-        split: the data, of which the training part is only counted here: it arrives in batches.
-        device: where to compute.
+        split: the data. Only the size of the training part is used: training examples arrive in batches.
+        device: the torch device to compute on.
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
         midstream.plugins.PluginError: there is no such model.
-        midstream.DerivativeError: its derivatives are right in no order.
+        midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Training:
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         self.order: Order = self._check()
-        """The order in which the model's second derivatives are taken, in the whole run and on both sides."""
+        """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
         optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
         self.optimizer = optimizers[specification.optimizer](
             self.model.parameters(), lr=specification.learning_rate
@@ -77,7 +77,7 @@ class Training:
         self._known: tuple[int, Gradient] | None = None
 
     def new_model(self) -> nn.Module:
-        """Return a model of the run's architecture, its parameters drawn from torch's numbers."""
+        """Return a model of the run's architecture, initialized from torch's global generator."""
         specification = self.specification
         model = build_model(
             specification.model,
@@ -89,7 +89,7 @@ class Training:
         return model.to(self.device)
 
     def another_model(self) -> nn.Module:
-        """Return what `new_model` does, in evaluation mode, its derivatives to be taken as the run's are."""
+        """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
         model = self.new_model().eval()
         remember(model, self._example(), self.order)
         return model
@@ -108,26 +108,24 @@ class Training:
         return {name: value.detach() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return parameters, buffers and the optimizer's state: `model.NAME` and `optimizer.NUMBER.KEY`."""
+        """Return parameters, buffers and optimizer state as `model.NAME` and `optimizer.NUMBER.KEY`."""
         return {f"model.{name}": value for name, value in self.parameters().items()} | {
             f"optimizer.{name}": value for name, value in optimizer_state(self.optimizer).items()
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
-        """Go to where another training of the same specification was when it returned `state_dict`.
+        """Restore the state of a training with the same specification.
 
         Args:
-            state: what it returned.
-            step: how many steps it had taken.
+            state: the result of `state_dict`.
+            step: number of steps that training had taken.
         """
-        parameters = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
-        self.model.load_state_dict(parameters)
-        remembered = {name[10:]: value for name, value in state.items() if name.startswith("optimizer.")}
-        load_optimizer_state(self.optimizer, remembered)
+        self.model.load_state_dict(_below("model.", state))
+        load_optimizer_state(self.optimizer, _below("optimizer.", state))
         self.step, self._known = step, None
 
     def description(self) -> dict[str, Any]:
-        """Return architecture and loss, enough to rebuild the model."""
+        """Return architecture, loss and optimizer: enough to rebuild the model."""
         return {
             "model": self.specification.model,
             "input_shape": list(self.input_shape),
@@ -140,48 +138,48 @@ class Training:
         }
 
     def validation_gradient(self) -> Gradient:
-        """Return `v` at the live parameters, computed once for each version."""
+        """Return the validation gradient `v` at the live parameters, computed once per version."""
         if self._known is None or self._known[0] != self.step:
             self._known = (self.step, validation_gradient(self.model, *self.validation_here))
         return self._known[1]
 
     def training_step(self) -> TrainingStep:
-        """Return the step that the optimizer will take next, its moments the live ones."""
+        """Return the step that the optimizer takes next; its moments are live tensors."""
         return training_step(self.optimizer, self.model)
 
     def take_step(self, batch: Batch) -> float:
-        """Take the step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3), by the optimizer.
+        """Take the optimizer step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3).
 
-        The step alone is taken in training mode; what its layers draw derives from the seed and the batch's
-        number.
+        The model is in training mode only during the step. Layer randomness is seeded by the run seed and the
+        batch number.
 
         Args:
             batch: on the device.
 
         Returns:
-            The batch's mean loss before the step, nats an example.
+            The batch's mean loss before the step, in nats per example.
 
         Raises:
-            DivergedError: the loss is infinite or NaN; nothing was changed.
+            DivergedError: the loss is infinite or NaN; the state is unchanged.
         """
         loss = self._descend(batch, "step")
         self.step += 1
         return loss
 
     def take_step_and_rehearse(self, batch: Batch, rehearsed: Sequence[Batch]) -> float:
-        """Take the step on a batch, then one on each of others, all of them to the next version alone.
+        """Take the step on a batch, then one on each rehearsed batch. All steps together make one version.
 
-        What the layers draw derives in each step from the seed, the batch's number and the place in the row.
+        Each step's layer randomness is seeded by the run seed, batch number and rehearsal index.
 
         Args:
             batch: on the device.
-            rehearsed: further batches, on the device; there may be none.
+            rehearsed: further batches, on the device; may be empty.
 
         Returns:
-            The batch's mean loss before its step, nats an example.
+            The batch's mean loss before its step, in nats per example.
 
         Raises:
-            DivergedError: the loss of one of them is infinite or NaN; nothing was changed.
+            DivergedError: the loss of a batch is infinite or NaN; the state is unchanged.
         """
         if not rehearsed:
             return self.take_step(batch)
@@ -207,3 +205,7 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.item() / len(batch.labels)
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

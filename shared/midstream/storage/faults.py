@@ -1,9 +1,9 @@
-"""The moments between two lasting effects, at which the test suite kills a process."""
+"""Named moments between two durable effects, at which the test suite kills a process."""
 
 
 def reached(moment: str) -> None:
-    """Do nothing. The launcher of the chaos suite puts a function of its own in this one's place.
+    """Do nothing. The chaos suite's launcher replaces this function with its own.
 
     Args:
-        moment: what has just been done, such as `journalled`.
+        moment: what has just happened, for example `journalled`.
     """

@@ -1,4 +1,4 @@
-"""Reading the files of a run folder: what is not what its writer wrote is refused by the file's name."""
+"""Read the files of a run folder and refuse damaged ones by name."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from midstream.errors import MidstreamError
 
 Kinds = Mapping[str, tuple[type, ...]]
-"""The names that an object must hold, and of which types each value may be."""
+"""The keys that an object must have, each with its permitted types."""
 
 _NUMBER = (int, float)
 _MAYBE = (int, float, type(None))
@@ -28,24 +28,24 @@ RESULT: Kinds = {"parameters_sha256": (str,), "test_accuracy": _NUMBER}
 
 
 class DamagedRunError(MidstreamError, ValueError):
-    """A file of a run folder that cannot be read; the message names it and says what is wrong."""
+    """A file of a run folder cannot be read; the message names the file and what is wrong with it."""
 
 
 def read_object(path: Path, kinds: Kinds | None = None) -> dict[str, Any]:
-    """Return what a JSON file of a run folder holds.
+    """Read a JSON object from a file of a run folder.
 
     Args:
         path: the file.
-        kinds: what it must hold, at least.
+        kinds: keys that the object must have, with their types.
 
     Raises:
-        DamagedRunError: it is no JSON object, or lacks something.
+        DamagedRunError: the file is not a JSON object, or a key is missing or has the wrong type.
     """
     return _object(_text(path), kinds or {}, str(path))
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a `metrics.jsonl`, one a line, as `read_object`."""
+    """Read the records of a `metrics.jsonl`, one per line; raises as `read_object` does."""
     lines = _text(path).splitlines()
     return [_object(line, RECORD, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
 
@@ -56,14 +56,14 @@ def _text(path: Path) -> str:
     except FileNotFoundError as error:
         raise DamagedRunError(f"{path} is not there; is the rest of its run elsewhere?") from error
     except UnicodeDecodeError as error:
-        raise _damaged(str(path), f"it is no UTF-8 text at byte {error.start}") from error
+        raise _damaged(str(path), f"it is not UTF-8 text at byte {error.start}") from error
 
 
 def _object(text: str, kinds: Kinds, where: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "it is empty" if not text.strip() else f"it is no JSON: {error}"
+        reason = "it is empty" if not text.strip() else f"it is not JSON: {error}"
         raise _damaged(where, reason) from error
     if not isinstance(found, dict):
         raise _damaged(where, f"it holds a {type(found).__name__}, not an object")
@@ -77,4 +77,4 @@ def _object(text: str, kinds: Kinds, where: str) -> dict[str, Any]:
 
 
 def _damaged(where: str, reason: str) -> DamagedRunError:
-    return DamagedRunError(f"{where} is damaged: {reason}; take the run folder from a copy, or play it again")
+    return DamagedRunError(f"{where} is damaged: {reason}; restore the run folder from a copy, or replay it")

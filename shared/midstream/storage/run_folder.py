@@ -1,4 +1,4 @@
-"""A run's folder: everything to read, repeat and compare it by."""
+"""The run folder: the files by which a run is read, repeated and compared."""
 
 import csv
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 OPEN = "open"
-"""The file that is there while a server is not done with the run; it says what the run was begun with."""
+"""Name of the file that marks an unfinished run; it holds the settings with which the run began."""
 
 METRICS = "metrics.jsonl"
 
@@ -19,29 +19,29 @@ _OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "che
 
 
 class RunFolder:
-    """The files of one run, below a folder of its own.
+    """The files of one run, in one folder.
 
-    `specification.json`, `environment.json`, `metrics.jsonl` (a line a step), `samples/*.png`,
-    `checkpoint.safetensors`, `result.json`; `play` adds `scenario.yaml` and a log of each service, and a
-    server keeps its journal there until the run is over.
+    `specification.json`, `environment.json`, `metrics.jsonl` (one line per step), `samples/*.png`,
+    `checkpoint.safetensors`, `result.json`. `play` adds `scenario.yaml` and a log per service. A server
+    stores its journal there until the run is over.
 
     Args:
-        path: the folder; it is made, and must not hold a run yet.
-        resumed: whether it holds the run that is meant.
+        path: the folder. It is created, and must not hold a run unless `resumed`.
+        resumed: whether the folder holds the run to resume.
 
     Raises:
-        FileExistsError: it holds a run, and none was to be resumed.
+        FileExistsError: the folder already holds a run, and `resumed` is false.
     """
 
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self.path = path
         (path / "samples").mkdir(parents=True, exist_ok=True)
         metrics = path / METRICS
-        kept = [path / name for name in _OF_A_RUN if (path / name).exists()]
-        kept += [metrics] if metrics.exists() and metrics.stat().st_size > 0 else []
-        if kept and not resumed:
+        found = [path / name for name in _OF_A_RUN if (path / name).exists()]
+        found += [metrics] if metrics.exists() and metrics.stat().st_size > 0 else []
+        if found and not resumed:
             raise FileExistsError(
-                f"{path} holds a run already ({kept[0].name}); name another with --run or --out"
+                f"{path} already holds a run ({found[0].name}); choose another --run or --out"
             )
         self._metrics = metrics.open("ab", buffering=0)
         self._digest = sha256()
@@ -49,36 +49,36 @@ class RunFolder:
 
     @property
     def metrics_sha256(self) -> str:
-        """The digest of the records that were written, or that `cut_metrics` left."""
+        """SHA-256 of the records written so far, or of those that `cut_metrics` left."""
         return self._digest.hexdigest()
 
     def mark_open(self, standing: Mapping[str, Any]) -> None:
-        """Say that a server is not done with the run: if it ends, the next one takes the run up.
+        """Mark the run as unfinished. If the server ends, the next one resumes the run.
 
         Args:
-            standing: what that one must know, whatever becomes of the other files.
+            standing: what the next server must know, even if other files are damaged.
         """
         self.write_json(OPEN, standing)
 
     def mark_over(self) -> None:
-        """Say that no server need take the run up."""
+        """Mark the run as over: no server resumes it."""
         (self.path / OPEN).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write `name` as JSON, whole or not at all."""
+        """Write `name` as JSON, atomically."""
         write_json(self.path / name, content)
 
     def write(self, name: str, content: bytes) -> None:
-        """Write `name`, whole or not at all."""
+        """Write `name` atomically."""
         write_whole(self.path / name, content)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return what `write_json` wrote."""
+        """Read a file that `write_json` wrote."""
         content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
         return content
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one step's record, whole or not at all."""
+        """Append one step's record, completely or not at all."""
         line = (json.dumps(record) + "\n").encode()
         try:
             if self._metrics.write(line) != len(line):
@@ -90,14 +90,14 @@ class RunFolder:
         self._digest.update(line)
 
     def cut_metrics(self, length: int) -> None:
-        """Forget the records behind the first `length` bytes, of which there are at least so many."""
+        """Truncate the records to their first `length` bytes; there must be at least that many."""
         with (self.path / METRICS).open("rb") as file:
             self._digest = sha256(file.read(length))
         self._metrics.truncate(length)
         self.metrics_bytes = length
 
     def synchronise_metrics(self) -> None:
-        """Return once the records are on the disk."""
+        """Flush the records to disk (fsync)."""
         os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
@@ -106,12 +106,12 @@ class RunFolder:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all: one beside it is written, synchronised and renamed."""
+    """Write a file atomically: write a temporary file beside it, fsync it and rename it."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -134,23 +134,23 @@ def synchronise(folder: Path) -> None:
 
 
 def metrics_sha256(path: Path, length: int | None = None) -> str | None:
-    """Return the digest of a run's records, or of their first `length` bytes; None where there are fewer."""
+    """Return the SHA-256 of a run's records or of their first `length` bytes; None if it has fewer bytes."""
     metrics = path / METRICS
     if not metrics.exists():
         return sha256().hexdigest() if not length else None
     with metrics.open("rb") as file:
-        kept = file.read() if length is None else file.read(length)
-    return None if length is not None and len(kept) < length else sha256(kept).hexdigest()
+        content = file.read() if length is None else file.read(length)
+    return None if length is not None and len(content) < length else sha256(content).hexdigest()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a run folder's `metrics.jsonl`, one a step."""
+    """Return the records of a run folder's `metrics.jsonl`, one per step."""
     with (path / METRICS).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
 def as_csv(records: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
-    """Return records as CSV, an empty cell where one has no value, and JSON where it has several.
+    """Return records as CSV. A missing value is an empty cell, a nested object is JSON.
 
     >>> as_csv([{"step": 1, "loss": None}], ["step", "loss"])
     'step,loss\\r\\n1,\\r\\n'

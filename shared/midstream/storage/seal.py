@@ -1,4 +1,4 @@
-"""A JSON object with a digest over itself, so that whoever reads it later notices a change."""
+"""JSON objects that carry a digest of themselves, so that a reader detects changes."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ _SEAL = "sha256"
 
 
 class BrokenSealError(MidstreamError, ValueError):
-    """An object that is not what was sealed."""
+    """A sealed object was changed, or an object carries no seal."""
 
 
 def digest(content: Any) -> str:
-    """Return the SHA-256 of what a JSON value says, however it is laid out and its keys are ordered.
+    """Return the SHA-256 of a JSON value; layout and key order do not affect it.
 
     >>> digest({"a": 1, "b": 2.0}) == digest({"b": 2.0, "a": 1})
     True
@@ -25,7 +25,7 @@ def digest(content: Any) -> str:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object with its digest as one more member, `sha256`.
+    """Return an object with its digest added as the member `sha256`.
 
     >>> unsealed(sealed({"steps": 6}))
     {'steps': 6}
@@ -34,14 +34,14 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unsealed(content: Any) -> dict[str, Any]:
-    """Return what was sealed.
+    """Verify a sealed object and return it without its seal.
 
     Raises:
-        BrokenSealError: it is something else.
+        BrokenSealError: the object carries no digest, or its digest differs.
     """
     if not isinstance(content, dict) or _SEAL not in content:
-        raise BrokenSealError("it carries no digest of itself")
-    kept = {name: value for name, value in content.items() if name != _SEAL}
-    if content[_SEAL] != digest(kept):
-        raise BrokenSealError("its digest differs from what it says")
-    return kept
+        raise BrokenSealError("it has no digest of itself")
+    original = {name: value for name, value in content.items() if name != _SEAL}
+    if content[_SEAL] != digest(original):
+        raise BrokenSealError("its digest does not match its content")
+    return original

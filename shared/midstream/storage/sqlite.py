@@ -1,4 +1,4 @@
-"""SQLite as the services use it: what has been committed survives whatever becomes of the process."""
+"""SQLite connections for the services. Committed data survive a crash of the process."""
 
 import os
 import sqlite3
@@ -8,16 +8,16 @@ from midstream.errors import MidstreamError
 
 IN_MEMORY = Path(":memory:")
 
-_PATIENCE = 3.0  # seconds that a process which is about to end may still take with a file
+_PATIENCE = 3.0  # seconds to wait for an ending process to release the file
 _FILES = ("", "-wal", "-shm")
 
 
 class StorageError(MidstreamError, OSError):
-    """Something could not be stored; the message says what and why."""
+    """Data could not be stored; the message names the file and the reason."""
 
 
 class DamagedDatabaseError(MidstreamError, RuntimeError):
-    """A database that does not hold what was written."""
+    """A database is damaged: it does not hold what was written."""
 
 
 _PASSING = {
@@ -33,11 +33,10 @@ _PASSING = {
 
 
 def is_damage(error: sqlite3.Error, path: Path) -> bool:
-    """Return whether an error of SQLite says that a file is damaged, rather than that it cannot be used now.
+    """Return whether an SQLite error means that the file is damaged, not just unusable at the moment.
 
-    SQLite has one code for damage that it recognises, and others for what damage looks like: a table or a
-    column that is not there, a file format that it does not know, a file that says of itself that it cannot
-    be written to although it can.
+    SQLite has one error code for damage that it recognises. Damage also shows as other errors: a missing
+    table or column, an unknown file format, or a file marked read-only that is in fact writable.
     """
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
     if code == sqlite3.SQLITE_READONLY:
@@ -46,15 +45,15 @@ def is_damage(error: sqlite3.Error, path: Path) -> bool:
 
 
 def connect(path: Path, tables: str) -> sqlite3.Connection:
-    """Return a connection to a database of one process, whose commits are on the disk when they return.
+    """Connect to a database exclusively. A commit returns only after its data are on disk.
 
     Args:
-        path: its file, which is made where there is none; `IN_MEMORY` for one that nothing survives.
-        tables: SQL that makes the tables that are not there yet.
+        path: the file, created if missing; `IN_MEMORY` for a database without a file.
+        tables: SQL that creates missing tables.
 
     Raises:
-        StorageError: the file cannot be opened, or another process has it.
-        DamagedDatabaseError: it is not a whole database.
+        StorageError: the file cannot be opened, or another process uses it.
+        DamagedDatabaseError: the database is damaged.
     """
     try:
         database = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
@@ -73,7 +72,7 @@ def connect(path: Path, tables: str) -> sqlite3.Connection:
         if is_damage(error, path):
             raise DamagedDatabaseError(f"{path} is damaged: {error}") from error
         if "locked" in str(error):
-            raise StorageError(f"{path} is in use by another process; let one of them end") from error
+            raise StorageError(f"{path} is in use by another process; stop one of the two") from error
         raise StorageError(f"{path} cannot be used: {error}") from error
     except DamagedDatabaseError:
         database.close()
@@ -82,13 +81,13 @@ def connect(path: Path, tables: str) -> sqlite3.Connection:
 
 
 def remove(path: Path) -> None:
-    """Delete a database that is closed, and what belongs to it."""
+    """Delete a closed database and its auxiliary files."""
     for suffix in _FILES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged database and what belongs to it; return its new path."""
+    """Rename a damaged database and its auxiliary files; return the new path."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1

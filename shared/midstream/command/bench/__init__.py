@@ -1,1 +1,1 @@
-"""The test bench for attackers and defenders of one's own: `midstream plugins check`."""
+"""The test bench for players, `midstream plugins check`."""

@@ -1,4 +1,4 @@
-"""What is checked of a player, and what is said of it."""
+"""The checks of a player, and their results."""
 
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -14,13 +14,13 @@ Outcome = Literal["passed", "note", "failed"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked.
+    """The result of one check.
 
     Attributes:
-        name: what.
-        outcome: `failed` breaks a rule, `note` is worth knowing.
+        name: name of the check.
+        outcome: `failed` if a rule is broken, `note` for a remark, else `passed`.
         detail: what was found, and what to do about it.
-        figures: the numbers in it, by name.
+        figures: the numbers in `detail`, by name.
     """
 
     name: str
@@ -29,124 +29,124 @@ class Check:
     figures: dict[str, float] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the result as a JSON object."""
         return asdict(self)
 
 
-_SLACK = 1 + 1e-4  # a float32 norm of what was scaled to ε
+_SLACK = 1 + 1e-4  # float32 rounding of the norm of a perturbation scaled to ε
 
 _MENDED: dict[Touchable, str] = {
     "parameters": "the model's parameters or buffers; work on copy.deepcopy(view.model), or by "
     "torch.func.functional_call",
-    "mode": "the model's mode; it is in evaluation mode and must stay there",
-    "requires_grad": "what of the model requires a gradient; work on copy.deepcopy(view.model)",
+    "mode": "the model's mode; the model must stay in evaluation mode",
+    "requires_grad": "requires_grad of the model's parameters; work on copy.deepcopy(view.model)",
     "validation": "view.validation_inputs or view.validation_labels; clone them before writing",
-    "validation gradient": "what view.validation_gradient() returned, which the other side shares; clone it "
-    "before writing",
-    "moments": "what view.training_step() returned: the optimizer's own moments; clone them before writing",
+    "validation gradient": "the result of view.validation_gradient(), shared by both sides; clone it before "
+    "writing",
+    "moments": "the optimizer's moments, returned by view.training_step(); clone them before writing",
 }
 _HARMLESS: dict[Touchable, str] = {
-    "gradients": "left .grad on the model's parameters; the host clears it, torch.autograd.grad leaves none",
-    "batch": "wrote into its batch, which is its own copy: the host adds what is returned to the original",
+    "gradients": "left .grad on the model's parameters; the host clears it, torch.autograd.grad avoids it",
+    "batch": "wrote into its batch, a copy: the host adds the returned perturbation to the original",
 }
 
 
 def budget(moves: list[Move]) -> Check:
-    """Say how much of its budget a player asks for, and whether the host had to project."""
+    """Check how much of its budget a player uses, and whether the host had to project."""
     shares = torch.cat([move.shares for move in moves])
     largest, mean = shares.max().item(), shares.mean().item()
     over = (shares > _SLACK).double().mean().item()
     figures = {"largest_share": largest, "mean_share": mean, "projected": over}
-    asked = f"asks for {mean:.3g} ε on average and {largest:.3g} ε at most"
+    used = f"uses {mean:.3g} ε on average and {largest:.3g} ε at most"
     if largest == 0:
-        return Check("budget", "note", "it moves nothing", figures)
+        return Check("budget", "note", "it does not perturb any input", figures)
     if over:
-        what = f"{asked}; the host projects {over:.0%} of its moves onto ε: of these, the direction counts"
+        what = f"{used}; the host projects {over:.0%} of its moves to ε, so only their direction matters"
         return Check("budget", "note", what, figures)
-    return Check("budget", "passed", f"{asked}; the host has nothing to project", figures)
+    return Check("budget", "passed", f"{used}; no move needs projection", figures)
 
 
 def untouched(witness: Witness) -> Check:
-    """Say whether a player left what it was shown as it was."""
+    """Check that a player does not change its inputs."""
     broken = [f"it changed {_MENDED[what]}" for what in witness.touched if what in _MENDED]
     if broken:
         first = min(seq for what, seq in witness.touched.items() if what in _MENDED)
         return Check("untouched", "failed", f"first at batch {first}: {'; and '.join(broken)}")
     if harmless := [_HARMLESS[what] for what in witness.touched]:
         return Check("untouched", "note", f"it {'; and it '.join(harmless)}")
-    return Check("untouched", "passed", "model, validation data, gradient and batch are as they were")
+    return Check("untouched", "passed", "model, validation data, gradient and batch are unchanged")
 
 
 def repeats(moves: list[Move], again: list[Move]) -> Check:
-    """Say whether a fresh player, with the same seed, makes the same moves to the bit.
+    """Check that a new player with the same seed makes bit-identical moves.
 
     Args:
-        moves: those of the game.
-        again: the first of them, made by another object of its class.
+        moves: the moves of the game.
+        again: the first moves of another object of the same class.
     """
     name = "determinism"
     apart = _first_difference(moves, again)
     if apart is not None:
         seq, distance = apart
         what = (
-            f"with the same seed, a fresh player moved batch {seq} otherwise, by up to {distance:.3g}. Draw "
-            "from view.generator(batch.seq), not from torch's, numpy's or Python's own numbers; keep what it "
-            "remembers in self; and let nothing depend on the time or on other runs"
+            f"with the same seed, a new player moves batch {seq} differently, by up to {distance:.3g}. Draw "
+            "from view.generator(batch.seq), not from the global generators of torch, numpy or Python; store "
+            "memory in self; and do not depend on the time or on other runs"
         )
         return Check(name, "failed", what, {"first_batch": seq, "difference": distance})
     first = moves[0].perturbation
     for seq, move in enumerate(moves[1:], start=1):
         if first.any() and torch.equal(move.perturbation, first):
             what = (
-                f"the moves repeat to the bit, but that of batch {seq} is that of batch 0, on other images: "
-                "if it is meant to be random, draw from view.generator(batch.seq)"
+                f"the moves repeat to the bit, but batches 0 and {seq} get equal moves although their images "
+                "differ; if moves should be random, draw from view.generator(batch.seq)"
             )
             return Check(name, "note", what)
-    return Check(name, "passed", f"a fresh player repeats its first {len(again)} moves to the bit")
+    return Check(name, "passed", f"a new player repeats the first {len(again)} moves to the bit")
 
 
 def survives(witness: Witness, resumed: list[Move], *, after: int, unseen: list[str]) -> Check:
-    """Say whether a player that was restarted in the middle goes on as if it had not been.
+    """Check that a restarted player continues with bit-identical moves.
 
     Args:
         witness: the player at the end of the game.
-        resumed: the moves after the restart, made by another object of its class that was given the state.
-        after: how many moves were made before it.
-        unseen: names in the state whose tensors changed without the host's seeing it.
+        resumed: the moves after the restart, by another object of the same class that got the state.
+        after: number of moves before the restart.
+        unseen: names in the state whose changes the host did not see.
     """
     name = "memory"
     remembers = hasattr(witness.player, "state_dict")
     if unseen:
         what = (
-            f"the host did not see {', '.join(map(repr, unseen))} of state_dict() change: a tensor that "
-            "shares its memory with a numpy array. Return a fresh tensor, such as torch.tensor(array)"
+            f"the host did not see {', '.join(map(repr, unseen))} of state_dict() change: the tensor shares "
+            "its memory with a numpy array. Return a new tensor, for example torch.tensor(array)"
         )
         return Check(name, "failed", what)
     apart = _first_difference(witness.moves[after:], resumed)
     if apart is not None:
-        what = f"restarted after {after} batches, its next moves differ by up to {apart[1]:.3g}: " + (
-            "state_dict() leaves out something that they depend on"
+        what = f"after a restart at batch {after}, its next moves differ by up to {apart[1]:.3g}: " + (
+            "state_dict() lacks something that they depend on"
             if remembers
-            else "it remembers something. Give it state_dict() and load_state_dict(state)"
+            else "it has memory. Add state_dict() and load_state_dict(state)"
         )
         return Check(name, "failed", what, {"difference": apart[1]})
-    kept = f"its state, {len(witness.state())} tensors," if remembers else "it has no memory, and"
-    return Check(name, "passed", f"{kept} lets a restarted player go on to the bit")
+    state = f"its state of {len(witness.state())} tensors is complete" if remembers else "it has no memory"
+    return Check(name, "passed", f"{state}: after a restart, its moves are equal to the bit")
 
 
 def training(witness: Witness, again: Witness) -> Check:
-    """Say whether a fresh player, with the same seed, has the model trained on the same batches to the bit.
+    """Check that a new player with the same seed augments and rehearses bit-identical batches.
 
     The host has checked their shapes, pixel range and labels.
 
     Args:
         witness: the player at the end of the game.
-        again: another object of its class, after fewer batches.
+        again: another object of the same class, after fewer batches.
     """
     name = "training"
     for (what, batch), (_, other) in zip(witness.trained_on, again.trained_on, strict=False):
         if not (_same(batch.inputs, other.inputs) and _same(batch.labels, other.labels)):
-            how = f"with the same seed, a fresh player {what} otherwise at batch {batch.seq}"
+            how = f"with the same seed, a new player returns a different {what} batch at batch {batch.seq}"
             what = f"{how}. Draw from view.generator(batch.seq)"
             return Check(name, "failed", what, {"first_batch": batch.seq})
     figures = {
@@ -154,21 +154,21 @@ def training(witness: Witness, again: Witness) -> Check:
         for kind in ("augmented", "rehearsed")
     }
     counts = ", ".join(f"{number:g} {kind}" for kind, number in figures.items())
-    what = f"batches: {counts}; each fit to be trained on, and a fresh player repeats the first to the bit"
+    what = f"batches: {counts}; all are valid, and a new player repeats the first ones to the bit"
     return Check(name, "passed", what, figures)
 
 
 def speed(moves: list[Move], plain: float) -> Check:
-    """Say how long a move takes, in plain training steps of `plain` seconds each."""
+    """Measure how long a move takes, relative to a plain training step of `plain` seconds."""
     seconds = median(move.seconds for move in moves)
     figures = {"seconds": seconds, "step_seconds": plain, "ratio": seconds / plain}
-    what = f"{1000 * seconds:.3g} ms a move, {seconds / plain:.3g} times a training step of this game"
+    what = f"{1000 * seconds:.3g} ms per move, {seconds / plain:.3g} times a training step of this game"
     return Check("speed", "passed", what, figures)
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Validation losses at the end of the game, nats an example: with this player, with none, with noise."""
+    """Final validation losses, in nats per example: with this player, without a player, with noise."""
 
     player: float
     nobody: float
@@ -176,16 +176,16 @@ class Losses:
 
 
 def effect(role: Role, losses: Losses) -> Check:
-    """Say what a player makes of the validation loss, against nobody in its place, and against noise."""
+    """Compare the validation loss with this player to that without a player and with noise."""
     figures = {"validation_loss": losses.player, "nobody": losses.nobody, "noise": losses.noise}
     what = (
-        f"validation loss {losses.player:.3g}; with nobody in its place {losses.nobody:.3g}, "
+        f"validation loss {losses.player:.3g}; without a player {losses.nobody:.3g}, "
         f"with random noise {losses.noise:.3g}"
     )
     if role == "attacker" and losses.player <= max(losses.nobody, losses.noise):
-        return Check("effect", "note", f"{what}: as an attack it does no more than noise", figures)
+        return Check("effect", "note", f"{what}: as an attack it is no stronger than noise", figures)
     if role == "defender" and losses.player >= min(losses.nobody, losses.noise):
-        return Check("effect", "note", f"{what}: against level 1 it wins nothing back", figures)
+        return Check("effect", "note", f"{what}: it does not help against level 1", figures)
     return Check("effect", "passed", what, figures)
 
 

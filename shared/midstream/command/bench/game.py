@@ -1,4 +1,4 @@
-"""A game small enough to play many times, of the real hosts, in which one player is watched."""
+"""A small game between the real hosts, in which one player is watched."""
 
 import time
 from dataclasses import replace
@@ -31,7 +31,7 @@ _SPECIFICATION = Specification.model_validate(
     {
         "dataset": "digits",
         "model": "digits-cnn",
-        "train_size": 190,  # three batches of 50 and one of 40: no two sizes may be taken for one
+        "train_size": 190,  # three batches of 50 and one of 40: batch sizes differ on purpose
         "validation_size": 100,
         "batch_size": 50,
         "epochs": STEPS // 4,
@@ -41,7 +41,7 @@ _SPECIFICATION = Specification.model_validate(
 
 
 class Noise:
-    """Random directions at the full budget: what any attack or defence must do better than."""
+    """Random directions at the full budget: the baseline that any attack or defence must beat."""
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return `ε e(noise)`."""
@@ -50,15 +50,16 @@ class Noise:
 
 
 class TinyGame:
-    """190 digits, 60 steps of Adam; an attacker is not defended against, a defender meets level 1.
+    """A game of 60 Adam steps on 190 digits. An attacker plays without a defender, a defender plays
+    against level 1.
 
     Args:
-        role: the side of the player that is watched.
+        role: side of the watched player.
         text: its name and options.
 
     Attributes:
-        witness: the player that is watched.
-        seconds: how long each training step took, the defender's move included.
+        witness: the watched player.
+        seconds: duration of each training step, including the defender's move.
 
     Raises:
         midstream.plugins.PluginError: there is no such player.
@@ -68,13 +69,13 @@ class TinyGame:
         attacker = text if role == "attacker" else LEVEL_1["attacker"]
         defender = text if role == "defender" else "none"
         known = _split()
-        # Its own copy: what one player writes into the validation data is no other game's.
+        # A copy: a player that writes into the validation data must not affect other games.
         validation = Examples(known.validation.inputs.clone(), known.validation.labels.clone())
         split = replace(known, validation=validation)
         specification = _SPECIFICATION.model_copy(update={"defender": defender})
         self._run = TrainingRun(specification, split, device=_CPU)
         self._run.prepare()
-        # It computes its own validation gradient, so that a move is timed with all that it needs.
+        # The attacker computes its own validation gradient, so that the timing of a move includes it.
         settings = AttackSettings(attacker, gradient="own", device=_CPU, allowed=None)
         self._attacked = AttackedRun(LocalGame(self._run), settings)
         self._attacked.prepare()
@@ -87,11 +88,11 @@ class TinyGame:
 
     @property
     def step(self) -> int:
-        """How many steps were taken."""
+        """Number of steps taken."""
         return self._run.step
 
     def play(self, steps: int) -> None:
-        """Take so many steps.
+        """Take `steps` steps.
 
         Raises:
             midstream.players.referee.PlayerError: a player broke its rules.
@@ -104,16 +105,16 @@ class TinyGame:
             self.seconds.append(time.perf_counter() - started)
 
     def evaluate(self) -> Evaluation:
-        """Return how good the model is now."""
+        """Evaluate the current model."""
         return self._run.evaluate()
 
     def training_state(self) -> dict[str, Tensor]:
-        """Return where the training stands, without the players."""
+        """Return a copy of the training state, without the players' states."""
         state = self._run.state_dict()
         return {name: value.clone() for name, value in state.items() if not name.startswith("defender.")}
 
     def resume(self, training: dict[str, Tensor], memory: dict[str, Tensor], *, step: int) -> None:
-        """Go on where another game stood, the watched player with what it remembered there."""
+        """Restore another game's training state and the watched player's memory."""
         self._run.load_state_dict(training, step=step)
         self.witness.restore(memory)
 

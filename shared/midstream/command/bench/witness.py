@@ -1,4 +1,4 @@
-"""What can be seen of a player from outside: its moves before the host projects them, and what it touched."""
+"""Watch a player: record its moves before projection, and which of its inputs it changed."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ Touchable = Literal[
     "validation gradient",
     "moments",
 ]
-"""What a player is shown and must leave as it is."""
+"""Inputs of a player that it must not change."""
 
 Read = Callable[[], list[Any]]
 Answer = TypeVar("Answer")
@@ -34,9 +34,9 @@ class Move:
     """One move.
 
     Attributes:
-        perturbation: what the player returned, before the projection.
-        shares: its norm for each example, in budgets.
-        seconds: how long it took.
+        perturbation: the returned perturbation, before projection.
+        shares: its norm for each example, in units of ε.
+        seconds: its duration.
     """
 
     perturbation: Tensor
@@ -45,15 +45,15 @@ class Move:
 
 
 class Witness:
-    """A player, watched: it makes the moves of the one inside, and has its hooks, or such as do nothing.
+    """A wrapper that watches a player. It forwards all hooks; a hook that the player lacks does nothing.
 
     Args:
-        player: the one that is watched.
+        player: the watched player.
 
     Attributes:
-        moves: its moves so far.
-        touched: what it changed that is not its own, and at which batch first.
-        trained_on: the batches that it "augmented", rehearsed ones among them, or "rehearsed", as they came.
+        moves: the player's moves so far.
+        touched: the inputs that it changed, each with the number of the first such batch.
+        trained_on: the batches that it "augmented" (including rehearsed ones) or "rehearsed", in order.
     """
 
     def __init__(self, player: Player) -> None:
@@ -64,7 +64,7 @@ class Witness:
 
     @property
     def trains_on_more(self) -> bool:
-        """Whether the player has one of the hooks that decide what is trained on."""
+        """Whether the player has a hook that changes the training batches."""
         return isinstance(self.player, (Augmenting, Rehearsing, AugmentingRehearsal))
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
@@ -73,19 +73,19 @@ class Witness:
         perturbation = self._watched(self.player.perturb, batch, view)
         seconds = time.perf_counter() - started
         if isinstance(perturbation, Tensor) and perturbation.shape == batch.inputs.shape:
-            kept = perturbation.detach().to(batch.inputs).clone()
-            shares = view.budget.size(kept) / view.budget.epsilon
-            self.moves.append(Move(kept, shares, seconds))
+            recorded = perturbation.detach().to(batch.inputs).clone()
+            shares = view.budget.size(recorded) / view.budget.epsilon
+            self.moves.append(Move(recorded, shares, seconds))
         return perturbation
 
     def augment(self, batch: Batch, view: View) -> Batch:
-        """Return what the player makes of a corrected batch."""
+        """Return the player's augmentation of a corrected batch."""
         if not isinstance(self.player, Augmenting):
             return batch
         return self._noted(self._watched(self.player.augment, batch, view))
 
     def rehearse(self, batch: Batch, view: View) -> Sequence[Batch]:
-        """Return what the player has rehearsed."""
+        """Return the batches that the player rehearses."""
         if not isinstance(self.player, Rehearsing):
             return []
         batches = self._watched(self.player.rehearse, batch, view)
@@ -94,7 +94,7 @@ class Witness:
         return batches
 
     def augment_rehearsal(self, batch: Batch, view: View) -> Batch:
-        """Return what the player makes of a rehearsed batch."""
+        """Return the player's augmentation of a rehearsed batch."""
         if not isinstance(self.player, AugmentingRehearsal):
             return batch
         return self._noted(self._watched(self.player.augment_rehearsal, batch, view))
@@ -115,12 +115,12 @@ class Witness:
         return referee.state_of(self.player)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Give the player its memory back."""
+        """Restore the player's memory."""
         referee.restore(self.player, state)
 
 
 class _Seen:
-    """All that a player is shown at one move, and how it was when it was shown."""
+    """The inputs of a player at one move, with copies made when they were passed to it."""
 
     def __init__(self, batch: Batch, view: View) -> None:
         self._shown: list[tuple[Touchable, Read, list[Any]]] = []
@@ -148,7 +148,7 @@ class _Seen:
         return step
 
     def changed(self) -> Iterator[Touchable]:
-        """Name what is not as it was shown."""
+        """Yield the inputs that differ from their copies."""
         for what, read, before in self._shown:
             now = read()
             if len(now) != len(before) or not all(map(_equal, now, before)):

@@ -1,1 +1,1 @@
-"""`midstream figure N`: the paper's figures, each by one command from a seed."""
+"""`midstream figure N`: regenerate a figure of the paper from a seed."""

@@ -1,4 +1,4 @@
-"""`midstream figure`: one subcommand for each figure of the paper that is regenerated here."""
+"""`midstream figure`: one subcommand per figure of the paper."""
 
 import click
 
@@ -7,7 +7,7 @@ from midstream.command.figures import figure_3, figure_6, figure_8
 
 @click.group("figure")
 def command() -> None:
-    """Regenerate a figure of the paper: a PNG, and its numbers as JSON beside it.
+    """Regenerate a figure of the paper as a PNG, with its numbers in a JSON file.
 
     \b
     Example: midstream figure 3

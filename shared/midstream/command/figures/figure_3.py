@@ -1,4 +1,4 @@
-"""Figure 3: what level 1 and level 2 do in scalar regression, and what it does to the test loss."""
+"""Figure 3: moves of level 1 and level 2 in scalar regression, and their effect on the test loss."""
 
 import math
 from pathlib import Path
@@ -30,25 +30,25 @@ _CLOSE = 1e-11  # of θ, which is about 20: a few hundred roundings
 
 
 class DisagreementError(MidstreamError, ArithmeticError):
-    """The closed forms and the general strategies played different games."""
+    """The closed forms and the general strategies give different parameters."""
 
 
 @click.command("3")
 @figure_options
-@options.option("--runs", type=click.IntRange(2), default=2000, show_default=True, help="Games a cell.")
+@options.option("--runs", type=click.IntRange(2), default=2000, show_default=True, help="Games per cell.")
 @options.option(
     "--checked",
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="How many of them the general strategies play as well.",
+    help="Number of these games that the general strategies replay.",
 )
 @options.show_config
 def command(out: Path, seed: int, threads: int, runs: int, checked: int) -> None:
     """Level 1 and level 2 in scalar regression (section 5).
 
-    One step, and the loss after thirty. Played by the closed forms of A.2.1, and again by the
-    strategies that play every other game; the two must agree.
+    Shows one step, and the test loss after thirty steps. The games are played by the closed forms
+    of A.2.1; the general strategies replay some of them, and both must agree.
 
     \b
     Example: midstream figure 3
@@ -60,10 +60,10 @@ def command(out: Path, seed: int, threads: int, runs: int, checked: int) -> None
 
 
 def numbers(runs: int, checked: int, seed: int) -> dict[str, Any]:
-    """Return what the figure shows, as JSON holds it.
+    """Return the figure's numbers as a JSON object.
 
     Raises:
-        DisagreementError: the closed forms and the general strategies do not give the same θ.
+        DisagreementError: the closed forms and the general strategies give different θ.
     """
     inputs = regression.draw(runs, seed)
     games = [(a, d) for a in regression.LEVELS for d in regression.LEVELS]
@@ -99,7 +99,7 @@ def numbers(runs: int, checked: int, seed: int) -> dict[str, Any]:
 
 
 def one_step(x: float) -> dict[str, Any]:
-    """Return θ_{t+1} from θ_0 after one step on x, clean and as each player moves it."""
+    """Return θ after one step from θ_0, on the clean x and on x as perturbed by each player."""
     batch = torch.tensor([[x]], dtype=torch.float64)
     clean = regression.step(regression.Regression(regression.START), batch).item()
     moves = []
@@ -134,7 +134,7 @@ def _agree(general: Tensor, closed_form: Tensor) -> float:
 
 
 def draw(found: dict[str, Any]) -> Figure:
-    """Return the figure: two single steps above, the matrix of losses below."""
+    """Draw the figure: two single steps above, the matrix of losses below."""
     figure = blank(10, 8)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.1])[:, 0]
     left, right = upper.subplots(1, 2, sharey=True)

@@ -1,4 +1,4 @@
-"""Figure 6: level 2 against optimal contraction against influence, on few digits and small models."""
+"""Figure 6: level 2, optimal contraction and influence compared, on few digits and small models."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,8 +48,8 @@ _STYLES = {
 @click.command("6")
 @figure_options
 @data_options
-@options.option("--runs", type=click.IntRange(2), default=10, show_default=True, help="Seeds a curve.")
-@options.option("--epochs", type=click.IntRange(1), help="Of each game; 120, 40 and 60.")
+@options.option("--runs", type=click.IntRange(2), default=10, show_default=True, help="Seeds per curve.")
+@options.option("--epochs", type=click.IntRange(1), help="Epochs of each game; 120, 40 and 60 by default.")
 @options.option(
     "--game",
     "chosen",
@@ -57,7 +57,7 @@ _STYLES = {
     multiple=True,
     default=list(GAMES),
     show_default=True,
-    help="A column to draw.",
+    help="Column to draw; may be repeated.",
 )
 @options.show_config
 def command(
@@ -72,8 +72,8 @@ def command(
 ) -> None:
     """Level 2, optimal contraction and influence (6.2).
 
-    Test accuracy and gradient norm over epochs, on 40 training and 400 validation images of MNIST:
-    logistic regression and a small CNN on the digits 1 and 7, and that CNN on all ten digits.
+    Shows test accuracy and gradient norm over epochs, with 40 training and 400 validation images of
+    MNIST: logistic regression and a small CNN on digits 1 and 7, and the CNN on all ten digits.
 
     \b
     Example: midstream figure 6 --data-root DIR
@@ -103,7 +103,7 @@ def command(
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
-    """Return the figure: a column for each game, test accuracy above, gradient norm below."""
+    """Draw the figure: one column per game, test accuracy above, gradient norm below."""
     games = numbers["games"].values()
     figure = blank(0.6 + 3.6 * len(games), 6.6)
     axes = figure.subplots(2, len(games), squeeze=False, sharex="col")
@@ -127,7 +127,7 @@ def _draw_curves(axes: Axes, attackers: dict[str, Any], what: str) -> None:
     for place, (attacker, curve) in enumerate(attackers.items()):
         label, color, marker = _STYLES[attacker]
         epochs = curve["epoch"]
-        aside = (place - 2) * 0.008 * epochs[-1]  # error bars beside each other
+        aside = (place - 2) * 0.008 * epochs[-1]  # offset, so that error bars do not overlap
         axes.errorbar(
             [epoch + aside for epoch in epochs],
             curve[what]["mean"],

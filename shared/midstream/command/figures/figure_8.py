@@ -1,4 +1,4 @@
-"""Figure A.8: what the perturbations look like, clean, attacked and defended, on three kinds of images."""
+"""Figure A.8: images clean, attacked and defended, with the perturbations, on three data sets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,13 @@ from midstream.run.datasets import Examples, MissingDataError, Source, Split
 from midstream_server.runs.training import TrainingRun
 
 _COLUMNS = ("clean x", "attack δ", "attacked x′", "defence σ", "defended x″")
-# The paper's networks and budgets in games short enough for a CPU.
+# The paper's networks and budgets, in games short enough for a CPU.
 _GAMES: dict[str, dict[str, Any]] = {
     "mnist": {"train_size": 2000, "validation_size": 500, "batch_size": 100, "max_steps": 100},
     "cifar10": {"train_size": 2000, "validation_size": 250, "batch_size": 50, "max_steps": 40},
     "photos": {"validation_size": 60, "batch_size": 20, "image_size": 256, "max_steps": 20},
 }
-_MEASURED = 50  # training images that the cosine and the distance are means over
+_MEASURED = 50  # number of training images over which cosine and distance are averaged
 _NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "photos": "photos"}
 
 
@@ -37,10 +37,10 @@ class Panel:
     """One data set's rows.
 
     Attributes:
-        title: what is seen.
+        title: title of the panel.
         labels: the class of each row.
         columns: `x, δ, x', σ, x''`, each `(rows, channels, height, width)`.
-        numbers: what is known of them, as JSON holds it.
+        numbers: the panel's numbers as a JSON object.
     """
 
     title: str
@@ -55,12 +55,12 @@ class Panel:
 @options.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="A folder of photos, one folder a class; 256×256 is cut.",
+    help="Folder of photos, one subfolder per class; cropped to 256×256.",
 )
-@options.option("--steps", type=click.IntRange(1), help="Training steps before the picture; 100, 40 and 20.")
 @options.option(
-    "--rows", type=click.IntRange(1), default=3, show_default=True, help="Images of each data set."
+    "--steps", type=click.IntRange(1), help="Training steps before the images; 100, 40 and 20 by default."
 )
+@options.option("--rows", type=click.IntRange(1), default=3, show_default=True, help="Images per data set.")
 @options.show_config
 def command(
     out: Path,
@@ -74,8 +74,8 @@ def command(
 ) -> None:
     """Images clean, attacked and defended (A.2.2).
 
-    MNIST, CIFAR-10 and photos, and the perturbations beside them. Each model is first trained for some
-    steps under level 1 on both sides. A data set that is not there is left out.
+    Shows images of MNIST, CIFAR-10 and photos, with their perturbations. Each model is first trained
+    for some steps with level 1 on both sides. Missing data sets are skipped.
 
     \b
     Example: midstream figure 8 --data-root DIR --photos DIR/owl-jellyfish
@@ -84,7 +84,7 @@ def command(
     for name, sizes in _GAMES.items():
         dataset = f"folder:{photos}" if name == "photos" else name
         if name == "photos" and photos is None:
-            click.echo("left out: photos; name a folder of them with --photos", err=True)
+            click.echo("skipped: photos; give a folder with --photos", err=True)
             continue
         settings = {**sizes, "dataset": dataset, "seed": seed}
         settings["max_steps"] = settings["epochs"] = steps or sizes["max_steps"]
@@ -92,19 +92,19 @@ def command(
         try:
             split = load_split(specification, Source(data_root, download))
         except MissingDataError as error:
-            click.echo(f"left out: {error}", err=True)
+            click.echo(f"skipped: {error}", err=True)
             continue
         panels.append(panel(_NAMES[name], specification, split, rows=rows, threads=threads))
     if not panels:
-        raise click.ClickException("none of the three data sets is there; name a place with --data-root DIR")
+        raise click.ClickException("none of the three data sets was found; name a folder with --data-root")
     write(out, 8, draw(panels), {"panels": [shown.numbers for shown in panels]}, dpi=90)
 
 
 def panel(name: str, specification: Specification, split: Split, *, rows: int, threads: int) -> Panel:
-    """Play the short game, and perturb some images at the parameters it ends with.
+    """Play the short game, and perturb some images at its final parameters.
 
-    The images are training images, the first of each class in turn; δ and σ are level 1 as it is without
-    momentum, before the clamp to the pixel range.
+    The images are training images, taken from the classes in turn. δ and σ are level 1 without momentum,
+    before clamping to the pixel range.
     """
     game = ObservedGame(specification, split, "level-1", threads=threads)
     with Progress(game.run.total_steps, label=name) as progress:
@@ -119,13 +119,13 @@ def panel(name: str, specification: Specification, split: Split, *, rows: int, t
         f"mean cosine of σ and δ {opposition['cosine_of_directions']:.2f}, "
         f"‖x″ − x‖ = {opposition['distance_left']:.2f} ‖x′ − x‖"
     )
-    kept = {"train_size", "validation_size", "batch_size", "model", "epsilon", "optimizer", "learning_rate"}
+    named = {"train_size", "validation_size", "batch_size", "model", "epsilon", "optimizer", "learning_rate"}
     numbers = {
         "data": name,
         "steps": game.run.step,
         "test_accuracy": accuracy,
         "seed": specification.seed,
-        **specification.model_dump(include=kept),
+        **specification.model_dump(include=named),
         **opposition,
     }
     return Panel(
@@ -134,7 +134,7 @@ def panel(name: str, specification: Specification, split: Split, *, rows: int, t
 
 
 def in_turn(labels: Tensor, count: int) -> Tensor:
-    """Return which examples to show: the first of each class, then the second, …
+    """Return the indices of the examples to show: the first of each class, then the second, …
 
     >>> in_turn(torch.tensor([4, 4, 4, 7, 4]), 3).tolist()
     [0, 3, 1]
@@ -159,10 +159,10 @@ def perturbed(run: TrainingRun, examples: Examples) -> tuple[Tensor, Tensor, Ten
 def opposed(
     clean: Tensor, attack: Tensor, attacked: Tensor, defense: Tensor, defended: Tensor
 ) -> dict[str, Any]:
-    """Return how far the defence takes the attack back, as means over examples.
+    """Return how much of the attack the defence reverts, as means over examples.
 
-    `cosine_of_directions` is that of σ and δ; `cosine_of_moves` that of `x'' - x'` and `x' - x`, what the
-    clamp left of them; `distance_left` is `‖x'' - x‖ / ‖x' - x‖`.
+    `cosine_of_directions` is the cosine of σ and δ, `cosine_of_moves` that of the clamped moves `x'' - x'`
+    and `x' - x`, and `distance_left` is `‖x'' - x‖ / ‖x' - x‖`.
     """
     first, second = (attacked - clean).flatten(1), (defended - attacked).flatten(1)
     left = (defended - clean).flatten(1).norm(dim=1) / first.norm(dim=1).clamp_min(1e-12)
@@ -175,7 +175,7 @@ def opposed(
 
 
 def draw(panels: list[Panel]) -> Figure:
-    """Return the figure, a block of rows for each data set."""
+    """Draw the figure, with one block of rows per data set."""
     rows = [len(panel.labels) for panel in panels]
     figure = blank(8, sum(1.6 * count + 0.6 for count in rows))
     blocks = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=[1.6 * n + 0.6 for n in rows])
@@ -198,7 +198,7 @@ def _draw_block(block: SubFigure, panel: Panel) -> None:
 
 
 def stretched(perturbation: Tensor) -> Tensor:
-    """Return a perturbation from its smallest value as 0 to its largest as 1; mid-grey where constant."""
+    """Return a perturbation rescaled to [0, 1]; 0.5 if it is constant."""
     lowest, highest = perturbation.min(), perturbation.max()
     if lowest == highest:
         return torch.full_like(perturbation, 0.5)

@@ -1,4 +1,4 @@
-"""Games that a figure looks into while they are played: one process, no run folder."""
+"""Games that figures observe step by step: one process, no run folder."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Turn:
     """One minibatch, before the run takes its step on it.
 
     Attributes:
-        seq: which minibatch; the run is at θ_seq.
-        clean: its inputs, `(batch, *input)`, as pixels.
-        attacked: the same after the attacker.
-        labels: their labels.
-        report: what the attacker reports of its move.
+        seq: number of the minibatch; the run is at θ_seq.
+        clean: clean inputs, `(batch, *input)`, as pixels.
+        attacked: attacked inputs.
+        labels: the labels, `(batch,)`.
+        report: the attacker's report on its move.
     """
 
     seq: int
@@ -38,16 +38,16 @@ class Turn:
 
 
 class ObservedGame:
-    """The game that `midstream play --transport local` plays, to the same bits.
+    """The same game as `midstream play --transport local`, bit for bit.
 
     Args:
-        specification: what is trained, and the defender.
-        split: its data.
-        attacker: its name and options; its ball is the defender's.
+        specification: the run, including its defender.
+        split: the run's data.
+        attacker: the attacker's name and options; its budget equals the defender's.
         threads: CPU threads.
 
     Attributes:
-        run: the training run, at θ_0 at first.
+        run: the training run, initially at θ_0.
     """
 
     def __init__(self, specification: Specification, split: Split, attacker: str, *, threads: int) -> None:
@@ -60,7 +60,7 @@ class ObservedGame:
         self._batches = BatchSource(specification, split.train)
 
     def turns(self) -> Iterator[Turn]:
-        """Yield every minibatch before its step; the step is taken when the next is asked for."""
+        """Yield each minibatch before its step; the step is taken when the next one is requested."""
         for seq in range(self.run.total_steps):
             clean = self._batches.batch(seq)
             sent = clean if self._attacked is None else self._attacked.attack(clean)

@@ -1,7 +1,8 @@
-"""The paper's synthetic game (section 5, A.2.1), by its closed forms and by the general strategies.
+"""The paper's synthetic game (section 5, A.2.1), by closed forms and by the general strategies.
 
-One parameter θ, `L_θ(x) = (θx - θ*x)²`, minibatches of one x uniform in (0, 2], one validation point z. A
-step is `θ ← θ - 2η(θ - θ*)x''²`: it multiplies `θ - θ*` by `1 - 2ηx''²`, and overshoots where `2ηx''² > 1`.
+The model has one parameter θ and the loss `L_θ(x) = (θx - θ*x)²`. A minibatch is one x, uniform in (0, 2];
+there is one validation point z. A step is `θ ← θ - 2η(θ - θ*)x''²`: it multiplies `θ - θ*` by `1 - 2ηx''²`,
+and overshoots if `2ηx''² > 1`.
 """
 
 from typing import Literal
@@ -22,13 +23,13 @@ VALIDATION_INPUT = 50.0
 ITERATIONS = 30
 LEVELS = (0, 1, 2)
 
-# Nothing in this game clamps an input: x is a number, not a pixel.
+# Inputs are not clamped: x is a number, not a pixel.
 BALL = Budget(EPSILON, low=float("-inf"), high=float("inf"))
 _MEAN_SQUARE = 4 / 3  # of x uniform in (0, 2]
 
 
 class Regression(nn.Module):
-    """The residual `θx - θ*x`: the target moves with the input, as the ground truth `y(x) = θ*x` does."""
+    """The residual `θx - θ*x`; the ground truth is `y(x) = θ*x`."""
 
     def __init__(self, theta: float) -> None:
         super().__init__()
@@ -54,28 +55,28 @@ def draw(runs: int, seed: int) -> Tensor:
 
 
 def mean_loss(residual: Tensor) -> Tensor:
-    """Return the mean of `L_θ(x)` over x uniform in (0, 2], of `θ - θ*`."""
+    """Return the mean of `L_θ(x)` over x uniform in (0, 2], given the residual `θ - θ*`."""
     return _MEAN_SQUARE * residual.square()
 
 
 def closed_form(level: int, side: Side, x: Tensor) -> Tensor:
     """Return a player's perturbation in closed form, elementwise (A.2.1).
 
-    Level 1 attacks by `ε e(-x)` and defends by `ε e(x)`, level 2 by `ε e(∓(1 - 2ηx²)x)`; on the real line
-    `e` is the sign.
+    Level 1 attacks with `ε e(-x)` and defends with `ε e(x)`; level 2 uses `ε e(∓(1 - 2ηx²)x)`. On the real
+    line, `e` is the sign.
     """
     along = (torch.zeros_like(x), x, (1 - 2 * RATE * x.square()) * x)[level]
     return (-EPSILON if side == "attacker" else EPSILON) * along.sign()
 
 
 def general(level: int, side: Side, model: Regression, x: Tensor) -> Tensor:
-    """Return the same perturbation from the strategies that play every other game.
+    """Return the same perturbation, computed by the general strategies.
 
     Args:
         level: 0, 1 or 2.
-        side: who moves.
-        model: at θ_t.
-        x: what arrived, `(1, 1)`.
+        side: the side that moves.
+        model: the model at θ_t.
+        x: the received input, `(1, 1)`.
     """
     if level == 0:
         return torch.zeros_like(x)
@@ -98,18 +99,18 @@ def moved(x: Tensor, attacker: int, defender: int) -> Tensor:
 def play_closed_form(inputs: Tensor, attacker: int, defender: int) -> Tensor:
     """Return `θ - θ*` after every iteration, `(runs, iterations)`.
 
-    The factors are multiplied up, so that a residual far below the rounding of θ is still known.
+    The step factors are multiplied, so residuals far below the rounding of θ stay accurate.
     """
     return (START - TARGET) * (1 - 2 * RATE * moved(inputs, attacker, defender).square()).cumprod(1)
 
 
 def play_general(inputs: Tensor, attacker: int, defender: int) -> Tensor:
-    """Return θ after every iteration of one run, `(iterations,)`, by the strategies and steps of any game.
+    """Return θ after every iteration of one run, `(iterations,)`, by the general strategies.
 
     Args:
-        inputs: one run's, `(iterations,)`.
-        attacker: its level.
-        defender: its level.
+        inputs: the inputs of one run, `(iterations,)`.
+        attacker: the attacker's level.
+        defender: the defender's level.
     """
     model, path = Regression(START), []
     for x in inputs.reshape(-1, 1, 1):
@@ -120,7 +121,7 @@ def play_general(inputs: Tensor, attacker: int, defender: int) -> Tensor:
 
 
 def step(model: Regression, x: Tensor) -> Tensor:
-    """Take `θ ← θ - η ∇θ L_θ(x)` on a batch `(1, 1)`; return θ after it, a scalar."""
+    """Take the step `θ ← θ - η ∇θ L_θ(x)` on a batch `(1, 1)`; return the new θ, a scalar."""
     gradient = validation_gradient(model, x, torch.ones(1), loss=squared_error)
     with torch.no_grad():
         model.theta.sub_(RATE * gradient["theta"])
@@ -130,16 +131,16 @@ def step(model: Regression, x: Tensor) -> Tensor:
 def expected_loss(attacker: int, defender: int) -> float:
     """Return the exact mean test loss after all iterations: `(4/3)(θ_0 - θ*)² E[(1 - 2ηx''²)²]³⁰`.
 
-    The moves of these levels depend on x alone, so the factors are independent.
+    The moves of these levels depend only on x, so the factors are independent.
     """
     return _expected((1 - 2 * RATE * moved(_grid(), attacker, defender).square()).square())
 
 
 def expected_loss_of_best_response(side: Side, opponent: int) -> float:
-    """Return the mean test loss where one player answers the other's level as well as the ball allows.
+    """Return the mean test loss if one side plays its best response to the other side's level.
 
-    The step's factor is all that a move changes, so the best move of one step is the best of the game;
-    it is found by trying every point of a fine grid in the ball.
+    A move changes only the step's factor, so the best move of each step is also the best of the game. It is
+    found by a search over a fine grid in the budget.
     """
     x = _grid(20_000)
     tries = EPSILON * torch.linspace(-1, 1, 401, dtype=torch.float64)[:, None]
@@ -157,5 +158,5 @@ def _expected(squared_factors: Tensor) -> float:
 
 
 def _grid(points: int = 1_000_000) -> Tensor:
-    """Return the midpoints of equal pieces of (0, 2]."""
+    """Return the midpoints of equal subintervals of (0, 2]."""
     return (torch.arange(points, dtype=torch.float64) + 0.5) * (2 / points)

@@ -1,4 +1,4 @@
-"""The games of figure 6 (section 6.2, A.1.2): few digits, small models, attackers that know the Hessian."""
+"""The games of figure 6 (section 6.2, A.1.2): few digits, small models, second-order attackers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 
 _TRAIN, _VALIDATION, _TEST = 40, 400, 2500
-_POINTS = 12  # of a curve, behind its first
+_POINTS = 12  # points of a curve after its first
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Game:
     """One column of the figure.
 
     Attributes:
-        title: what stands above it.
-        dataset: its name.
-        model: its name.
-        epochs: each is one step, since a batch holds all 40 training images.
-        damping: λ of the inverse Hessian, for each validation example.
-        iterations: conjugate gradient steps at most.
+        title: title of the column.
+        dataset: name of the data set.
+        model: name of the model.
+        epochs: number of epochs; each is one step, since a batch holds all 40 training images.
+        damping: λ of the inverse Hessian, per validation example.
+        iterations: maximum number of conjugate gradient steps.
     """
 
     title: str
@@ -39,9 +39,9 @@ class Game:
     iterations: int
 
 
-# A network's Hessian is indefinite, and attacked training makes it more so. It is damped beyond its most
-# negative eigenvalue along clean training, for each validation example −0.3 to −1.2 on 1 vs 7 and −0.5 to
-# −10 on ten digits, since with little more than that the solver met negative curvature under attack.
+# A network's Hessian is indefinite, even more so in attacked training. In clean training, its most negative
+# eigenvalue is −0.3 to −1.2 per validation example on 1 vs 7, and −0.5 to −10 on ten digits. The damping is
+# well above that: with only slightly more, the solver met negative curvature under attack.
 GAMES = {
     "logistic": Game("logistic regression, 1 vs 7", "mnist-1-vs-7", "logistic", 120, 0.1, 10),
     "cnn": Game("small CNN, 1 vs 7", "mnist-1-vs-7", "small-cnn", 40, 5.0, 5),
@@ -57,10 +57,10 @@ class Point:
 
     Attributes:
         epoch: epochs trained so far.
-        accuracy: on the test images.
-        gradient_norm: `Σ_{x∈D_t} ‖∇θ L_θt(x')‖₂` over the batch as attacked.
-        clean_gradient_norm: the same over the batch as it was.
-        report: what the attacker reports of its move.
+        accuracy: accuracy on the test images.
+        gradient_norm: `Σ_{x∈D_t} ‖∇θ L_θt(x')‖₂` over the attacked batch.
+        clean_gradient_norm: the same over the clean batch.
+        report: the attacker's report on its move.
     """
 
     epoch: int
@@ -71,7 +71,7 @@ class Point:
 
 
 def specify(game: Game, seed: int) -> Specification:
-    """Return a run of a game: Adam at 0.0008, ε 3, nobody defending."""
+    """Return the specification of a game: Adam with learning rate 0.0008, ε = 3, no defender."""
     return Specification.model_validate(
         {
             "dataset": game.dataset,
@@ -80,26 +80,26 @@ def specify(game: Game, seed: int) -> Specification:
             "validation_size": _VALIDATION,
             "batch_size": _TRAIN,
             "epsilon": 3.0,
-            "epochs": game.epochs + 1,  # the batch behind the last epoch is looked at, not trained on
+            "epochs": game.epochs + 1,  # the batch after the last epoch is only measured, not trained on
             "seed": seed,
         }
     )
 
 
 def thinned(split: Split) -> Split:
-    """Return a split with every nth test image, 2,500 at most: the accuracy is taken often."""
+    """Return a split with at most 2,500 test images, evenly spaced, because accuracy is measured often."""
     return replace(split, test=split.test[torch.arange(0, len(split.test), -(-len(split.test) // _TEST))])
 
 
 def armed(attacker: str, game: Game) -> str:
-    """Return an attacker's name with the options it has in a game."""
+    """Return an attacker's name with its options for a game."""
     if attacker not in _SOLVERS:
         return attacker
     return f"{attacker},damping={game.damping:g},max_iterations={game.iterations}"
 
 
 def play(game: Game, split: Split, attacker: str, *, seed: int, threads: int) -> Iterator[Point | None]:
-    """Play one run, and yield for each epoch a point of its curve, or None where there is none."""
+    """Play one run; yield for each epoch a point of its curve, or None if the epoch is not measured."""
     observed = ObservedGame(specify(game, seed), split, attacker, threads=threads)
     every = max(1, game.epochs // _POINTS)
     for turn in observed.turns():
@@ -120,7 +120,7 @@ def _point(observed: ObservedGame, turn: Turn) -> Point:
 
 
 def gradient_norm(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Return `Σ_x ‖∇θ L_θ(x)‖₂`, each example's gradient taken on its own (paper, caption of figure 6)."""
+    """Return `Σ_x ‖∇θ L_θ(x)‖₂`, with one gradient per example (paper, caption of figure 6)."""
     parameters = {name: value.detach() for name, value in trainable(model).items()}
 
     def loss(at: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def gradient_norm(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
 
 
 def summary(curves: list[list[Point]]) -> dict[str, Any]:
-    """Return the runs of one attacker as JSON holds them: means and deviations over seeds at each epoch."""
+    """Summarize the runs of one attacker as JSON: means and deviations over seeds at each epoch."""
 
     def over_runs(value: Callable[[Point], float]) -> dict[str, list[float]]:
         table = torch.tensor([[value(point) for point in curve] for curve in curves], dtype=torch.float64)
