@@ -7,7 +7,7 @@ from typing import get_args
 
 import faulty_players
 import pytest
-from test_every_player import VARIANTS, installed
+from installed_players import VARIANTS, installed
 
 from midstream.command import plugins_check
 from midstream.command.bench import bench

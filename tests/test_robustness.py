@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 import torch
-from test_input_attacks import digits
 from torch import Tensor, nn
+from trained_classifier import digits
 
 from midstream.attacks.cw import Search
 from midstream.attacks.robustness import robustness, suspicions

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_wire_malformed import GOOD, INPUTS, inputs, packed
+from packed_batches import GOOD, INPUTS, inputs, packed
 
 from midstream.protocol.wire import WireBatch, WireError, decode_batch
 

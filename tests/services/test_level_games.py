@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_every_player import installed
+from installed_players import installed
 
 from midstream_server.runs.registry import Registry
 from services.games import in_one_process, over_http

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from midstream_server.runs.registry import Registry
-from services.test_watchers import ask
+from services.sockets import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST
 

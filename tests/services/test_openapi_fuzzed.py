@@ -28,7 +28,7 @@ from midstream.web.hosting import Guard
 from midstream_server.http.app import make_app
 from services import tiny
 from services.loopback import served
-from services.test_openapi import STATUSES
+from services.statuses import STATUSES
 from services.tiny import TinyRun
 
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}

@@ -28,6 +28,7 @@ def play(midstream: Callable[..., Ended], tmp_path: Path) -> Play:
     return run
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("attacker", "defender", "gradient"),
     [("none", "none", "server"), ("level-1", "none", "own")],
@@ -40,6 +41,7 @@ def test_three_processes_and_one_end_in_the_same_parameters(
     assert play("http", gradient, attacker, defender, *SMALL) == local
 
 
+@pytest.mark.process
 def test_a_black_box_game_too(play: Play, midstream: Callable[..., Ended], tmp_path: Path) -> None:
     hidden = ["--access", "black-box", "--surrogate-epochs", "3", "--surrogate", "logistic", "--run", "game"]
     first = play("http", "server", "level-1", "level-1", *SMALL, *hidden, "--cache", str(tmp_path / "cache"))

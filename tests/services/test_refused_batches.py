@@ -26,7 +26,7 @@ from services.attacked import (
 from services.conftest import Ended
 from services.loopback import served
 from services.recorder import Recorder
-from services.test_pass_clean import played, training
+from services.small_games import played, training
 from services.tiny import TinyRun, problem
 
 
