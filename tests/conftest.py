@@ -49,6 +49,16 @@ def _start_or_refuse(self: BaseProcess) -> None:
 BaseProcess.start = _start_or_refuse  # type: ignore[method-assign]
 
 
+_SLOW_DOCTESTS = {"midstream.attacks.robustness.robustness"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the examples in docstrings that are slow, which cannot mark themselves."""
+    for item in items:
+        if item.name in _SLOW_DOCTESTS:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that starts a process and is marked neither `process` nor `browser`."""

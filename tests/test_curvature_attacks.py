@@ -63,6 +63,7 @@ def along_top(found: Tensor, hessians: Tensor) -> Tensor:
     return lengths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vat", "curvature"])
 def test_the_direction_is_the_top_eigenvector(name: str) -> None:
     p, budget = TANH_MLP.build(), Budget(0.3, low=-9, high=9)

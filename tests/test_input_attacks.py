@@ -216,6 +216,7 @@ def test_yopo_without_a_first_layer() -> None:
         )
 
 
+@pytest.mark.slow
 def test_cw_finds_changes_as_small_as_foolboxs() -> None:
     model, x, y = digits()
     attack = L2CarliniWagnerAttack(
@@ -240,6 +241,7 @@ def test_cw_finds_changes_as_small_as_foolboxs() -> None:
         assert abs(shares[0] - shares[1]) <= 1.5 / len(x), f"within {radius}: {shares}"
 
 
+@pytest.mark.slow
 def test_cw_is_no_worse_than_another_search_for_the_smallest_change() -> None:
     model, x, y = digits()
     other = DDNAttack(steps=200)  # it holds the norm and turns, where CW weighs the two against each other
@@ -263,6 +265,7 @@ def test_cws_constants_are_the_original_ones() -> None:
     assert CarliniWagner().iterations == 10_000
 
 
+@pytest.mark.slow
 def test_cw_on_a_linear_model_reaches_the_border_and_no_further() -> None:
     p = LOGISTIC.build()
     assert isinstance(p.model, nn.Linear)
