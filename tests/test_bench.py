@@ -17,6 +17,8 @@ from midstream.command.bench.game import Role, TinyGame
 from midstream.command.bench.witness import Touchable
 from midstream.command.main import main
 
+pytestmark = pytest.mark.slow
+
 _FILE = faulty_players.__file__
 _SOURCE = Path(_FILE).read_text(encoding="utf-8").splitlines()
 _SIDES: list[Role] = ["attacker", "defender"]

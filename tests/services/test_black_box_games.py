@@ -27,6 +27,8 @@ from services.recorder import Recorder
 from services.tiny import STEPS, TinyRun, problem
 from services.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 BROKEN = """
 class Broken:

@@ -23,6 +23,8 @@ from services.loopback import client_of
 from services.small_games import GAME, TRANSPORTS, Midstream
 from services.tiny import SPECIFICATION, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = """
 import math
 

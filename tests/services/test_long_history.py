@@ -17,6 +17,8 @@ from services.sockets import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST
 
+pytestmark = pytest.mark.slow
+
 LONG = 100_000
 
 

@@ -31,6 +31,8 @@ from services.loopback import served
 from services.statuses import STATUSES
 from services.tiny import TinyRun
 
+pytestmark = pytest.mark.slow
+
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
 CHECKS = [
     not_a_server_error,

@@ -31,6 +31,8 @@ from services.loopback import client_of, served
 from services.small_games import TRANSPORTS
 from services.tiny import SPECIFICATION, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 UNSEEDED = '''
 from dataclasses import replace
 

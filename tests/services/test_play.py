@@ -8,6 +8,8 @@ import pytest
 
 from services.conftest import Ended
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--train-size", "300", "--validation-size", "100", "--epochs", "2", "--threads", "1"]
 
 Play = Callable[..., str]

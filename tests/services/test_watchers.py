@@ -24,6 +24,8 @@ from services.sockets import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST
 
+pytestmark = pytest.mark.slow
+
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
 SHORT = 0.3  # seconds, in place of ten
 FAR = "/parameters?after=1000000&wait=60"
