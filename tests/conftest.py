@@ -28,13 +28,13 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 # Python tells an audit hook of each process before it starts; a hook stays for as long as the tests run.
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
-_HARMLESS = ("uname",)  # Python's own `platform` asks it for the processor
+_HARMLESS = {"uname", "fc-list"}  # what `platform` and matplotlib ask once, for the processor and the fonts
 _unmarked: list[str] = []
 """The test in hand, unless it may start processes."""
 
 
 def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _STARTS and _unmarked and arguments[:1] != _HARMLESS:
+    if event in _STARTS and _unmarked and not _HARMLESS & {*map(str, arguments[:1])}:
         pytest.fail(f"{_unmarked[0]} starts a process, {arguments[:2]}: mark it with pytest.mark.process")
 
 
@@ -62,9 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that starts a process and is marked neither `process` nor `browser`."""
+    """Fail a test that `make quick` runs and that starts a process."""
     _unmarked[:] = (
-        [] if {"process", "browser"} & {mark.name for mark in item.iter_markers()} else [item.nodeid]
+        [] if {"process", "browser", "slow"} & {mark.name for mark in item.iter_markers()} else [item.nodeid]
     )
     try:
         return (yield)

@@ -16,7 +16,7 @@ from command_lines import ROOT, shown, simple_commands
 
 from midstream.command.main import cli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLAYED = ("play", "estimate")

@@ -154,6 +154,7 @@ def test_that_the_server_is_away_is_no_failure_of_the_attacker(asks_at: str) -> 
         attacked.attack(tiny.batch(0))
 
 
+@pytest.mark.process
 def test_a_game_is_the_same_over_http_and_tells_both_counts(
     midstream: Callable[..., Ended], tmp_path: Path
 ) -> None:

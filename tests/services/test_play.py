@@ -77,6 +77,7 @@ def test_the_players_and_the_seed_matter(play: Play) -> None:
     assert len(ends) == 5
 
 
+@pytest.mark.process
 def test_on_mnist_too(play: Play, data_root: Path) -> None:
     sizes = ["--train-size", "500", "--validation-size", "200", "--batch-size", "100", "--epochs", "1"]
     mnist = ["--dataset", "mnist", "--data-root", str(data_root), "--threads", "1", *sizes]
