@@ -1,8 +1,10 @@
-"""The marker `process` is needed to start one."""
+"""How the tests are sorted: by the marker `process`, and into modules that import no other test module."""
 
+import re
 import subprocess
 import sys
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +21,13 @@ def test_an_unmarked_test_starts_no_process() -> None:
 @pytest.mark.process
 def test_a_marked_one_does() -> None:
     assert subprocess.run(HELLO, check=True, capture_output=True, text=True).stdout == "hello\n"
+
+
+def test_no_test_module_imports_another() -> None:
+    found = [
+        f"{file.name}: {line}"
+        for file in Path(__file__).parent.rglob("*.py")
+        for line in file.read_text().splitlines()
+        if re.match(r"(from|import) (services\.)?test_|from services import .*\btest_", line)
+    ]
+    assert found == []
