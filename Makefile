@@ -3,39 +3,51 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test compose-test check audit benchmarks docs references clean
+.PHONY: help demo test quick compose-test check format audit benchmarks docs references clean
+.DEFAULT_GOAL := help
 
-demo: $(VENV)/.installed
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## play three games on embedded digits; print a table, draw a plot
 	$(BIN)/midstream demo
 
-test: $(VENV)/.installed check
+test: $(VENV)/.installed check ## run all checks and all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+quick: $(VENV)/.installed ## run the tests that start no process and no browser: 90 seconds on two cores
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal -q \
+		-m "not slow and not process and not browser"
+
 # Each profile of docker-compose.yml but gpu, played on the Docker engine of this machine: half an hour.
-compose-test: $(VENV)/.installed
+compose-test: $(VENV)/.installed ## play each profile of docker-compose.yml; needs a Docker engine
 	COMPOSE_TEST=1 $(BIN)/python -m pytest -rP tests/services/test_compose.py
 
-check: $(VENV)/.installed
+check: $(VENV)/.installed ## lint, format, types, import rules, Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint --no-color */Dockerfile
 
-# Fails on a known vulnerability alone; says where there was no network to look them up.
-audit: $(VENV)/.installed
+format: $(VENV)/.installed ## format the code and sort its imports
+	$(BIN)/ruff check --quiet --select I --fix .
+	$(BIN)/ruff format .
+
+# Fails only on a known vulnerability; without a network it says so and passes.
+audit: $(VENV)/.installed ## look up known vulnerabilities of the dependencies
 	$(BIN)/python .ci/audit.py
 
-benchmarks: $(VENV)/.installed
+benchmarks: $(VENV)/.installed ## measure speed and memory
 	$(BIN)/python -m benchmarks
 
-# The documentation as a site, in docs/_site; a broken link between pages fails it.
-docs: $(VENV)/.installed references
+# A broken link between pages fails it.
+docs: $(VENV)/.installed references ## build the documentation as a site, in docs/_site
 	$(BIN)/python -m sphinx -W -q docs docs/_site
 	@echo "docs/_site/index.html"
 
-# The pages that are written from the code: commands, configuration, players, REST.
-references: $(VENV)/.installed
+# docs/commands.md, configuration.md, players.md and rest.md.
+references: $(VENV)/.installed ## rewrite the pages that come from the code
 	$(BIN)/python -m docs.references
 
 $(VENV)/.installed: pyproject.toml
@@ -46,5 +58,5 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-clean:
+clean: ## delete the environment, caches and the built site
 	rm -rf docs/_site $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,8 +1,12 @@
-"""What more than one file of tests needs."""
+"""What more than one file of tests needs, and the guard of the marker `process`."""
 
 import os
+import sys
+from collections.abc import Generator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +24,52 @@ os.environ |= {f"TESTS_OF_{name}": value for name, value in _ENVIRONMENT.items()
 # What players learn before a game is kept for these tests alone.
 _CACHE = TemporaryDirectory(prefix="midstream-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+
+# Python tells an audit hook of each process before it starts; a hook stays for as long as the tests run.
+_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+_HARMLESS = {"uname", "fc-list"}  # what `platform` and matplotlib ask once, for the processor and the fonts
+_unmarked: list[str] = []
+"""The test in hand, unless it may start processes."""
+
+
+def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _STARTS and _unmarked and not _HARMLESS & {*map(str, arguments[:1])}:
+        pytest.fail(f"{_unmarked[0]} starts a process, {arguments[:2]}: mark it with pytest.mark.process")
+
+
+sys.addaudithook(_refuse_processes)
+_start = BaseProcess.start
+
+
+def _start_or_refuse(self: BaseProcess) -> None:
+    _refuse_processes("os.fork", (self.name,))  # the server that forks them may be running
+    _start(self)
+
+
+BaseProcess.start = _start_or_refuse  # type: ignore[method-assign]
+
+
+_SLOW_DOCTESTS = {"midstream.attacks.robustness.robustness"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the examples in docstrings that are slow, which cannot mark themselves."""
+    for item in items:
+        if item.name in _SLOW_DOCTESTS:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that `make quick` runs and that starts a process."""
+    _unmarked[:] = (
+        [] if {"process", "browser", "slow"} & {mark.name for mark in item.iter_markers()} else [item.nodeid]
+    )
+    try:
+        return (yield)
+    finally:
+        _unmarked.clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import get_args
 
 import faulty_players
 import pytest
-from test_every_player import VARIANTS, installed
+from installed_players import VARIANTS, installed
 
 from midstream.command import plugins_check
 from midstream.command.bench import bench
@@ -16,6 +16,8 @@ from midstream.command.bench.checks import Check, Losses, Outcome, budget, effec
 from midstream.command.bench.game import Role, TinyGame
 from midstream.command.bench.witness import Touchable
 from midstream.command.main import main
+
+pytestmark = pytest.mark.slow
 
 _FILE = faulty_players.__file__
 _SOURCE = Path(_FILE).read_text(encoding="utf-8").splitlines()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_trained_on import Idle, batch, equal, run, state
+from tiny_training import Idle, batch, equal, run, state
 from torch import Tensor
 
 from midstream import Batch, Budget, View, plugins

@@ -10,7 +10,7 @@ from command_lines import ROOT, check, mentioned, shown, simple_commands
 from midstream.command.main import cli
 from midstream.plugins import PluginError
 
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 # What stands between backticks and is no command.
 NO_COMMANDS = ["midstream batch signature 1"]

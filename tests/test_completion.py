@@ -11,6 +11,8 @@ from click.shell_completion import ShellComplete
 
 from midstream.command.main import cli
 
+pytestmark = pytest.mark.process
+
 # How a shell is asked for what it offers for one word behind two others, without a terminal.
 ASKED = {
     "bash": 'source "$1"; COMP_WORDS=(midstream play --transport loc); COMP_CWORD=3; '

@@ -8,13 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from compose_file import PROFILES, ROOT, SERVICES
 
 from midstream.command.main import cli
 
-ROOT = Path(__file__).parents[1]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-PROFILES = sorted({profile for service in SERVICES.values() for profile in service["profiles"]})
 DOCKERFILES = {"server": "server", "proxy": "attacker_proxy", "provider": "data_provider", "tokens": "server"}
 # Where a container keeps what `play` finds on the machine, or makes for each game.
 _OF_CONTAINERS = {"MIDSTREAM_RUN", "MIDSTREAM_CACHE", "MIDSTREAM_REQUIRE_SIGNATURE"}
@@ -100,6 +97,7 @@ def test_play_understands_every_scenario(path: Path) -> None:
     assert f'attacker = "{yaml.safe_load(path.read_text())["attacker"]}"  (scenario file)' in shown.output
 
 
+@pytest.mark.process
 def test_compose_itself_understands_it() -> None:
     compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
     if (

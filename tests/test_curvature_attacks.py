@@ -6,8 +6,9 @@ import pytest
 import torch
 from cases import CONV, TANH_MLP, Case, Problem
 from torch import Tensor
+from views import view
 
-from midstream import Batch, Budget, View, cross_entropy, plugins, validation_gradient
+from midstream import Batch, Budget, cross_entropy, plugins
 from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.power_iteration import divergence_hessian, largest_eigenvector, loss_hessian
 from midstream.attacks.second_order import ascend_quadratic
@@ -43,22 +44,6 @@ def times(hessians: Tensor, direction: Tensor) -> Tensor:
     return torch.einsum("bij,bj->bi", hessians, direction.flatten(1)).reshape(direction.shape)
 
 
-def view(p: Problem, budget: Budget) -> View:
-    z, t = p.validation_inputs, p.validation_labels
-    return View(
-        model=p.model,
-        parameters_version=0,
-        loss=cross_entropy,
-        learning_rate=0.1,
-        validation_inputs=z,
-        validation_labels=t,
-        budget=budget,
-        seed=0,
-        role="attacker",
-        gradient_source=lambda: validation_gradient(p.model, z, t),
-    )
-
-
 @pytest.mark.parametrize("case", [TANH_MLP, CONV], ids=lambda case: case.name)
 def test_products_are_those_of_the_dense_hessians(case: Case) -> None:
     p = case.build()
@@ -78,6 +63,7 @@ def along_top(found: Tensor, hessians: Tensor) -> Tensor:
     return lengths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vat", "curvature"])
 def test_the_direction_is_the_top_eigenvector(name: str) -> None:
     p, budget = TANH_MLP.build(), Budget(0.3, low=-9, high=9)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import CONV, LOGISTIC, Problem
 from dense import flat, hessian, shaped
-from test_level_players import BUDGET, RATE, view
+from views import BUDGET, RATE, view
 
 from midstream import Batch, Gradient, level_1_attack, level_1_defense, plugins, validation_gradient
 from midstream.plugins import PluginError

@@ -18,6 +18,8 @@ from torch import nn
 from midstream import hessian_vector_product, mixed_derivative, validation_gradient
 from midstream.mathematics.loss import Loss, cross_entropy
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parent.parent / "docs"
 EVERY = [*architectures(), *operations()]
 NAMED = {case.name: case for case in EVERY}

@@ -169,6 +169,7 @@ def answering(code: int) -> Iterator[tuple[int, list[str]]]:
             thread.join()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("service", ["serve", "attack"])
 def test_the_health_check_asks_whether_the_service_is_ready(service: str) -> None:
     check = Dockerfile.read(FILES[service]).last("HEALTHCHECK")

@@ -21,6 +21,7 @@ def test_a_reference_is_what_the_code_says(name: str) -> None:
     assert written == PAGES[name](), f"docs/{name} is out of date: make references"
 
 
+@pytest.mark.process
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "-q", "-d", str(tmp_path / "trees"), "docs", str(tmp_path)],

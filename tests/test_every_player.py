@@ -1,37 +1,18 @@
 """What holds for every player that is installed, under any budget: a new one is covered by its name alone."""
 
-import inspect
-from copy import deepcopy
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import pytest
 import torch
 from cases import CLASSES, CONV, LOGISTIC, TANH_MLP, Case, Problem, untouched
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from installed_players import VARIANTS, Chosen, installed, kind, kinds, ready, view
 from torch import Tensor, nn
 
-from midstream import Batch, Budget, Sgd, View, cross_entropy, plugins, validation_gradient
+from midstream import Batch, Budget, plugins
 from midstream.mathematics.budget import Norm
-from midstream.players.course import Ground, learn
-from midstream.players.interface import Player
 from midstream.players.referee import move
-
-Side = Literal["attackers", "defenders"]
-
-GIVEN = {
-    "k": "3",
-    "target": "1",
-    "steps": "3",
-    "iterations": "10",
-    "searches": "2",
-    "trials": "1",
-    "epochs": "1",
-    "surrogate_epochs": "1",
-    "width": "4",
-}
-"""Options that a player needs, or that keep it quick."""
 
 DRAWN = {"noise", "vat", "crop-ensemble", "ddpm"}
 """Players that begin with random numbers, drawn for a batch as it comes."""
@@ -41,87 +22,6 @@ FOR_IMAGES = {"deep-confuse", "atn", "crop-ensemble", "median", "jpeg", "vae", "
 
 BLIND = {"noise", "evoshift", "clip", *FOR_IMAGES}
 """Players that never ask the model."""
-
-VARIANTS: dict[Side, list[str]] = {
-    "attackers": [
-        "level-1,validation=minibatch",
-        "level-1,utility=exact,lookahead=2",
-        "level-2,steps=3,step_size=0.5,opponent_step_size=0.2",
-        "level-2,steps=2,goal=conversion,target=2",
-        "level-2,steps=2,utility=exact",
-        "influence,goal=evasion,target=0,validation=minibatch",
-        "optimal-contraction,damping=0",
-        "level-1,fraction=0.5",
-        "label-flip,fraction=0.5,fraction_of=batches",
-    ],
-    "defenders": [
-        "level-2,steps=3,step_size=0.5",
-        "level-2,steps=2,utility=exact",
-        "influence,damping=0",
-        "level-1+cutmix",
-        "crop-ensemble,side=0.6,crops=2+level-2,steps=2",
-        "cutmix,on=both+train-on-validation",
-        "ddpm,steps=3,width=4+cutmix,on=both+train-on-validation",
-    ],
-}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A player by side and text."""
-
-    side: Side
-    text: str
-
-    def make(self, *, beta: float | None = None) -> Player:
-        """Return a new one, an attacker's memory as long as it is by default, or as told."""
-        keeps = "beta" in inspect.signature(plugins.find(self.side, kind(self.text))).parameters
-        text = f"{self.text},beta={beta}" if keeps and beta is not None else self.text
-        player: Player = plugins.make(self.side, text)
-        return player
-
-
-def kinds(text: str) -> list[str]:
-    names = [plugins.parse(member)[0] for member in plugins.members(text)]
-    known = {*plugins.names("attackers"), *plugins.names("defenders")}
-    return [name if name in known else "level-k" for name in names]
-
-
-def ready(chosen: Chosen, p: Problem, budget: Budget, *, beta: float | None = None) -> Player:
-    """Return a new player that has learned what it must."""
-    player = chosen.make(beta=beta)
-    known = p.validation_inputs, p.validation_labels
-    learn(
-        player,
-        Ground(
-            *known,
-            classes=CLASSES,
-            budget=budget,
-            learning_rate=0.1,
-            batch_size=5,
-            seed=0,
-            role=chosen.side.removesuffix("s"),
-            model_source=lambda: deepcopy(p.model),
-            train_source=lambda: known,
-        ),
-    )
-    return player
-
-
-def kind(text: str) -> str:
-    return kinds(text)[0]
-
-
-def installed(side: Side) -> list[Chosen]:
-    """Return every installed player of a side by name, with the options that it needs, and the variants."""
-    texts = []
-    for name in plugins.names(side):
-        options = [
-            option for option in inspect.signature(plugins.find(side, name)).parameters if option in GIVEN
-        ]
-        needed = [option for option in options if option != "target" or name in ("conversion", "evasion")]
-        texts.append(",".join([name, *(f"{option}={GIVEN[option]}" for option in needed)]))
-    return [Chosen(side, text) for text in texts + VARIANTS[side]]
 
 
 PLAYERS = installed("attackers") + installed("defenders")
@@ -153,24 +53,6 @@ def game(case: Case, budget: Budget, seed: int, dtype: torch.dtype = torch.float
 
     y, t = (torch.arange(size) % CLASSES for size in (5, 11))
     return Problem(p.model, pixels(p.inputs), y, pixels(p.validation_inputs), t)
-
-
-def view(chosen: Chosen, p: Problem, budget: Budget) -> View:
-    z, t = p.validation_inputs, p.validation_labels
-    return View(
-        model=p.model,
-        parameters_version=0,
-        loss=cross_entropy,
-        learning_rate=0.1,
-        validation_inputs=z,
-        validation_labels=t,
-        budget=budget,
-        seed=0,
-        role=chosen.side.removesuffix("s"),
-        gradient_source=lambda: validation_gradient(p.model, z, t),
-        step_source=lambda: Sgd(0.1),
-        batch_source=lambda count: [Batch(1 + i, z[: 2 + i], t[: 2 + i]) for i in range(count)],
-    )
 
 
 # Not shrunk: an example is as small as it gets, and a failure should not take minutes.

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 from cases import CONV, LOGISTIC, TANH_MLP, Case, Problem
-from test_curvature_attacks import view
 from torch import Tensor
+from views import view
 
 from midstream import Batch, Budget, cross_entropy, plugins
 from midstream.attacks.evoshift import EvoShift, Judge, differential_evolution, patterns_of

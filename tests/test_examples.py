@@ -14,6 +14,8 @@ from midstream.command.bench.bench import check_player
 from midstream.command.bench.game import Role
 from midstream.command.main import cli
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RANDOM = f"{EXAMPLES}/random_attacker.py:RandomAttacker"
 DISGUISE = f"{EXAMPLES}/disguise.py:Disguise"

@@ -119,6 +119,7 @@ def test_a_step_that_overshoots_is_what_level_1_gets_wrong() -> None:
             assert (away == (move["side"] == "attacker")) == (move["level"] in right)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_picture_and_its_numbers(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(
         cli, ["figure", "3", "--runs", "50", "--checked", "1", "--out", str(tmp_path)]

@@ -118,6 +118,7 @@ def test_without_mnist_it_says_what_to_do(tmp_path: Path) -> None:
     assert "--data-root" in str(outcome.exception)
 
 
+@pytest.mark.slow
 def test_ones_and_sevens_are_played(data_root: Path, tmp_path: Path) -> None:
     arguments = ["--data-root", str(data_root), "--game", "cnn", "--runs", "2", "--epochs", "1"]
     outcome = CliRunner().invoke(cli, ["figure", "6", *arguments, "--out", str(tmp_path)])

@@ -77,6 +77,7 @@ def test_a_perturbation_is_shown_from_its_smallest_to_its_largest_value() -> Non
     assert figure_8.stretched(torch.zeros(2)).tolist() == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_photos_alone_are_drawn_and_the_rest_is_said_to_be_absent(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for label in ("dark", "light"):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from cases import CONV, Problem
-from test_curvature_attacks import view
-from test_every_player import Chosen, installed, ready
-from test_every_player import view as shown
+from installed_players import Chosen, installed, ready
+from installed_players import view as shown
 from torch import Tensor
+from views import view
 
 from midstream import Batch, Budget, View, plugins
 from midstream.players.course import Course, Ground, learners

@@ -3,13 +3,13 @@
 import inspect
 import warnings
 from collections.abc import Callable
-from functools import cache
 
 import pytest
 import torch
 from cases import BATCH_NORM, CASES, CLASSES, CONV, LOGISTIC, Case
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+from trained_classifier import digits
 
 from midstream import Budget, cross_entropy
 from midstream.attacks.cw import CarliniWagner, Search, carlini_wagner, lead
@@ -17,8 +17,6 @@ from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.pgd import pgd
 from midstream.attacks.yopo import yopo
 from midstream.mathematics.budget import Norm
-from midstream.networks.classifiers import digits_cnn
-from midstream.run import datasets
 
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.
@@ -30,24 +28,6 @@ with warnings.catch_warnings():
     from foolbox.models.pytorch import PyTorchModel
 
 every_norm = pytest.mark.parametrize("norm", ["l2", "linf"])
-
-
-@cache
-def digits() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a network trained on digits, and 40 images that it gets right."""
-    data = datasets.load("digits", datasets.Source())
-    inputs, labels = data.train.inputs.float(), data.train.labels
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = digits_cnn(tuple(inputs.shape[1:]), 10)
-    adam = torch.optim.Adam(model.parameters(), lr=0.003)
-    for step in range(150):
-        rows = torch.arange(100 * step, 100 * step + 100) % 1000
-        adam.zero_grad()
-        cross_entropy(model(inputs[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
-        adam.step()
-    right = (model(inputs).argmax(dim=1) == labels).nonzero()[:40, 0]
-    return model.eval().requires_grad_(False), inputs[right], labels[right]
 
 
 @every_norm
@@ -236,6 +216,7 @@ def test_yopo_without_a_first_layer() -> None:
         )
 
 
+@pytest.mark.slow
 def test_cw_finds_changes_as_small_as_foolboxs() -> None:
     model, x, y = digits()
     attack = L2CarliniWagnerAttack(
@@ -260,6 +241,7 @@ def test_cw_finds_changes_as_small_as_foolboxs() -> None:
         assert abs(shares[0] - shares[1]) <= 1.5 / len(x), f"within {radius}: {shares}"
 
 
+@pytest.mark.slow
 def test_cw_is_no_worse_than_another_search_for_the_smallest_change() -> None:
     model, x, y = digits()
     other = DDNAttack(steps=200)  # it holds the norm and turns, where CW weighs the two against each other
@@ -283,6 +265,7 @@ def test_cws_constants_are_the_original_ones() -> None:
     assert CarliniWagner().iterations == 10_000
 
 
+@pytest.mark.slow
 def test_cw_on_a_linear_model_reaches_the_border_and_no_further() -> None:
     p = LOGISTIC.build()
     assert isinstance(p.model, nn.Linear)

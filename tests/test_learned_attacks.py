@@ -199,6 +199,7 @@ def learned(text: str) -> Player:
     return player
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["deep-confuse,trials=2,epochs=10", "atn,surrogate_epochs=20,epochs=30"])
 def test_a_model_trained_under_it_is_worse_than_under_noise(text: str) -> None:
     with torch.random.fork_rng(devices=[]):

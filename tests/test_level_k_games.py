@@ -158,6 +158,7 @@ def level_k(steps: int, **sizes: float) -> Tensor:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [SHARE, INFINITE])
 @pytest.mark.parametrize("value", [against_level_1, against_the_best_response])
 def test_deeper_reasoning_comes_closer_to_the_solution_of_the_game(value: Quality, share: float) -> None:

@@ -7,12 +7,11 @@ import pytest
 import torch
 from cases import CONV, Problem
 from torch import Tensor, nn
+from views import BUDGET, RATE, view
 
 from midstream import (
     Batch,
     Budget,
-    View,
-    cross_entropy,
     level_1_attack,
     level_1_defense,
     level_2_vector,
@@ -20,7 +19,6 @@ from midstream import (
     level_k_defense,
     mixed_derivative,
     plugins,
-    validation_gradient,
 )
 from midstream.attacks import closed_form as closed_attackers
 from midstream.attacks import levels as attackers
@@ -34,23 +32,6 @@ Side = Literal["attackers", "defenders"]
 sides = pytest.mark.parametrize("side", ["attackers", "defenders"])
 MODULES = {"attackers": attackers, "defenders": defenders}
 CLOSED_FORM = {"attackers": closed_attackers, "defenders": closed_defenders}
-BUDGET = Budget(epsilon=0.5)
-RATE = 0.1
-
-
-def view(p: Problem, budget: Budget = BUDGET) -> View:
-    return View(
-        model=p.model,
-        parameters_version=0,
-        loss=cross_entropy,
-        learning_rate=RATE,
-        validation_inputs=p.validation_inputs,
-        validation_labels=p.validation_labels,
-        budget=budget,
-        seed=0,
-        role="attacker",
-        gradient_source=lambda: validation_gradient(p.model, p.validation_inputs, p.validation_labels),
-    )
 
 
 def play(side: Side, name: str, p: Problem, budget: Budget = BUDGET) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cases import CLASSES, CONV, Problem
-from test_level_players import BUDGET, RATE, view
 from torch import Tensor
+from views import BUDGET, RATE, view
 
 from midstream import Batch, Gradient, cross_entropy, level_1_attack, level_2_vector, plugins
 from midstream import validation_gradient as v_of

@@ -16,6 +16,8 @@ from command_lines import ROOT, shown, simple_commands
 
 from midstream.command.main import cli
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLAYED = ("play", "estimate")
 # Placeholders, and what this machine may not have.

@@ -99,6 +99,7 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     return away
 
 
+@pytest.mark.slow
 @every_purifier
 def test_it_moves_a_noisy_image_nearer_to_its_original(name: str) -> None:
     (clean, labels), budget = HELD_OUT, DIGITS.budget

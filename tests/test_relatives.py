@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from cases import CLASSES, CONV, TANH_MLP, Case, Problem
-from test_curvature_attacks import view
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+from views import view
 
 from midstream import Batch, Budget, plugins, validation_gradient
 from midstream.attacks.accumulative import layer_cosines

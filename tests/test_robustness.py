@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 import torch
-from test_input_attacks import digits
 from torch import Tensor, nn
+from trained_classifier import digits
 
 from midstream.attacks.cw import Search
 from midstream.attacks.robustness import robustness, suspicions
@@ -50,6 +50,7 @@ def test_the_accuracies_are_those_under_foolboxs_attacks() -> None:
     assert suspicions(found, classes=10) == []
 
 
+@pytest.mark.slow
 def test_cws_success_and_distance_are_foolboxs() -> None:
     (model, _, _), (x, y) = digits(), images()
     x, y = x[:40], y[:40]
@@ -66,6 +67,7 @@ def test_cws_success_and_distance_are_foolboxs() -> None:
     assert found.median_distance == pytest.approx(distance, rel=0.03)
 
 
+@pytest.mark.slow
 def test_on_a_linear_model_in_closed_form() -> None:
     random = torch.Generator().manual_seed(0)
     model = nn.Linear(6, 2, bias=False)

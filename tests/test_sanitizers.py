@@ -96,6 +96,7 @@ def test_cutmix_pastes_a_box_and_shares_the_label_by_its_area(seq: int) -> None:
     assert torch.allclose(found.labels.sum(dim=1), torch.ones(50))
 
 
+@pytest.mark.slow
 def test_cutmix_draws_its_ratio_evenly_and_by_seed_and_batch() -> None:
     _, labels = digits(50)
     first = int((labels != labels.roll(1)).nonzero()[0])

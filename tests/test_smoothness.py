@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from cases import CLASSES, CONV, Problem
 from click.testing import CliRunner
-from test_level_players import BUDGET, RATE, view
 from torch import nn
+from views import BUDGET, RATE, view
 
 from midstream import Batch, Budget, plugins
 from midstream.command.main import cli

@@ -1,12 +1,12 @@
 """The black-box attacker: its surrogate, the record it plays back, and what it does without one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from black_box_attacker import CPU, EPOCHS, HIDDEN, Attacker
 from services import tiny
 from torch import Tensor
 
@@ -24,10 +24,6 @@ from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettin
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
-EPOCHS = 4
-HIDDEN = Specification.model_validate(tiny.SPECIFICATION | {"access": "black-box"})
-CPU = torch.device("cpu")
-
 PERCEPTRON = """
 import math
 from torch import nn
@@ -36,33 +32,6 @@ def perceptron(input_shape, classes):
     features = math.prod(input_shape)
     return nn.Sequential(nn.Flatten(), nn.Linear(features, 8), nn.ReLU(), nn.Linear(8, classes))
 """
-
-
-@dataclass
-class Attacker:
-    """A black-box attacker of the tiny run, and what it told of its surrogate's training."""
-
-    cache: Path
-    attacker: str = "level-1,beta=0.5"
-    epsilon: float = 1.5
-    surrogate: SurrogateSettings = field(default_factory=lambda: SurrogateSettings(epochs=EPOCHS))
-    run: Specification = HIDDEN
-    said: list[str] = field(default_factory=list)
-    told: list[int] = field(default_factory=list)
-
-    def starts(self, *, stops: int | None = None, **more: Any) -> BlackBoxRun:
-        """Return it at work on the run; or interrupt it after a step of its surrogate's training."""
-
-        def tell(step: int, *_: object) -> None:
-            self.told.append(step)
-            if step == stops:
-                raise InterruptedError
-
-        surrogate = replace(self.surrogate, cache=self.cache)
-        settings = AttackSettings(self.attacker, self.epsilon, surrogate=surrogate, **more)
-        game = LocalGame(TrainingRun(self.run, tiny.split(), device=CPU))
-        self.told.clear()
-        return BlackBoxRun(game, settings, tell=tell, say=self.said.append)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from black_box_attacker import HIDDEN, Attacker
 from safetensors import safe_open
 from services import tiny
-from test_surrogate import HIDDEN, Attacker
 
 import midstream
 from midstream.plugins.finding import file_module

@@ -1,52 +1,21 @@
 """What a defender may have its model trained on, held to the rules before anything of the model changes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from services import tiny
+from tiny_training import Idle, batch, equal, run, state
 from torch import Tensor, nn
 
 from midstream import Batch, View, plugins, validation_gradient
 from midstream.mathematics.seeds import derive, permutation
 from midstream.players.referee import PlayerError
-from midstream.protocol.specification import Specification
 from midstream.run.training import DivergedError
-from midstream_server.runs.training import TrainingRun
 
 DROPPING = "digits-cnn,dropout=0.5"
-
-
-def run(defender: Any, **settings: Any) -> TrainingRun:
-    """Return the tiny run, with a defender by name or an object."""
-    text = defender if isinstance(defender, str) else "none"
-    specification = Specification.model_validate(tiny.SPECIFICATION | {"defender": text} | settings)
-    made = TrainingRun(specification, tiny.split(), device=torch.device("cpu"))
-    if not isinstance(defender, str):
-        made.defender = defender
-    return made
-
-
-@cache
-def batch(seq: int = 0) -> Batch:
-    arrived = tiny.batch(seq)
-    return Batch(seq, arrived.inputs.float(), arrived.labels)
-
-
-def state(made: TrainingRun) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in made.state_dict().items()}
-
-
-def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-class Idle:
-    def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
-        return torch.zeros_like(batch.inputs)
 
 
 @dataclass

@@ -3,9 +3,10 @@
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_wire_malformed import GOOD, INPUTS, inputs, packed
+from packed_batches import GOOD, INPUTS, inputs, packed
 
 from midstream.protocol.wire import WireBatch, WireError, decode_batch
 
@@ -36,12 +37,14 @@ def test_any_bytes_are_a_batch_or_a_wire_error(body: bytes) -> None:
     is_decoded_or_refused(body)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(list(GOOD)), VALUES, max_size=2), st.binary(max_size=2))
 @settings(deadline=None, max_examples=300)
 def test_any_value_in_any_field_is_a_batch_or_a_wire_error(changes: dict[str, Any], rest: bytes) -> None:
     is_decoded_or_refused(packed(**changes) + rest)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(list(INPUTS)), VALUES, max_size=2))
 @settings(deadline=None, max_examples=300)
 def test_any_value_in_a_tensor_is_a_batch_or_a_wire_error(changes: dict[str, Any]) -> None:

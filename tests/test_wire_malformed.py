@@ -1,36 +1,17 @@
 """Bodies that are not a batch: each is a WireError that says where it goes wrong, and costs no memory."""
 
 import tracemalloc
-from typing import Any
 
 import msgpack
 import pytest
+from packed_batches import GOOD, LABELS, inputs, packed
 
 from midstream.protocol.wire import WireError, decode_batch
-
-INPUTS = {"dtype": "uint8", "shape": [1, 2], "data": b"ab"}
-LABELS = {"dtype": "int64", "shape": [1], "data": bytes(8)}
-GOOD: dict[str, Any] = {
-    "protocol": 1,
-    "seq": 0,
-    "parameters_version": None,
-    "inputs": INPUTS,
-    "labels": LABELS,
-}
-
-
-def packed(**changes: Any) -> bytes:
-    body: bytes = msgpack.packb(GOOD | changes)
-    return body
 
 
 def without(key: str) -> bytes:
     body: bytes = msgpack.packb({name: value for name, value in GOOD.items() if name != key})
     return body
-
-
-def inputs(**changes: Any) -> bytes:
-    return packed(inputs=INPUTS | changes)
 
 
 NOT_ONE_MAP = "the body is not one MessagePack map of a batch: "

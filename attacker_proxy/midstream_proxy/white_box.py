@@ -20,9 +20,9 @@ from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.dataset_checks import DatasetError
-from midstream.run.learned import Say, Tell
 from midstream.run.models import build_model
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches

@@ -17,6 +17,8 @@ from services.loopback import served
 from services.recorder import Recorder
 from services.tiny import STEPS, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = AttackSettings("level-1,beta=0.9")
 
 

@@ -177,6 +177,7 @@ def test_a_proxy_with_tokens_of_its_own_asks_for_them(server: httpx.Client) -> N
         assert httpx.get(f"{url}/v1/runs", headers=shown("observer"), trust_env=False).status_code == 200
 
 
+@pytest.mark.process
 def test_the_commands_play_under_tokens_and_never_show_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, midstream: Callable[..., Ended]
 ) -> None:

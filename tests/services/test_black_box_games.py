@@ -27,6 +27,8 @@ from services.recorder import Recorder
 from services.tiny import STEPS, TinyRun, problem
 from services.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 BROKEN = """
 class Broken:
@@ -180,6 +182,7 @@ def test_an_attacker_that_breaks_on_its_surrogate_is_refused_each_time(
         assert middle.recorder.batches == []
 
 
+@pytest.mark.process
 def test_a_proxy_that_is_stopped_goes_on_with_the_training(tmp_path: Path) -> None:
     game = ["--dataset", "digits", "--access", "black-box", "--run", "game", "--threads", "1"]
     with unused_url() as server, unused_url() as proxy:

@@ -15,6 +15,7 @@ from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.storage.run_folder import read_metrics
 from services.conftest import Ended
+from services.small_games import TRANSPORTS
 
 # Asks for far more than it may have, and for nothing that the pixel range would cut off. What the defender
 # is given is what the attacker sent.
@@ -35,7 +36,7 @@ SIZE = ["--train-size", "50", "--validation-size", "20", "--batch-size", "25", "
 STEPS = 4
 
 
-@pytest.mark.parametrize("transport", ["http", "local"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(
     ("flags", "attack", "defense"),
     [

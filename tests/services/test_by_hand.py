@@ -15,6 +15,8 @@ from services.commands import Command
 from services.loopback import unused_url
 from services.waiting import LONGEST, until
 
+pytestmark = pytest.mark.process
+
 DIGITS = ["--dataset", "digits", "--run", "game", "--epochs", "1", "--batch-size", "200"]  # five steps
 LONG = ["--dataset", "digits", "--run", "game", "--epochs", "100000", "--batch-size", "10"]
 

@@ -7,6 +7,8 @@ from benchmarks.chaos.damage import DAMAGES
 from benchmarks.chaos.game import Game, compare, undisturbed
 from benchmarks.chaos.pipeline import MOMENTS, RANDOM, TERMINATED, Death, Pipeline
 
+pytestmark = pytest.mark.process
+
 GAME = Game(
     {
         "dataset": "digits",

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_compose_file import PROFILES
+from compose_file import PROFILES
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.slow,
     pytest.mark.skipif(
         "COMPOSE_TEST" not in os.environ, reason="half an hour of containers: make compose-test"

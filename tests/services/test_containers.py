@@ -15,7 +15,7 @@ import pytest
 
 from services.waiting import LONGEST, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 IMAGES = {

@@ -10,6 +10,8 @@ import pytest
 from services.conftest import Ended
 from services.games import in_one_process
 
+pytestmark = pytest.mark.slow
+
 Midstream = Callable[..., Ended]
 
 DEEP = "[" * 100_000

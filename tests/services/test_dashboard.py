@@ -21,6 +21,8 @@ from services.browser import Seen, chromium, points
 from services.loopback import client_of, served
 from services.tiny import STEPS, TinyRun
 
+pytestmark = pytest.mark.browser
+
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
 
 

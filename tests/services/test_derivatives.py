@@ -24,8 +24,10 @@ from services import tiny
 from services.conftest import Ended
 from services.games import in_one_process, over_http
 from services.loopback import client_of
-from services.test_exit_codes import GAME, Midstream
+from services.small_games import GAME, TRANSPORTS, Midstream
 from services.tiny import SPECIFICATION, TinyRun, problem
+
+pytestmark = pytest.mark.slow
 
 NETWORKS = """
 import math
@@ -71,7 +73,7 @@ def test_a_model_that_cannot_be_right_is_refused_before_anything_begins(
     assert not (tmp_path / "runs/tiny").exists()
 
 
-@pytest.mark.parametrize("transport", ["http", "local"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_command_says_so_in_one_sentence(
     midstream: Midstream, networks: str, tmp_path: Path, transport: str
 ) -> None:

@@ -13,6 +13,8 @@ from services.loopback import client_of
 from services.tiny import TinyRun, problem
 from services.waiting import until
 
+pytestmark = pytest.mark.process
+
 _SIZE = 3 * 2**20
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from services.conftest import Ended
+from services.small_games import TRANSPORTS
 from services.tiny import TinyRun, problem
 
 Midstream = Callable[..., Ended]
@@ -23,7 +24,7 @@ GAME += ["--train-size", "60", "--validation-size", "20", "--batch-size", "20", 
         ("2", "run 'wild' failed: the last step, on batch 1, leaves a validation loss of nan"),
     ],
 )
-@pytest.mark.parametrize("transport", ["local", "http"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_diverging_game_says_so(
     transport: str, steps: str, words: str, tmp_path: Path, midstream: Midstream
 ) -> None:

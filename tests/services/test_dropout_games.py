@@ -10,6 +10,8 @@ from midstream_server.runs.registry import Registry
 from services.games import in_one_process, over_http
 from services.tiny import TinyRun
 
+pytestmark = pytest.mark.slow
+
 MODEL = "digits-cnn,dropout=0.3"
 
 

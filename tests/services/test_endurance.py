@@ -13,6 +13,8 @@ from benchmarks.endurance.round import Round
 from benchmarks.endurance.tally import Tally
 from benchmarks.endurance.watch import FaultFoundError
 
+pytestmark = pytest.mark.process
+
 GAME = Game(
     {
         "dataset": "digits",

@@ -7,6 +7,8 @@ import pytest
 from midstream_server.runs.registry import Registry
 from services.games import in_one_process, over_http
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [
     ("level-1,utility=exact,lookahead=2", "none"),
     ("level-2,utility=exact,steps=2", "level-1,utility=exact"),

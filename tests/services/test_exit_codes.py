@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,16 @@ import pytest
 from midstream_server.http.app import make_app
 from services import tiny
 from services.commands import Command, Program
-from services.conftest import Ended
 from services.loopback import client_of, unused_url
+from services.small_games import GAME, TRANSPORTS, Midstream
 from services.tiny import TinyRun
 from services.waiting import until
-
-Midstream = Callable[..., Ended]
 
 BROKEN = """
 class Broken:
     def perturb(self, batch, view):
         raise KeyError("out of ideas")
 """
-
-GAME = ["play", "--train-size", "25", "--validation-size", "40", "--batch-size", "10", "--threads", "1"]
 
 
 @pytest.fixture
@@ -37,7 +32,7 @@ def test_help_tells_the_codes(midstream: Midstream) -> None:
     assert [line.split()[0] for line in told.splitlines()] == ["0", "1", "2", "130"]
 
 
-@pytest.mark.parametrize("transport", ["http", "local"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("side", ["--attacker", "--defender"])
 def test_a_game_that_fails_is_1(
     midstream: Midstream, broken: str, tmp_path: Path, transport: str, side: str
@@ -70,6 +65,7 @@ def test_a_provider_that_nobody_answers_is_1(midstream: Midstream) -> None:
         assert midstream("provide", "--server", url, "--give-up-after", "0").code == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_game_that_is_interrupted_is_130(tmp_path: Path, number: int) -> None:
     game = ["--transport", "local", "--epochs", "100000", "--evaluate-every", "1", "--run", "long"]
@@ -80,6 +76,7 @@ def test_a_game_that_is_interrupted_is_130(tmp_path: Path, number: int) -> None:
         assert command.err.splitlines()[-1] == "midstream: interrupted"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_service_that_is_stopped_is_0(tmp_path: Path, number: int) -> None:
     with Command(tmp_path, "serve", "--port", "0") as command:
@@ -97,6 +94,7 @@ main()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_while_it_ends_changes_nothing(tmp_path: Path, number: int) -> None:
     command = (sys.executable, "-c", PRESSED_AGAIN, str(int(number)), "plya")

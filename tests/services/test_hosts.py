@@ -140,6 +140,7 @@ def test_what_is_no_name_is_refused_at_the_start(name: str) -> None:
         hosts_of("127.0.0.1", (name,))
 
 
+@pytest.mark.process
 def test_the_commands_take_the_names(tmp_path: Path, port: int) -> None:
     serve = ("serve", "--port", str(port), "--allow-host", "a.lan", "--allow-host", "b.lan")
     with Command(tmp_path, *serve) as serving:

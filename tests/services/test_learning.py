@@ -16,6 +16,8 @@ from services.loopback import client_of
 from services.tiny import STEPS, TinyRun, problem
 from services.waiting import until
 
+pytestmark = pytest.mark.slow
+
 CONSTANT, FROM_TRAIN, HELD = (f"learners:{name}" for name in ("Constant", "FromTrain", "Held"))
 
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
-from test_every_player import installed
+from installed_players import installed
 
 from midstream_server.runs.registry import Registry
 from services.games import in_one_process, over_http
+
+pytestmark = pytest.mark.slow
 
 ATTACKERS, DEFENDERS = ([chosen.text for chosen in installed(side)] for side in ("attackers", "defenders"))
 PAIRS = [

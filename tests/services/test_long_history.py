@@ -13,9 +13,11 @@ import httpx
 import pytest
 
 from midstream_server.runs.registry import Registry
-from services.test_watchers import ask
+from services.sockets import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST
+
+pytestmark = pytest.mark.slow
 
 LONG = 100_000
 

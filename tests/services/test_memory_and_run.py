@@ -203,6 +203,7 @@ def test_a_proxy_outlives_a_run_and_begins_with_the_next_of_its_name(tmp_path: P
     assert ended == undisturbed(tmp_path, EVOSHIFT)
 
 
+@pytest.mark.process
 def test_the_folder_of_its_memory_is_said_as_it_is(tmp_path: Path) -> None:
     with Command(tmp_path, "attack", "--port", "0", "--out", "mine") as attack:
         attack.until_it_says(f"memory in {tmp_path / 'mine'}")

@@ -22,6 +22,8 @@ from services.foreign_proxies import (
 )
 from services.tiny import problem
 
+pytestmark = pytest.mark.process
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mitmproxy-addon"
 
 

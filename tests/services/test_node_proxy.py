@@ -38,6 +38,8 @@ from services.foreign_proxies import (
 from services.loopback import served, unused_url
 from services.tiny import TinyRun, problem
 
+pytestmark = pytest.mark.process
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "node-proxy"
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
 

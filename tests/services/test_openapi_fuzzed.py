@@ -28,8 +28,10 @@ from midstream.web.hosting import Guard
 from midstream_server.http.app import make_app
 from services import tiny
 from services.loopback import served
-from services.test_openapi import STATUSES
+from services.statuses import STATUSES
 from services.tiny import TinyRun
+
+pytestmark = pytest.mark.slow
 
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
 CHECKS = [

@@ -30,7 +30,10 @@ from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served
+from services.small_games import TRANSPORTS
 from services.tiny import SPECIFICATION, TinyRun, problem
+
+pytestmark = pytest.mark.slow
 
 UNSEEDED = '''
 from dataclasses import replace
@@ -104,7 +107,7 @@ def test_a_server_that_tells_no_digest_is_compared_by_its_sizes(run: TinyRun) ->
         load_source(status | {"dataset_sha256": "0" * 64}, Source(), allowed=[])
 
 
-@pytest.mark.parametrize("transport", ["local", "http"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_game_in_which_processes_have_other_data_ends_with_a_sentence(
     transport: str, unseeded: str, tmp_path: Path, midstream: Callable[..., Ended]
 ) -> None:

@@ -1,6 +1,5 @@
 """A batch that a player fails at goes on as it came, where that was chosen: counted, shown, and no other."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,10 +20,10 @@ from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server
 from midstream_server.runs.registry import Registry
 from midstream_server.runs.resuming import left_behind
-from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served
+from services.small_games import played, training
 from services.tiny import STEPS, TinyRun, problem
 
 FAULTY = str(Path(__file__).parents[1] / "faulty_players.py")
@@ -45,11 +44,6 @@ class Moody:
             {fault}
         return batch.inputs * 0
 """
-
-
-def training(**settings: Any) -> TrainingRun:
-    specification = Specification.model_validate(tiny.SPECIFICATION | settings)
-    return TrainingRun(specification, tiny.split(), device=torch.device("cpu"))
 
 
 def moody(tmp_path: Path, fault: str) -> str:
@@ -161,14 +155,7 @@ def test_that_the_server_is_away_is_no_failure_of_the_attacker(asks_at: str) -> 
         attacked.attack(tiny.batch(0))
 
 
-def played(midstream: Callable[..., Ended], *words: str) -> dict[str, Any]:
-    game = ["play", "--train-size", "25", "--validation-size", "40", "--batch-size", "10", "--epochs", "2"]
-    ended = midstream(*game, "--threads", "1", "--device", "cpu", "--json", *words)
-    assert ended.code == 0, ended.err
-    outcome: dict[str, Any] = json.loads(ended.out)
-    return outcome
-
-
+@pytest.mark.process
 def test_a_game_is_the_same_over_http_and_tells_both_counts(
     midstream: Callable[..., Ended], tmp_path: Path
 ) -> None:

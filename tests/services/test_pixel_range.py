@@ -20,6 +20,8 @@ from services.games import in_one_process, over_http
 from services.plain_batches import changed, pixel
 from services.tiny import TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 OUTSIDE = [1.5, -0.25, float(np.nextafter(np.float32(1), np.float32(2))), -3e30]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from services.conftest import Ended
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--train-size", "300", "--validation-size", "100", "--epochs", "2", "--threads", "1"]
 
 Play = Callable[..., str]
@@ -28,6 +30,7 @@ def play(midstream: Callable[..., Ended], tmp_path: Path) -> Play:
     return run
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("attacker", "defender", "gradient"),
     [("none", "none", "server"), ("level-1", "none", "own")],
@@ -40,6 +43,7 @@ def test_three_processes_and_one_end_in_the_same_parameters(
     assert play("http", gradient, attacker, defender, *SMALL) == local
 
 
+@pytest.mark.process
 def test_a_black_box_game_too(play: Play, midstream: Callable[..., Ended], tmp_path: Path) -> None:
     hidden = ["--access", "black-box", "--surrogate-epochs", "3", "--surrogate", "logistic", "--run", "game"]
     first = play("http", "server", "level-1", "level-1", *SMALL, *hidden, "--cache", str(tmp_path / "cache"))
@@ -73,6 +77,7 @@ def test_the_players_and_the_seed_matter(play: Play) -> None:
     assert len(ends) == 5
 
 
+@pytest.mark.process
 def test_on_mnist_too(play: Play, data_root: Path) -> None:
     sizes = ["--train-size", "500", "--validation-size", "200", "--batch-size", "100", "--epochs", "1"]
     mnist = ["--dataset", "mnist", "--data-root", str(data_root), "--threads", "1", *sizes]

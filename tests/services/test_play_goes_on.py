@@ -4,9 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from services.commands import Command
 from services.conftest import Ended
 from services.waiting import until
+
+pytestmark = pytest.mark.process
 
 GAME = ["--run", "game", "--attacker", "level-1", "--defender", "level-1", "--threads", "1", "--json"]
 SIZE = ["--train-size", "200", "--validation-size", "50", "--batch-size", "20", "--epochs", "6"]

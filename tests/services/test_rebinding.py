@@ -19,6 +19,8 @@ from services.browser import chromium
 from services.loopback import served
 from services.tiny import TinyRun
 
+pytestmark = pytest.mark.browser
+
 _ASK = """async ([method, path]) => {
   try {
     const answer = await fetch(path, { method });

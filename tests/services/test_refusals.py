@@ -138,6 +138,7 @@ def test_a_provider_without_a_server(midstream: Midstream) -> None:
         )
 
 
+@pytest.mark.process
 def test_what_only_a_service_finds_wrong_reaches_who_plays(midstream: Midstream, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(

@@ -27,7 +27,7 @@ from services.attacked import (
 from services.conftest import Ended
 from services.loopback import served
 from services.recorder import Recorder
-from services.test_pass_clean import played, training
+from services.small_games import played, training
 from services.tiny import TinyRun, problem
 
 
@@ -122,6 +122,7 @@ def test_a_plug_in_that_fails_is_as_it_was_before(at: int, tmp_path: Path) -> No
         assert run.sha256() == undisturbed(tmp_path, attack)
 
 
+@pytest.mark.process
 def test_a_game_with_a_plug_in_that_fails_at_its_first_batch_is_the_same_over_http(
     midstream: Callable[..., Ended], tmp_path: Path
 ) -> None:

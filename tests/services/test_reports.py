@@ -9,7 +9,7 @@ import httpx
 import msgpack
 import pytest
 from cases import CONV
-from test_level_players import view
+from views import view
 
 from midstream.protocol.wire import WireError, decode_batch
 from midstream_proxy.app import Proxy, make_app

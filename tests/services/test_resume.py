@@ -24,6 +24,8 @@ from services import tiny
 from services.loopback import client_of
 from services.tiny import STEPS, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 MEMORY = '''
 import torch
 

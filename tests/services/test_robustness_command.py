@@ -20,6 +20,8 @@ from midstream.storage.seal import digest, sealed
 from services.conftest import Ended
 from services.games import in_one_process
 
+pytestmark = pytest.mark.slow
+
 Midstream = Callable[..., Ended]
 SIZED = {"train_size": 1000, "batch_size": 334, "lr": 0.01}  # six steps that learn something
 QUICK = ("--device", "cpu", "--threads", "1", "--cw-iterations", "60", "--cw-examples", "10")

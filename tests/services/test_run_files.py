@@ -19,6 +19,8 @@ from services import tiny
 from services.loopback import client_of
 from services.tiny import STEPS, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 AT = {"no checkpoint": 0, "a checkpoint": 1, "two checkpoints": 2}
 
 

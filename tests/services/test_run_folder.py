@@ -17,6 +17,8 @@ from services.commands import Command
 from services.conftest import Ended
 from services.waiting import until
 
+pytestmark = pytest.mark.process
+
 GAME = ["--attacker", "level-1,beta=0.5", "--defender", "level-1", "--seed", "3", "--threads", "1"]
 GAME += ["--attack-epsilon", "2"]
 SIZE = ["--train-size", "250", "--validation-size", "100", "--epochs", "2"]

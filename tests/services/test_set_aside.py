@@ -92,6 +92,7 @@ def test_its_provider_ends_with_the_reason(folder: Path, midstream: Midstream) -
         assert midstream("provide", "--server", str(client.base_url)).code == 0, "the other is the only one"
 
 
+@pytest.mark.process
 def test_a_server_goes_on_without_it(folder: Path) -> None:
     with Command(folder.parent, "serve", "--port", "0", "--threads", "1") as server:
         server.until_it_says("listening on")
@@ -119,6 +120,7 @@ def test_a_server_without_a_name_begins_no_second_one_like_it(tmp_path: Path, mi
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("what", ["altered", "cut off"])
 def test_a_game_that_was_killed_is_not_played_on(tmp_path: Path, midstream: Midstream, what: str) -> None:
     game = ["play", "--run", "game", *WORDS, "--epochs", "40", "--out", str(tmp_path)]

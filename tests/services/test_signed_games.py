@@ -87,6 +87,7 @@ Midstream = Callable[..., Ended]
 GAME = ["--epochs", "1", "--batch-size", "500", "--train-size", "1000", "--threads", "1", "--json"]
 
 
+@pytest.mark.process
 def test_the_man_in_the_middle_is_stopped(midstream: Midstream, tmp_path: Path) -> None:
     ended = midstream("play", *GAME, "--signed", "provider", "--out", str(tmp_path), "--run", "game")
     assert ended.code == 1
@@ -95,6 +96,7 @@ def test_the_man_in_the_middle_is_stopped(midstream: Midstream, tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / "game/signature.key").stat().st_mode) == 0o600
 
 
+@pytest.mark.process
 def test_the_adversarial_provider_is_not(midstream: Midstream, tmp_path: Path) -> None:
     ended = midstream("play", *GAME, "--signed", "attacker", "--out", str(tmp_path), "--run", "game")
     assert ended.code == 0, ended.err

@@ -26,6 +26,8 @@ from services.relay import Relay
 from services.tiny import SPECIFICATION, STEPS, TinyRun
 from services.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SOON = 2.0  # seconds, in place of half a minute
 
 HELD = """

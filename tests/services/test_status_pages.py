@@ -145,6 +145,7 @@ def test_its_colours_are_the_dashboards() -> None:
     assert own == colours("server/midstream_server/http/page/style.css")
 
 
+@pytest.mark.process
 def test_both_services_show_theirs_at_a_port_of_their_own(registry: Registry, tmp_path: Path) -> None:
     def page_of(service: Command) -> str:
         service.until_it_says("its status page is at ")

@@ -14,6 +14,8 @@ from services.browser import Seen, chromium
 from services.loopback import served
 from services.tiny import STEPS
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

@@ -16,6 +16,8 @@ from services.answering import Fixed
 from services.loopback import served
 from services.tiny import STEPS, TinyRun
 
+pytestmark = pytest.mark.slow
+
 COUNT = 50  # a step; `python -m benchmarks --only strangers` sends ten thousand
 
 

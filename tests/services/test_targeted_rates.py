@@ -14,6 +14,8 @@ from midstream.run.models import build_model
 from services.conftest import Ended
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem, split
 
+pytestmark = pytest.mark.slow
+
 RATES = ("conversion_rate", "evasion_rate")
 PLUGIN = """
 import torch

@@ -114,6 +114,7 @@ def test_files_that_will_not_do(
         assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.process
 def test_a_whole_game_over_tls_under_tokens(midstream: Midstream, ours: Authority, tmp_path: Path) -> None:
     tokens, provider = tmp_path / "tokens.yaml", tmp_path / "provider.token"
     midstream("tokens", str(tokens))

@@ -20,24 +20,15 @@ from midstream_server.http.app import wake
 from midstream_server.runs.registry import Registry
 from services.answering import start_up
 from services.loopback import served
+from services.sockets import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST
+
+pytestmark = pytest.mark.slow
 
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
 SHORT = 0.3  # seconds, in place of ten
 FAR = "/parameters?after=1000000&wait=60"
-
-
-def ask(url: str, path: str, *headers: str, buffer: int | None = None) -> socket.socket:
-    """Send a GET on a connection of its own, and read nothing."""
-    host, port = url.removeprefix("http://").split(":")
-    connection = socket.socket()
-    if buffer is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    connection.settimeout(LONGEST)
-    connection.connect((host, int(port)))
-    connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode())
-    return connection
 
 
 def status(connection: socket.socket) -> int:
