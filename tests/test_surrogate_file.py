@@ -166,7 +166,7 @@ def test_every_folder_that_a_player_is_made_of_counts() -> None:
         for path in (library / name).rglob("*.py")
         for found in re.findall(r"^ *(?:from|import) midstream\.(\w+)", path.read_text(), flags=re.M)
     }
-    assert imported <= set(LEARNED_BY)
+    assert imported <= {*LEARNED_BY, "errors"}  # an error class changes nothing that is learned
 
 
 def flip(place: Callable[[int], int]) -> Callable[[bytes], bytes]:
