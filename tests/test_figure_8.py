@@ -100,7 +100,7 @@ def test_photos_alone_are_drawn_and_the_rest_is_said_to_be_absent(tmp_path: Path
 def test_without_any_data_there_is_no_figure(tmp_path: Path) -> None:
     outcome = figure("--out", str(tmp_path / "figures"), "--data-root", str(tmp_path))
     assert outcome.exit_code == 1
-    assert "none of the three data sets is there" in outcome.output
+    assert "none of the three data sets was found" in outcome.output
     assert not (tmp_path / "figures").exists()
 
 

@@ -118,5 +118,5 @@ def test_the_command_says_m_and_the_steps() -> None:
     shown = CliRunner().invoke(cli, ["estimate", "--dataset", "digits", "--threads", "1", "--json"])
     assert shown.exit_code == 0, shown.output
     spoken = CliRunner().invoke(cli, ["estimate", "--dataset", "digits", "--threads", "1"])
-    assert "smallest over 10 labels" in spoken.output
+    assert "minimum over 10 labels" in spoken.output
     assert "level 4: step size" in spoken.output

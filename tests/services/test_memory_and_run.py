@@ -89,7 +89,7 @@ def test_a_memory_of_an_earlier_step_is_not_gone_on_with(steps: int, tmp_path: P
         with found.attacked(EVOSHIFT, memory=earlier) as run:
             detail = problem(run.put(steps), 409)["detail"]
             assert str(earlier / FILE) in detail
-            assert "is that of an attacker before batch 1" in detail
+            assert "belongs to an attacker before batch 1" in detail
         with found.attacked(EVOSHIFT, memory=earlier, resume_anyway=True) as run:
             run.play(steps)
             assert run.until("finished")["result"]["resumed_anyway"] == {"attacker": 1}
@@ -150,7 +150,7 @@ def test_a_server_that_lost_steps_has_the_kept_answers(tmp_path: Path) -> None:
         run.until_recorded(2)
         assert run.status()["step"] == 2
         detail = problem(run.put(2, other_body(2)), 409)["detail"]
-        assert "is that of an attacker before batch 5" in detail
+        assert "belongs to an attacker before batch 5" in detail
         run.play(2)
         assert run.sha256() == undisturbed(tmp_path, EVOSHIFT)
     sent = [batch for batch in found.recorder.batches if batch in again.recorder.batches]

@@ -96,7 +96,7 @@ def test_a_provider_of_other_data_says_so_before_the_first_batch(
         assert run.status()["step"] == 0
     assert ended.code == 1
     assert ended.err.splitlines()[-1].startswith(f"midstream: data set {unseeded!r} of this process differs")
-    assert "seed what it draws" in ended.err
+    assert "If the data set is a function, seed it" in ended.err
 
 
 def test_a_server_that_tells_no_digest_is_compared_by_its_sizes(run: TinyRun) -> None:

@@ -108,7 +108,7 @@ def test_a_checkpoint_that_is_gone_or_another_runs(midstream: Midstream, games: 
     shutil.copy(games / "hidden/checkpoint.safetensors", copied)
     assert "holds parameters that differ from" in refused(midstream("robustness", str(copied)))
     (copied / "checkpoint.safetensors").write_bytes(b"\0" * 100)
-    assert "cannot be read" in refused(midstream("robustness", str(copied)))
+    assert "checkpoint.safetensors is damaged" in refused(midstream("robustness", str(copied)))
     (copied / "checkpoint.safetensors").unlink()
     assert "checkpoint.safetensors is missing" in refused(midstream("robustness", str(copied)))
 

@@ -79,7 +79,7 @@ def test_one_of_which_nothing_is_known_is_told_too(folder: Path, midstream: Mids
             path.write_bytes(b"{")
     with served(folder) as client:
         assert [run["name"] for run in client.get("/v1/runs").json()["runs"]] == ["other"]
-        assert "tiny/open does not hold" in problem(client.get("/v1/runs/tiny"), 409)["detail"]
+        assert "tiny/open is damaged" in problem(client.get("/v1/runs/tiny"), 409)["detail"]
         ended = midstream("provide", "--server", str(client.base_url), "--run", "tiny")
         assert (ended.code, "is set aside" in ended.err.splitlines()[-1]) == (1, True), ended.err
 
