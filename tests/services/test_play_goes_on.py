@@ -25,7 +25,7 @@ def test_the_same_command_goes_on_to_the_same_bits(tmp_path: Path, midstream: Ca
     assert steps < 60
     other = midstream("play", *GAME, *SIZE, "--seed", "1", "--out", str(tmp_path / "runs"))
     assert other.code == 1
-    assert "unfinished game with seed 0, here 1" in other.err
+    assert "a different unfinished game: seed 0, here 1" in other.err
     with Command(tmp_path, "play", *GAME, *SIZE) as again:
         assert again.end() == 0, again.err
         outcome = json.loads(again.out)

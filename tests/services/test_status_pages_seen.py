@@ -46,7 +46,7 @@ def test_a_page_follows_its_service_and_waits_for_it_to_come_back(browser: Brows
         assert seen.page.get_by_role("progressbar", name=f"2 batches done of {STEPS}").count() == 1
         assert seen.page.get_by_role("region", name="run tiny").count() == 1
         assert not seen.complaints
-    seen.until_it_says("#connection", "Away since")
+    seen.until_it_says("#connection", "No connection since")
     telling.shows("waits for batch 3 again", 3, wrong="12:00:00: The attack failed: not yet")
     with served(page, port=port):
         seen.until_it_says("#connection", "Live")
