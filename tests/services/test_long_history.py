@@ -63,7 +63,7 @@ def test_others_are_answered_while_it_is_read(long: TinyRun, path: str) -> None:
             assert long.client.get("/health/live").status_code == 200
             answered += 1
     assert whole.result() > 10 * LONG
-    assert answered > 10  # a history in one piece lets one or two pass, however fast the machine
+    assert answered > 30
 
 
 def test_it_comes_in_pages(run: TinyRun) -> None:
