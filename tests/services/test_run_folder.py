@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def test_an_interrupted_game_leaves_no_process(tmp_path: Path) -> None:
     with Command(tmp_path, "play", "--run", "long", "--epochs", "100000", "--threads", "1") as command:
         log = tmp_path / "runs/long/server.log"
         until(lambda: log.exists() and "test accuracy" in log.read_text(), "an epoch to be over")
-        url = next(word for word in log.read_text().replace(",", " ").split() if word.startswith("http://"))
+        url = re.findall(r"http://[\d.:]+", log.read_text())[0]
         httpx.get(f"{url}/health/live", trust_env=False).raise_for_status()
         assert command.interrupt() == 130
         assert command.err.splitlines()[-1] == "midstream: interrupted"
