@@ -55,7 +55,9 @@ class GradientAttacker(FollowsGradient):
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return `Proj(β δᴴ(x) + (1 - β) δ*)`, in pixel units."""
-        return self.history.blend(batch.inputs, self.fresh(batch, view), view.budget)
+        fresh = self.fresh(batch, view)  # a GPU computes it while the keys are computed here
+        keys = batch.content_keys() if self.beta else None
+        return self.history.blend(batch.inputs, fresh, view.budget, keys=keys)
 
     def validation_set(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
         """Return the inputs and labels to use as Dval."""

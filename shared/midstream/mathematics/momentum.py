@@ -1,12 +1,11 @@
 """The attacker's memory of its last perturbation of each input, recognised by content."""
 
-from collections.abc import Mapping
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from midstream.mathematics.budget import Budget
+from midstream.mathematics.rows import Rows, content_keys
 
 
 class MomentumHistory:
@@ -19,6 +18,10 @@ class MomentumHistory:
     Args:
         beta: β in [0, 1); 0.95 in the paper, 0 for no memory.
 
+    Attributes:
+        rows: `δᴴ`, a row for each input.
+
+    >>> import torch
     >>> history = MomentumHistory(beta=0.5)
     >>> x, p = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
     >>> for _ in range(3):
@@ -32,38 +35,39 @@ class MomentumHistory:
         if not 0 <= beta < 1:
             raise ValueError(f"beta must be at least 0 and below 1, not {beta}")
         self.beta = beta
-        self._last: dict[bytes, Tensor] = {}
+        self.rows = Rows()
 
     def __len__(self) -> int:
-        return len(self._last)
+        return len(self.rows)
 
-    def blend(self, inputs: Tensor, perturbation: Tensor, budget: Budget) -> Tensor:
+    def blend(
+        self,
+        inputs: Tensor,
+        perturbation: Tensor,
+        budget: Budget,
+        *,
+        keys: Sequence[bytes] | None = None,
+    ) -> Tensor:
         """Return the perturbation blended with each input's last one, and store the blend.
 
         Args:
-            inputs: the clean inputs, `(batch, *input)`, the keys of the history.
+            inputs: the clean inputs, `(batch, *input)`, which the history recognises.
             perturbation: the new `ε δ*`, the same shape, in pixel units.
             budget: the ball that the blend is projected onto.
+            keys: the content keys of the inputs, if they are known; None computes them here.
         """
         if self.beta == 0:
             return perturbation
-        keys = content_keys(inputs)
-        nothing = torch.zeros_like(perturbation[0])
-        last = torch.stack([self._last.get(key, nothing).to(perturbation) for key in keys])
+        places = self.rows.places(content_keys(inputs) if keys is None else keys, like=perturbation)
+        last = self.rows.read(places)
         blended = budget.project(self.beta * last + (1 - self.beta) * perturbation)
-        self._last.update(zip(keys, blended.unbind(), strict=True))
+        self.rows.write(places, blended)
         return blended
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the history: tensors by hexadecimal key."""
-        return {key.hex(): value for key, value in self._last.items()}
+        """Return the history; see `midstream.mathematics.rows.Rows.state_dict`."""
+        return self.rows.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Replace the history with one that `state_dict` returned."""
-        self._last = {bytes.fromhex(key): value for key, value in state.items()}
-
-
-def content_keys(inputs: Tensor) -> list[bytes]:
-    """Return a 16-byte digest of each example's values."""
-    rows = inputs.detach().flatten(1).contiguous().cpu().numpy()
-    return [blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
+        self.rows.load_state_dict(state)
