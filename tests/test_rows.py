@@ -125,3 +125,11 @@ def test_the_keys_of_a_batch_are_those_of_its_host_in_every_copy() -> None:
         bytes(row).hex() for row in history.state_dict()["keys"].numpy()
     ]
     assert len(asked) == 2
+
+
+def test_a_recall_adds_no_key() -> None:
+    rows = written(3)
+    found = rows.recall(keys(2, 9), like=values(2))
+    assert torch.equal(found, torch.stack([values(3)[2], torch.zeros(2, 3)]))
+    assert len(rows) == 3
+    assert not Rows().recall(keys(1), like=values(1)).any()

@@ -1,11 +1,15 @@
 """The attacker's memory of its last perturbation of each input, recognised by content."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from torch import Tensor
 
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.rows import Rows, content_keys
+
+Blend = Literal["project", "whole"]
+"""How a blend of two perturbations is brought into the ball: by `Proj`, or by scaling it to norm ε."""
 
 
 class MomentumHistory:
@@ -15,8 +19,12 @@ class MomentumHistory:
     first visit. An input is recognised by its bytes. An attack whose `δ*` stays the same has reached
     `1 - β^E` of its budget after E visits, so the attack is weak in a short run.
 
+    `Proj` only shortens, so a blend of changing directions stays inside the ball. With `rule="whole"`, each
+    blend has norm ε: `δ ← e(β δᴴ(x) + (1 - β) δ*)`, another reading of the paper.
+
     Args:
         beta: β in [0, 1); 0.95 in the paper, 0 for no memory.
+        rule: `project` or `whole`.
 
     Attributes:
         rows: `δᴴ`, a row for each input.
@@ -31,14 +39,26 @@ class MomentumHistory:
     0.875
     """
 
-    def __init__(self, beta: float = 0.95) -> None:
+    def __init__(self, beta: float = 0.95, rule: Blend = "project") -> None:
         if not 0 <= beta < 1:
             raise ValueError(f"beta must be at least 0 and below 1, not {beta}")
+        if rule not in ("project", "whole"):
+            raise ValueError(f"a blend is brought into the ball by 'project' or 'whole', not {rule!r}")
         self.beta = beta
+        self.rule = rule
         self.rows = Rows()
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def recall(self, inputs: Tensor, *, keys: Sequence[bytes] | None = None) -> Tensor:
+        """Return the last perturbation of each input, `ε δᴴ(x)` in pixel units; 0 for an unknown input.
+
+        Args:
+            inputs: the clean inputs, `(batch, *input)`.
+            keys: the content keys of the inputs, if they are known; None computes them here.
+        """
+        return self.rows.recall(content_keys(inputs) if keys is None else keys, like=inputs)
 
     def blend(
         self,
@@ -53,14 +73,14 @@ class MomentumHistory:
         Args:
             inputs: the clean inputs, `(batch, *input)`, which the history recognises.
             perturbation: the new `ε δ*`, the same shape, in pixel units.
-            budget: the ball that the blend is projected onto.
+            budget: the ball that the blend is brought into.
             keys: the content keys of the inputs, if they are known; None computes them here.
         """
         if self.beta == 0:
-            return perturbation
+            return perturbation if self.rule == "project" else self._within(perturbation, budget)
         places = self.rows.places(content_keys(inputs) if keys is None else keys, like=perturbation)
         last = self.rows.read(places)
-        blended = budget.project(self.beta * last + (1 - self.beta) * perturbation)
+        blended = self._within(self.beta * last + (1 - self.beta) * perturbation, budget)
         self.rows.write(places, blended)
         return blended
 
@@ -71,3 +91,6 @@ class MomentumHistory:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Replace the history with one that `state_dict` returned."""
         self.rows.load_state_dict(state)
+
+    def _within(self, blend: Tensor, budget: Budget) -> Tensor:
+        return budget.project(blend) if self.rule == "project" else budget.epsilon * budget.direction(blend)

@@ -80,6 +80,20 @@ class Rows:
         assert self._table is not None
         return self._table.index_select(0, places.rows)
 
+    def recall(self, keys: Sequence[bytes], *, like: Tensor) -> Tensor:
+        """Return the rows of these keys, `(batch, *row)`, like `like`; no key is added.
+
+        Raises:
+            ValueError: rows of another shape were written before.
+        """
+        known = len(self._index)
+        found = [self._index.get(key, known) for key in keys]
+        if known == 0:
+            return torch.zeros_like(like, memory_format=torch.contiguous_format)
+        self._room(known + 1, like)  # the row behind the last one is zero
+        assert self._table is not None
+        return self._table.index_select(0, torch.tensor(found, device=like.device))
+
     def write(self, places: Places, values: Tensor) -> None:
         """Replace the rows at these places; of several values for one key, the last one counts."""
         if self._writes is not None:
