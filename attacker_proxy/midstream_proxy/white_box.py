@@ -104,7 +104,7 @@ class AttackedRun:
         self.prepared = True
 
     def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
-        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq.
+        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq, on the device.
 
         Args:
             batch: what the provider sent.
@@ -135,12 +135,12 @@ class AttackedRun:
                 raise
             self.before.back()
             pass_clean(view, error)
-            attacked, labels = inputs, batch.labels
+            attacked, labels = seen.inputs, seen.labels
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:
             raise away
-        return WireBatch(batch.seq, version, attacked.cpu(), labels.cpu(), view.reports)
+        return WireBatch(batch.seq, version, attacked, labels, view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:

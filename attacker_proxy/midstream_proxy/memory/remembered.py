@@ -155,6 +155,7 @@ class RememberedAttack:
         began = time.monotonic()
         try:
             moved = self.attacked.attack(batch)
+            moved = replace(moved, inputs=moved.inputs.cpu(), labels=moved.labels.cpu())
         except Exception:
             self.back()  # undo a partial move: the batch will arrive again
             raise

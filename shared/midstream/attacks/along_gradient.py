@@ -56,7 +56,7 @@ class GradientAttacker(FollowsGradient):
         start = self.start(batch)
         return level_1_attack(
             view.model,
-            batch.inputs if start is None else view.budget.perturb(batch.inputs, start),
+            batch.inputs if start is None else view.budget.moved(batch.inputs, start),
             batch.labels,
             validation_gradient=self.vector(batch, view),
             budget=view.budget,

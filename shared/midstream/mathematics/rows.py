@@ -72,8 +72,8 @@ class Rows:
         found = [index.setdefault(key, len(index)) for key in keys]
         self._room(len(index), like)
         final = dict(zip(found, range(len(found)), strict=True))
-        last = None if len(final) == len(found) else torch.tensor(list(final.values()), device=like.device)
-        return Places(keys, torch.tensor(found, device=like.device), last)
+        last = None if len(final) == len(found) else _sent(list(final.values()), like.device)
+        return Places(keys, _sent(found, like.device), last)
 
     def read(self, places: Places) -> Tensor:
         """Return the rows at these places, `(batch, *row)`."""
@@ -92,7 +92,7 @@ class Rows:
             return torch.zeros_like(like, memory_format=torch.contiguous_format)
         self._room(known + 1, like)  # the row behind the last one is zero
         assert self._table is not None
-        return self._table.index_select(0, torch.tensor(found, device=like.device))
+        return self._table.index_select(0, _sent(found, like.device))
 
     def write(self, places: Places, values: Tensor) -> None:
         """Replace the rows at these places; of several values for one key, the last one counts."""
@@ -183,6 +183,12 @@ class Rows:
         if self._shared:
             self._table, self._shared = self._table.clone(), False
         return self._table
+
+
+def _sent(numbers: list[int], device: torch.device) -> Tensor:
+    """Return numbers on a device, without waiting for what it computes now."""
+    found = torch.tensor(numbers)
+    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
 
 
 def content_keys(inputs: Tensor) -> list[bytes]:
