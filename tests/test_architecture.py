@@ -52,6 +52,11 @@ def test_each_walk_names_functions(walk: str) -> None:
     assert len(re.findall(r"`\w+(?:/\w+)*\.py:[\w.]+`", section)) >= 5
 
 
+def test_the_errors_which_every_layer_imports_import_nothing() -> None:
+    tree = ast.parse((ROOT / "shared/midstream/errors.py").read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def test_the_layers_are_those_of_the_import_contract() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]

@@ -1,7 +1,7 @@
 """The man in the middle as an ASGI application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from midstream.players.reporting import Say
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.message import members
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
@@ -53,7 +54,7 @@ class Proxy:
         run: str | None = None,
         out: Path | None = None,
         resume_anyway: bool = False,
-        say: Callable[[str], None] = lambda _: None,
+        say: Say = lambda _: None,
         verify: Verify = True,
         silent_after: float = SILENT_AFTER,
     ) -> None:

@@ -4,7 +4,6 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -174,7 +173,7 @@ def _model(played: PlayedRun, specification: Specification, split: Split) -> nn.
     return model.eval().requires_grad_(False)
 
 
-def _about(played: PlayedRun) -> dict[str, Any]:
+def _about(played: PlayedRun) -> dict[str, object]:
     scenario = played.scenario or {}
     return {
         "run": played.place,

@@ -142,7 +142,7 @@ class Specification(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_defaults(cls, values: Any) -> Any:
+    def _fill_defaults(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
         for name, value in values.items():
