@@ -3,16 +3,18 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from midstream.console.finite import FINITE
 from midstream.console.options import named, option, radius, together
-from midstream.mathematics.budget import Budget
-from midstream.protocol.specification import Specification
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from midstream.mathematics.budget import Budget
+    from midstream.protocol.specification import Specification
 
 specification_options = together(
     option(
@@ -79,7 +81,7 @@ attack_budget_options = together(
 )
 
 
-def specification_of(settings: Mapping[str, object], **fixed: object) -> Specification:
+def specification_of(settings: Mapping[str, object], **fixed: object) -> "Specification":
     """Return the specification from a command's settings; unset ones get the data set's defaults.
 
     Args:
@@ -89,6 +91,10 @@ def specification_of(settings: Mapping[str, object], **fixed: object) -> Specifi
     Raises:
         click.UsageError: a value is out of range.
     """
+    from pydantic import ValidationError
+
+    from midstream.protocol.specification import Specification
+
     chosen = {name: settings[name] for name in Specification.model_fields if settings.get(name) is not None}
     try:
         return Specification.model_validate(chosen | fixed)
@@ -96,7 +102,7 @@ def specification_of(settings: Mapping[str, object], **fixed: object) -> Specifi
         raise click.UsageError("; ".join(_fault(fault) for fault in error.errors())) from error
 
 
-def attack_budget_of(settings: Mapping[str, Any], specification: Specification) -> Budget:
+def attack_budget_of(settings: Mapping[str, Any], specification: "Specification") -> "Budget":
     """Return the attacker's ball: the defender's, changed by `attack_budget_options`.
 
     Args:
@@ -116,7 +122,7 @@ def attack_budget_of(settings: Mapping[str, Any], specification: Specification) 
     return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)
 
 
-def _fault(fault: ErrorDetails) -> str:
+def _fault(fault: "ErrorDetails") -> str:
     """Return the message for one invalid setting, which names its flag."""
     if not fault["loc"]:
         return str(fault["msg"])

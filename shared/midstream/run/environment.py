@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 import torch
 
+from midstream.run.without_compiler import defer_compiler
+
 
 def configure(*, threads: int | None, device: str) -> torch.device:
     """Set the thread count and return the device; `auto` selects the first GPU, if there is one.
@@ -16,6 +18,7 @@ def configure(*, threads: int | None, device: str) -> torch.device:
     Raises:
         ValueError: the device cannot be used.
     """
+    defer_compiler()
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
