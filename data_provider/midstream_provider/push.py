@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection
 
 from midstream.errors import MidstreamError
+from midstream.players.reporting import Say
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.runs import Status
 from midstream.protocol.problem import Problem
@@ -11,7 +12,6 @@ from midstream.protocol.signature import signed
 from midstream.protocol.wire import encode_batch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
-from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
 

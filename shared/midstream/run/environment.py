@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
@@ -52,7 +51,7 @@ _BITS = (
 )
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe the differences between two environments in the fields that affect bits.
 
     >>> differences({"torch": "2.10.0", "threads": 2}, {"torch": "2.10.0", "threads": 1})
@@ -65,7 +64,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def describe(device: torch.device) -> dict[str, Any]:
+def describe(device: torch.device) -> dict[str, str | int]:
     """Return the environment, as recorded in a run folder: versions, device and thread count."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
