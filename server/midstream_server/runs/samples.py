@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+PICTURED = 8
+"""Number of examples of a pictured batch that are shown."""
+
 _HEIGHT = 64  # small images are enlarged to about this
 
 

@@ -1,13 +1,15 @@
 """`midstream play`: play one game."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from midstream import plugins
-from midstream.command.game import GamePlan, free_name
+from midstream.command.api.result import GameResult
+from midstream.command.game import Follow, GamePlan, free_name, run_name
 from midstream.command.listing import print_players
 from midstream.command.local import play_local
 from midstream.command.processes import play_http
@@ -22,27 +24,33 @@ from midstream.console.specification_options import (
     specification_of,
     specification_options,
 )
+from midstream.players.interface import Player
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
+_AS_GIVEN = ("gradient", "transport", "signed", "out", "data_root", "download", "device", "threads")
 _SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
 
 
-def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
-    """Play one game, show its progress and return its outcome.
+def play_game(plan: GamePlan, label: str = "", follow: Follow | None = None) -> GameResult:
+    """Play one game and return its result.
+
+    Args:
+        plan: the game.
+        label: text in front of the progress bar; the run's name by default.
+        follow: called with the progress; None shows it on standard error.
 
     Raises:
-        midstream.command.game.GameError: the game failed.
+        midstream.MidstreamError: the game failed, or cannot be played here.
     """
+    play = play_http if plan.transport == "http" else play_local
+    if follow is not None:
+        return plan.outcome(play(plan, follow))
     with Progress(0, label=label or plan.name) as progress:
 
-        def follow(step: int, total: int, text: str) -> None:
+        def show(step: int, total: int, text: str) -> None:
             progress.update(step, text, total=total)
 
-        play = play_http if plan.transport == "http" else play_local
-        outcome = plan.outcome(play(plan, follow))
-    if plan.transport == "local":
-        plan.write_scenario()
-    return outcome
+        return plan.outcome(play(plan, show))
 
 
 @click.command("play")
@@ -101,6 +109,11 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     help="Parent of the run folders.",
 )
 @options.option("--run", "name", help="Name of the run; built from data set, players and seed by default.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="If the run folder holds this game, go on with it, or print its result if it is finished.",
+)
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
@@ -112,70 +125,80 @@ def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
     help="List all attackers and defenders with their options, and exit.",
 )
 @options.show_config
-def command(
-    attacker: str,
-    defender: str,
-    gradient: Literal["server", "own"],
-    transport: Literal["http", "local"],
-    signed: Literal["provider", "attacker"] | None,
-    data_root: Path | None,
-    download: bool,
-    out: Path,
-    name: str | None,
-    device: str,
-    threads: int | None,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+def command(as_json: bool, resume: bool, **settings: Any) -> None:
     """Play one game: a data provider, an attacker in the middle, and a training server with a defender.
 
-    SCENARIO is a YAML file with these options. The run folder holds everything needed to repeat the game.
+    SCENARIO is a YAML file with these options. The run folder holds everything needed to repeat the game. A
+    game that was interrupted goes on if the same command with the same --run is given again.
 
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
-    if signed is not None and transport == "local":
-        raise click.UsageError("--signed protects batches in transit; it needs --transport http")
-    plugins.make("attackers", attacker)
-    plugins.make("defenders", defender)
-    if settings["target"] is None:
-        settings["target"] = _attacked_class(attacker)
-    dataset = settings["dataset"] or "digits"
-    words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
-    name = free_name(out, *words) if name is None else name
-    specification = specification_of(settings, defender=defender, name=name)
-    if specification.access == "white-box" and any(settings[name] for name in _SURROGATE):
-        raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
-    plan = GamePlan(
-        specification=specification,
-        attacker=attacker,
-        attack_budget=attack_budget_of(settings, specification),
-        gradient=gradient,
-        surrogate=surrogate_of(settings),
-        transport=transport,
-        signed=signed,
-        out=out,
-        data_root=data_root,
-        download=download,
-        device=device,
-        threads=threads,
-    )
-    outcome = play_game(plan)
+    plan = plan_of(settings, resume=resume)
+    result = (plan.finished() if resume else None) or play_game(plan)
+    outcome = result.as_dict()
     if as_json:
         click.echo(json.dumps(outcome))
         return
     measured = ("test_accuracy", "validation_loss", "conversion_rate", "evasion_rate")
     figures = [f"{key.replace('_', ' ')} {outcome[key]:.4f}" for key in measured if outcome[key] is not None]
     click.echo(
-        f"{', '.join(figures)} after {outcome['steps']} steps in {outcome['seconds']:.0f} s; "
+        f"{', '.join(figures)} after {result.steps} steps in {result.seconds:.0f} s; "
         f"the run folder is {plan.folder}"
     )
-    for side, count in outcome["passed_clean"].items():
+    for side, count in result.passed_clean.items():
         if count:
-            click.echo(f"the {side} failed on {count} of {outcome['steps']} batches, which passed unchanged")
-    for side, count in outcome["resumed_anyway"].items():
+            click.echo(f"the {side} failed on {count} of {result.steps} batches, which passed unchanged")
+    for side, count in result.resumed_anyway.items():
         if count:
             click.echo(resumed_words(side, count))
+
+
+def plan_of(
+    settings: Mapping[str, Any],
+    *,
+    resume: bool,
+    attacking: Player | None = None,
+    defending: Player | None = None,
+) -> GamePlan:
+    """Return the plan of the game that the command's settings describe.
+
+    Args:
+        settings: the values of all options of `command`, by parameter name.
+        resume: whether a game in the run folder goes on, so that its name is not numbered.
+        attacking: the attacker itself, if it is not to be made from its name.
+        defending: the defender itself, likewise.
+
+    Raises:
+        click.UsageError: a value is out of range, or two do not fit together.
+        midstream.plugins.PluginError: there is no such attacker or defender.
+    """
+    settings, attacker, defender = dict(settings), settings["attacker"], settings["defender"]
+    if settings["signed"] is not None and settings["transport"] == "local":
+        raise click.UsageError("--signed protects batches in transit; it needs --transport http")
+    if attacking is None:
+        plugins.make("attackers", attacker)
+    if defending is None:
+        plugins.make("defenders", defender)
+    if settings["target"] is None:
+        settings["target"] = _attacked_class(attacker)
+    name = settings["name"]
+    if name is None:
+        dataset = (settings["dataset"] or "digits").rpartition("/")[2]
+        words = [dataset, attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
+        name = run_name(*words) if resume else free_name(settings["out"], *words)
+    specification = specification_of(settings, defender=defender, name=name)
+    if specification.access == "white-box" and any(settings[name] for name in _SURROGATE):
+        raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
+    return GamePlan(
+        specification=specification,
+        attacker=attacker,
+        attack_budget=attack_budget_of(settings, specification),
+        surrogate=surrogate_of(settings),
+        attacking=attacking,
+        defending=defending,
+        **{name: settings[name] for name in _AS_GIVEN},
+    )
 
 
 def _attacked_class(attacker: str) -> int | None:

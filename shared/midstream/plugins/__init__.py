@@ -11,7 +11,7 @@ Options follow it: `level-1,beta=0.9`. A plus sign combines defenders: `level-1+
 
 from midstream.plugins.configuration import configured
 from midstream.plugins.finding import find
-from midstream.plugins.making import make
+from midstream.plugins.making import given, make
 from midstream.plugins.naming import Kind, PluginError, members, names, parse
 
-__all__ = ["Kind", "PluginError", "configured", "find", "make", "members", "names", "parse"]
+__all__ = ["Kind", "PluginError", "configured", "find", "given", "make", "members", "names", "parse"]
