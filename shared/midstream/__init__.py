@@ -1,11 +1,12 @@
 """midstream: a testbed where training data is attacked and defended in flight.
 
-Everything that a plug-in, a training loop or a notebook needs can be imported from here. Each name is loaded
-when it is first used, so that `import midstream` itself is quick.
+Everything that a plug-in, a training loop or a notebook needs can be imported from here. A name is loaded
+when it is first used, so that `import midstream` and `midstream --help` need not wait for torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from midstream.on_first_use import on_first_use
 
 if TYPE_CHECKING:
     from midstream.command.api.play import play
@@ -14,30 +15,17 @@ if TYPE_CHECKING:
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
     from midstream.mathematics.derivatives.check import check_derivatives
-    from midstream.mathematics.derivatives.functional import (
-        DerivativeError,
-        RandomLayersWarning,
-    )
+    from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
     from midstream.mathematics.derivatives.gradients import (
         Gradient,
         mixed_derivative,
         mixed_derivative_by_double_backward,
         validation_gradient,
     )
-    from midstream.mathematics.derivatives.hessian import (
-        conjugate_gradients,
-        hessian_vector_product,
-    )
+    from midstream.mathematics.derivatives.hessian import conjugate_gradients, hessian_vector_product
     from midstream.mathematics.derivatives.orders import Order
-    from midstream.mathematics.level_1 import (
-        level_0,
-        level_1_attack,
-        level_1_defense,
-    )
-    from midstream.mathematics.level_k import (
-        level_k_attack,
-        level_k_defense,
-    )
+    from midstream.mathematics.level_1 import level_0, level_1_attack, level_1_defense
+    from midstream.mathematics.level_k import level_k_attack, level_k_defense
     from midstream.mathematics.level_k_rules import steps_by_rule
     from midstream.mathematics.live_step import training_step
     from midstream.mathematics.loss import Loss, cross_entropy
@@ -49,65 +37,12 @@ if TYPE_CHECKING:
         level_2_vector,
         optimal_contraction_vector,
     )
-    from midstream.mathematics.training_step import (
-        Adam,
-        Grouped,
-        Sgd,
-        TrainingStep,
-    )
+    from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
     from midstream.mathematics.unrolled import unrolled_utility_gradient
     from midstream.mathematics.utility import utility
     from midstream.players.course import Course, Ground
     from midstream.players.interface import Batch, Player, View
     from midstream.run.datasets import Dataset, Examples, Source
-
-_PLACES = {
-    "Adam": "midstream.mathematics.training_step",
-    "Batch": "midstream.players.interface",
-    "Budget": "midstream.mathematics.budget",
-    "Course": "midstream.players.course",
-    "Dataset": "midstream.run.datasets",
-    "Defender": "midstream.defences.loop",
-    "DerivativeError": "midstream.mathematics.derivatives.functional",
-    "Examples": "midstream.run.datasets",
-    "GameResult": "midstream.command.api.result",
-    "Gradient": "midstream.mathematics.derivatives.gradients",
-    "Ground": "midstream.players.course",
-    "Grouped": "midstream.mathematics.training_step",
-    "Loss": "midstream.mathematics.loss",
-    "MidstreamError": "midstream.errors",
-    "MomentumHistory": "midstream.mathematics.momentum",
-    "Order": "midstream.mathematics.derivatives.orders",
-    "Player": "midstream.players.interface",
-    "RandomLayersWarning": "midstream.mathematics.derivatives.functional",
-    "Sgd": "midstream.mathematics.training_step",
-    "Source": "midstream.run.datasets",
-    "TrainingStep": "midstream.mathematics.training_step",
-    "View": "midstream.players.interface",
-    "check_derivatives": "midstream.mathematics.derivatives.check",
-    "conjugate_gradients": "midstream.mathematics.derivatives.hessian",
-    "conversion_rate": "midstream.mathematics.rates",
-    "cross_entropy": "midstream.mathematics.loss",
-    "evasion_rate": "midstream.mathematics.rates",
-    "hessian_vector_product": "midstream.mathematics.derivatives.hessian",
-    "influence_vector": "midstream.mathematics.second_order",
-    "level_0": "midstream.mathematics.level_1",
-    "level_1_attack": "midstream.mathematics.level_1",
-    "level_1_defense": "midstream.mathematics.level_1",
-    "level_2_vector": "midstream.mathematics.second_order",
-    "level_k_attack": "midstream.mathematics.level_k",
-    "level_k_defense": "midstream.mathematics.level_k",
-    "mixed_derivative": "midstream.mathematics.derivatives.gradients",
-    "mixed_derivative_by_double_backward": "midstream.mathematics.derivatives.gradients",
-    "optimal_contraction_vector": "midstream.mathematics.second_order",
-    "pixels": "midstream.mathematics.pixels",
-    "play": "midstream.command.api.play",
-    "steps_by_rule": "midstream.mathematics.level_k_rules",
-    "training_step": "midstream.mathematics.live_step",
-    "unrolled_utility_gradient": "midstream.mathematics.unrolled",
-    "utility": "midstream.mathematics.utility",
-    "validation_gradient": "midstream.mathematics.derivatives.gradients",
-}
 
 __all__ = [
     "Adam",
@@ -157,14 +92,46 @@ __all__ = [
     "validation_gradient",
 ]
 
+_HOMES = {
+    "midstream.command.api.play": ("play",),
+    "midstream.command.api.result": ("GameResult",),
+    "midstream.defences.loop": ("Defender",),
+    "midstream.errors": ("MidstreamError",),
+    "midstream.mathematics.budget": ("Budget",),
+    "midstream.mathematics.derivatives.check": ("check_derivatives",),
+    "midstream.mathematics.derivatives.functional": ("DerivativeError", "RandomLayersWarning"),
+    "midstream.mathematics.derivatives.gradients": (
+        "Gradient",
+        "mixed_derivative",
+        "mixed_derivative_by_double_backward",
+        "validation_gradient",
+    ),
+    "midstream.mathematics.derivatives.hessian": ("conjugate_gradients", "hessian_vector_product"),
+    "midstream.mathematics.derivatives.orders": ("Order",),
+    "midstream.mathematics.level_1": ("level_0", "level_1_attack", "level_1_defense"),
+    "midstream.mathematics.level_k": ("level_k_attack", "level_k_defense"),
+    "midstream.mathematics.level_k_rules": ("steps_by_rule",),
+    "midstream.mathematics.live_step": ("training_step",),
+    "midstream.mathematics.loss": ("Loss", "cross_entropy"),
+    "midstream.mathematics.momentum": ("MomentumHistory",),
+    "midstream.mathematics.pixels": ("pixels",),
+    "midstream.mathematics.rates": ("conversion_rate", "evasion_rate"),
+    "midstream.mathematics.second_order": (
+        "influence_vector",
+        "level_2_vector",
+        "optimal_contraction_vector",
+    ),
+    "midstream.mathematics.training_step": ("Adam", "Grouped", "Sgd", "TrainingStep"),
+    "midstream.mathematics.unrolled": ("unrolled_utility_gradient",),
+    "midstream.mathematics.utility": ("utility",),
+    "midstream.players.course": ("Course", "Ground"),
+    "midstream.players.interface": ("Batch", "Player", "View"),
+    "midstream.run.datasets": ("Dataset", "Examples", "Source"),
+}
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'midstream' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PLACES[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_PLACES]
+    return sorted({*globals(), *__all__})

@@ -2,19 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from midstream.command.api.result import GameResult
-from midstream.command.curves import draw_learning_curves
-from midstream.command.game import GamePlan, free_name
-from midstream.command.play import play_game
 from midstream.console import options
 from midstream.console.specification_options import specification_of
-from midstream.protocol.specification import defaults
+from midstream.protocol.dataset_defaults import defaults
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from midstream.command.api.result import GameResult
 
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 
@@ -37,6 +36,12 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     \b
     Example: midstream demo
     """
+    from rich.console import Console
+
+    from midstream.command.curves import draw_learning_curves
+    from midstream.command.game import GamePlan, free_name
+    from midstream.command.playing import play_game
+
     folder = out / free_name(out, "demo")
     outcomes: dict[str, GameResult] = {}
     for name, (attacker, defender) in _GAMES.items():
@@ -54,7 +59,10 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     click.echo(f"learning curves: {picture}")
 
 
-def _table(outcomes: dict[str, GameResult]) -> Table:
+def _table(outcomes: "dict[str, GameResult]") -> "Table":
+    from rich import box
+    from rich.table import Table
+
     table = Table(title="Level 1 on digits: three games over HTTP", box=box.SIMPLE_HEAD)
     for heading in ("game", "attacker", "defender"):
         table.add_column(heading, no_wrap=True)

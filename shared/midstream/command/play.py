@@ -1,56 +1,17 @@
 """`midstream play`: play one game."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from midstream import plugins
-from midstream.command.api.result import GameResult
-from midstream.command.game import Follow, GamePlan, free_name, run_name
 from midstream.command.listing import print_players
-from midstream.command.local import play_local
-from midstream.command.processes import play_http
-from midstream.command.summary import resumed_words
 from midstream.console import options
 from midstream.console.process_options import data_options, device_options, on_error_option
-from midstream.console.progress import Progress
 from midstream.console.scenario import read_scenario
-from midstream.console.specification_options import (
-    attack_budget_of,
-    attack_budget_options,
-    specification_of,
-    specification_options,
-)
-from midstream.players.interface import Player
-from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
-
-_AS_GIVEN = ("gradient", "transport", "signed", "out", "data_root", "download", "device", "threads")
-_SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
-
-
-def play_game(plan: GamePlan, label: str = "", follow: Follow | None = None) -> GameResult:
-    """Play one game and return its result.
-
-    Args:
-        plan: the game.
-        label: text in front of the progress bar; the run's name by default.
-        follow: called with the progress; None shows it on standard error.
-
-    Raises:
-        midstream.MidstreamError: the game failed, or cannot be played here.
-    """
-    play = play_http if plan.transport == "http" else play_local
-    if follow is not None:
-        return plan.outcome(play(plan, follow))
-    with Progress(0, label=label or plan.name) as progress:
-
-        def show(step: int, total: int, text: str) -> None:
-            progress.update(step, text, total=total)
-
-        return plan.outcome(play(plan, show))
+from midstream.console.specification_options import attack_budget_options, specification_options
+from midstream_proxy.surrogates.surrogate_options import surrogate_options
 
 
 @click.command("play")
@@ -134,6 +95,8 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
+    from midstream.command.playing import plan_of, play_game
+
     plan = plan_of(settings, resume=resume)
     result = (plan.finished() if resume else None) or play_game(plan)
     outcome = result.as_dict()
@@ -151,57 +114,6 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
             click.echo(f"the {side} failed on {count} of {result.steps} batches, which passed unchanged")
     for side, count in result.resumed_anyway.items():
         if count:
+            from midstream.command.summary import resumed_words
+
             click.echo(resumed_words(side, count))
-
-
-def plan_of(
-    settings: Mapping[str, Any],
-    *,
-    resume: bool,
-    attacking: Player | None = None,
-    defending: Player | None = None,
-) -> GamePlan:
-    """Return the plan of the game that the command's settings describe.
-
-    Args:
-        settings: the values of all options of `command`, by parameter name.
-        resume: whether a game in the run folder goes on, so that its name is not numbered.
-        attacking: the attacker itself, if it is not to be made from its name.
-        defending: the defender itself, likewise.
-
-    Raises:
-        click.UsageError: a value is out of range, or two do not fit together.
-        midstream.plugins.PluginError: there is no such attacker or defender.
-    """
-    settings, attacker, defender = dict(settings), settings["attacker"], settings["defender"]
-    if settings["signed"] is not None and settings["transport"] == "local":
-        raise click.UsageError("--signed protects batches in transit; it needs --transport http")
-    if attacking is None:
-        plugins.make("attackers", attacker)
-    if defending is None:
-        plugins.make("defenders", defender)
-    if settings["target"] is None:
-        settings["target"] = _attacked_class(attacker)
-    name = settings["name"]
-    if name is None:
-        dataset = (settings["dataset"] or "digits").rpartition("/")[2]
-        words = [dataset, attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
-        name = run_name(*words) if resume else free_name(settings["out"], *words)
-    specification = specification_of(settings, defender=defender, name=name)
-    if specification.access == "white-box" and any(settings[name] for name in _SURROGATE):
-        raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
-    return GamePlan(
-        specification=specification,
-        attacker=attacker,
-        attack_budget=attack_budget_of(settings, specification),
-        surrogate=surrogate_of(settings),
-        attacking=attacking,
-        defending=defending,
-        **{name: settings[name] for name in _AS_GIVEN},
-    )
-
-
-def _attacked_class(attacker: str) -> int | None:
-    """Return the target class of an attacker such as `conversion,target=3`, or None."""
-    target = plugins.parse(attacker)[1].get("target", "")
-    return int(target) if target.isdecimal() else None
