@@ -27,12 +27,9 @@ def play(*, follow: Follow | None = None, **settings: Unpack[Settings]) -> GameR
         midstream.MidstreamError: a setting is wrong, the game cannot be played here, or it failed.
 
     >>> from tempfile import mkdtemp
-    >>> result = play(attacker="level-1", max_steps=3, out=mkdtemp(), follow=print)
-    1 600 epoch 1, loss 2.352
-    2 600 epoch 1, loss 2.331
-    3 600 epoch 1, loss 2.325
-    >>> result.steps, len(result.metrics["loss"])
-    (3, 3)
+    >>> result = play(attacker="level-1", max_steps=3, out=mkdtemp(), follow=lambda *done: None)
+    >>> result.steps, result.metrics["loss"].shape
+    (3, (3,))
 
     Settings:
     """
