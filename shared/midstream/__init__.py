@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from midstream.on_first_use import on_first_use
 
 if TYPE_CHECKING:
+    from midstream.command.api.game import Game
     from midstream.command.api.play import play
     from midstream.command.api.result import GameResult
+    from midstream.command.pipeline import GameStep
     from midstream.defences.loop import Defender
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
@@ -53,7 +55,9 @@ __all__ = [
     "Defender",
     "DerivativeError",
     "Examples",
+    "Game",
     "GameResult",
+    "GameStep",
     "Gradient",
     "Ground",
     "Grouped",
@@ -93,8 +97,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "midstream.command.api.game": ("Game",),
     "midstream.command.api.play": ("play",),
     "midstream.command.api.result": ("GameResult",),
+    "midstream.command.pipeline": ("GameStep",),
     "midstream.defences.loop": ("Defender",),
     "midstream.errors": ("MidstreamError",),
     "midstream.mathematics.budget": ("Budget",),

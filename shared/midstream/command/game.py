@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from torch import Tensor
 
 from midstream import plugins
 from midstream.command.api.result import GameResult
@@ -24,31 +23,6 @@ from midstream_server.runs.resuming import is_left
 
 Follow = Callable[[int, int, str], None]
 """Progress callback of a game: `(steps done, total steps, text)`."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One step of a game: a minibatch on its way, and what the step measured.
-
-    Over HTTP, `attacked` and `defended` are None: they never pass through the data provider.
-
-    Attributes:
-        seq: number of the minibatch, counted from 0.
-        clean: the inputs as the provider sent them, `(batch, *input)`, float32 pixels.
-        labels: the labels that were trained on, `(batch,)`; over HTTP those that were sent.
-        attacked: the inputs after the attacker.
-        defended: the inputs after the defender.
-        loss: mean training loss at the parameters before the step, in nats per example.
-        metrics: the step's record, see `midstream_server.http.messages.Record`.
-    """
-
-    seq: int
-    clean: Tensor
-    labels: Tensor
-    attacked: Tensor | None
-    defended: Tensor | None
-    loss: float
-    metrics: Mapping[str, Any]
 
 
 class GameError(MidstreamError, RuntimeError):
