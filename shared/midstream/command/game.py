@@ -226,3 +226,13 @@ def run_name(*parts: str) -> str:
     'folder-data-owls-level-1-beta-0.9'
     """
     return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts)[:90]
+
+
+def progress_text(epoch: int, loss: float, accuracy: float | None) -> str:
+    """Return the text that follows the progress bar; epochs are counted from 0.
+
+    >>> progress_text(0, 2.25, 0.5)
+    'epoch 1, loss 2.250, test accuracy 0.500'
+    """
+    measured = "" if accuracy is None else f", test accuracy {accuracy:.3f}"
+    return f"epoch {epoch + 1}, loss {loss:.3f}{measured}"

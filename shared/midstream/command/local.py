@@ -13,7 +13,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from midstream.command.game import Follow, GameError, GamePlan
+from midstream.command.game import Follow, GameError, GamePlan, progress_text
 from midstream.command.pipeline import GameStep
 from midstream.mathematics.pixels import pixels
 from midstream.players.remembering import give_back, memory_of
@@ -197,10 +197,9 @@ class LocalPipeline:
         return self.run.evaluate().test_accuracy
 
     def describe(self, step: GameStep) -> str:
-        """Return a short progress text: epoch, loss, test accuracy."""
+        """Return a short progress text; see `progress_text`."""
         last = self.recorded.evaluation
-        accuracy = f", test accuracy {last.test_accuracy:.3f}" if last else ""
-        return f"epoch {step.metrics['epoch'] + 1}, loss {step.loss:.3f}{accuracy}"
+        return progress_text(step.metrics["epoch"], step.loss, None if last is None else last.test_accuracy)
 
 
 @contextmanager

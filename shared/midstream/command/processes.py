@@ -16,7 +16,7 @@ from typing import Any
 
 from midstream import plugins
 from midstream.command import parent
-from midstream.command.game import Follow, GameError, GamePlan
+from midstream.command.game import Follow, GameError, GamePlan, progress_text
 from midstream.run.prepared import must_learn
 from midstream.storage.secret_files import write_secret
 from midstream.storage.sqlite import remove
@@ -233,7 +233,5 @@ def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follo
 
 
 def _describe(status: dict[str, Any]) -> str:
-    epoch = (max(status["step"], 1) - 1) // status["steps_per_epoch"] + 1
-    accuracy = status["test_accuracy"]
-    measured = f", test accuracy {accuracy:.3f}" if accuracy is not None else ""
-    return f"epoch {epoch}, loss {status['loss']:.3f}{measured}"
+    epoch = (max(status["step"], 1) - 1) // status["steps_per_epoch"]
+    return progress_text(epoch, status["loss"], status["test_accuracy"])
