@@ -61,7 +61,7 @@ class HttpPipeline:
             )
             undo.callback(self._provider.close)
             undo.callback(self._records.close)
-            self.step = self._game.client.run(plan.name)["step"]
+            self.step = self._game.client.run(plan.name).step
             follow(self.step, self.total_steps, "")
             self._undo = undo.pop_all()
 
@@ -95,16 +95,16 @@ class HttpPipeline:
                     labels=batch.labels,
                     attacked=None,
                     defended=None,
-                    loss=answer["loss"],
+                    loss=answer.loss,
                     metrics=record,
                 )
             if self.result is None:
                 self._finish()  # a game that was killed after its last batch
         except RunEndedError as error:
             status = self._game.client.run(self.plan.name)
-            if status["state"] != "failed":
+            if status.state != "failed":
                 raise
-            raise GameError(f"run {self.plan.name!r} failed: {status['reason']}") from error
+            raise GameError(f"run {self.plan.name!r} failed: {status.reason}") from error
 
     def _finish(self) -> None:
         path = self.plan.folder / "result.json"
