@@ -11,7 +11,7 @@ from midstream.players.referee import PASSED_CLEAN
 from midstream.players.remembering import RESUMED_ANYWAY
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
-from midstream.storage.run_folder import METRICS, RunFolder, read_metrics
+from midstream.storage.run_folder import METRICS, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
 from midstream_server.http.messages import COLUMNS
 from midstream_server.runs.checkpoint import Checkpoint, write_checkpoint
@@ -117,8 +117,8 @@ class RecordedRun:
         seq = step.step - 1
         pictured = seq % self.run.steps_per_epoch == 0 and step.received.dim() == 4
         if pictured:
-            self.folder.write(f"samples/{seq:07d}.png", sample_sheet(step.received, step.defended))
-            self.folder.write_json(f"samples/{seq:07d}.json", self._predictions(step))
+            self.folder.write_sample(f"{seq:07d}.png", sample_sheet(step.received, step.defended))
+            self.folder.write_sample(f"{seq:07d}.json", as_json(self._predictions(step)))
         self.folder.append_metrics(record)
         faults.reached("recorded")
         self.records.append(record)
@@ -150,7 +150,7 @@ class RecordedRun:
         return self._checkpoint()
 
     def _checkpoint(self) -> Path:
-        self.folder.synchronise_metrics()
+        self.folder.synchronise()
         history = {
             "metrics_bytes": self.folder.metrics_bytes,
             "metrics_sha256": self.folder.metrics_sha256,
