@@ -14,7 +14,8 @@ from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.web.client import Client, ServerGoneError
-from midstream_provider.push import push
+from midstream.web.link import HttpLink
+from midstream_provider.push import feed
 from midstream_proxy.app import Proxy
 from midstream_proxy.app import make_app as make_proxy
 from midstream_proxy.attack import AttackSettings
@@ -82,7 +83,8 @@ class Game:
     def _push(self) -> None:
         batches = BatchSource(Specification.model_validate(SPECIFICATION), tiny.split().train)
         with client_at(self.url, self.said) as client:
-            push(client, "tiny", batches, self._acknowledged, first=0, total_steps=STEPS)
+            for _, answer in feed(HttpLink(client, "tiny"), batches, first=0):
+                self._acknowledged(answer)
 
     def _acknowledged(self, answer: Acknowledgement) -> None:
         self.taken.append(answer.seq)

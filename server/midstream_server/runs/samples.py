@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PICTURED = 8
+"""Number of examples of a pictured batch that are shown."""
+
 _HEIGHT = 64  # small images are enlarged to about this
 
 
