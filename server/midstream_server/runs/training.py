@@ -168,7 +168,7 @@ class TrainingRun(Training):
         return Step(
             step=self.step,
             loss=loss,
-            correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
+            correction=self._size_of(defended, batch.inputs),
             seconds=time.perf_counter() - started,
             received=batch.inputs,
             defended=defended,
@@ -195,11 +195,18 @@ class TrainingRun(Training):
     def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
+        if name == "none":
+            return batch.inputs, batch, []
         defended = move(name, self.defender, batch, view)
         corrected = replace(batch, inputs=defended)
         trained_on = augmented(name, self.defender, corrected, view)
         also = rehearsed(name, self.defender, corrected, view)
         return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
+
+    def _size_of(self, defended: Tensor, received: Tensor) -> float:
+        if defended is received:
+            return 0.0
+        return self.specification.budget.size(defended - received).mean().item()
 
     def evaluation_due(self) -> bool:
         """Return whether the current parameters are due for evaluation."""

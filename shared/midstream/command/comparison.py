@@ -26,6 +26,7 @@ _ENVIRONMENT = (
     "device_name",
     "cpu_capability",
     "threads",
+    "precision",
     "derivatives",
     "dataset_sha256",
 )

@@ -91,7 +91,9 @@ def cache_folder(kind: str) -> Path:
 def circumstances(device: torch.device) -> dict[str, str | int]:
     """Return the parts of the environment that affect pretrained bits."""
     here = describe(device)
-    return {key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads")}
+    return {
+        key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads", "precision")
+    }
 
 
 LEARNED_BY = ("attacks", "defences", "mathematics", "networks", "players", "run")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ OPEN = "open"
 """Name of the file that marks an unfinished run; it holds the settings with which the run began."""
 
 METRICS = "metrics.jsonl"
+SAMPLES = "samples"
 
 _OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "checkpoint.previous.safetensors")
 
@@ -35,11 +37,12 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self.path = path
-        (path / "samples").mkdir(parents=True, exist_ok=True)
+        (path / SAMPLES).mkdir(parents=True, exist_ok=True)
         if not resumed and (found := holds_run(path)) is not None:
             raise FileExistsError(f"{path} already holds a run ({found}); choose another --run or --out")
         self._metrics = (path / METRICS).open("ab", buffering=0)
         self._digest = sha256()
+        self._samples: list[Path] = []
         self.metrics_bytes = self._metrics.seek(0, os.SEEK_END)
 
     @property
@@ -63,9 +66,11 @@ class RunFolder:
         """Write `name` as JSON, atomically."""
         write_json(self.path / name, content)
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write `name` atomically."""
-        write_whole(self.path / name, content)
+    def write_sample(self, name: str, content: bytes) -> None:
+        """Write a file of `samples/` atomically; the next `synchronise` makes it survive a loss of power."""
+        path = self.path / SAMPLES / name
+        write_whole(path, content, durably=False)
+        self._samples.append(path)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a file that `write_json` wrote."""
@@ -91,9 +96,15 @@ class RunFolder:
         self._metrics.truncate(length)
         self.metrics_bytes = length
 
-    def synchronise_metrics(self) -> None:
-        """Flush the records to disk (fsync)."""
+    def synchronise(self) -> None:
+        """Return once the records and samples are on the disk (fsync)."""
         os.fsync(self._metrics.fileno())
+        for path in self._samples:
+            with suppress(FileNotFoundError):  # somebody deleted it, who does not miss it
+                synchronise(path)
+        if self._samples:
+            synchronise(self.path / SAMPLES)
+        self._samples.clear()
 
     def close(self) -> None:
         """Close the files."""
@@ -110,26 +121,39 @@ def holds_run(path: Path) -> str | None:
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file atomically."""
-    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, as_json(content))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically: write a temporary file beside it, fsync it and rename it."""
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a JSON file."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_whole(path: Path, content: bytes, *, durably: bool = True) -> None:
+    """Write a file atomically: write a temporary file beside it, fsync it and rename it.
+
+    Args:
+        path: the file.
+        content: all of its bytes.
+        durably: whether to return only once the file is on the disk, and so survives a loss of power.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durably:
+                file.flush()
+                os.fsync(file.fileno())
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    synchronise(path.parent)
+    if durably:
+        synchronise(path.parent)
 
 
-def synchronise(folder: Path) -> None:
-    """Return once a folder's list of files is on the disk."""
-    opened = os.open(folder, os.O_RDONLY)
+def synchronise(path: Path) -> None:
+    """Return once a file, or a folder's list of files, is on the disk."""
+    opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:
