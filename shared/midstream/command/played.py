@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from midstream.command.unaltered import refuse_altered
-from midstream.console import options
 from midstream.console.scenario import read_values
-from midstream.console.service_options import ca_option, is_whole_url, token_option
+from midstream.console.service_options import is_whole_url
 from midstream.storage.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
 from midstream.web.client import Client
 from midstream.web.tls import trusting
@@ -56,10 +55,6 @@ class PlayedRun:
     def folder(self) -> Path | None:
         """The run folder, or None if the run was read from a server."""
         return None if _ADDRESS.fullmatch(self.place) else Path(self.place)
-
-
-reading_options = options.together(token_option, ca_option)
-"""Options for reading a run from a server."""
 
 
 def read_run(place: str, *, token: str | None = None, ca: Path | None = None) -> PlayedRun:
