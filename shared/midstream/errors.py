@@ -13,7 +13,9 @@ MidstreamError
 ├── MissingDataError        files of a data set are missing
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
-├── GameError               a game of several processes ended early
+├── SettingError            a setting of `midstream.play` does not exist, or its value is wrong
+├── GameError               a game ended early, or cannot go on
+├── NotFinishedError        a folder holds no finished game
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail
 ├── ServerGoneError         a service does not answer

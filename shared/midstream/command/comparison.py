@@ -26,6 +26,7 @@ _ENVIRONMENT = (
     "device_name",
     "cpu_capability",
     "threads",
+    "precision",
     "derivatives",
     "dataset_sha256",
 )
@@ -70,7 +71,7 @@ def command(
     write_files(found, plot=plot, tensorboard=tensorboard)
 
 
-def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
+def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, object]]:
     """Return the settings that differ between runs: `{setting: {label: value}}`.
 
     The comparison covers the specification, the attacker's settings and those parts of the environment that
@@ -79,7 +80,7 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
     attackers = {label: _of(run.scenario, _ATTACK) for label, run in runs.items()}
     environments = {label: _of(run.environment, _ENVIRONMENT) for label, run in runs.items()}
-    varied: dict[str, dict[str, Any]] = {}
+    varied: dict[str, dict[str, object]] = {}
     for compared in (attackers, specifications, environments):
         known = {label: settings for label, settings in compared.items() if settings is not None}
         for name in dict.fromkeys(name for settings in known.values() for name in settings):
@@ -88,11 +89,11 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     return varied
 
 
-def _of(settings: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
+def _of(settings: Mapping[str, object] | None, names: Sequence[str]) -> dict[str, object] | None:
     return None if settings is None else {name: settings.get(name) for name in names}
 
 
-def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, Any]]) -> "Table":
+def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, object]]) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -130,5 +131,5 @@ def _titled(label: str, run: Mapping[str, Any]) -> str:
     return f"{label} ({', '.join(remarks)})" if remarks else label
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
