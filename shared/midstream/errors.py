@@ -13,6 +13,11 @@ MidstreamError
 ├── MissingDataError        files of a data set are missing
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
+├── GridError               the grid of a sweep is not valid
+├── TableError              a table of a sweep cannot be made
+├── MergeError              results folders disagree on a trial
+├── SweepError              trials of a sweep failed or are still to be played
+├── RayError                a Ray cluster cannot be used
 ├── GameError               a game of several processes ended early
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail

@@ -26,6 +26,16 @@ _COMMANDS = {
         "Play three games on digits: clean, attacked, defended.",
     ),
     "play": ("midstream.command.play", "play", "Play one game and print its result."),
+    "sweep": (
+        "midstream.command.sweep.command",
+        "play",
+        "Play every combination of settings; print a table.",
+    ),
+    "results": (
+        "midstream.command.sweep.results_command",
+        "play",
+        "Print the tables of sweeps that were played.",
+    ),
     "inspect": ("midstream.command.inspection", "play", "Show one run: settings, result and learning curve."),
     "compare": ("midstream.command.comparison", "play", "Compare several runs."),
     "prepare": ("midstream.command.prepare", "play", "Pretrain a player before a game."),
