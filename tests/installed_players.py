@@ -35,6 +35,8 @@ VARIANTS: dict[Side, list[str]] = {
         "level-2,steps=2,utility=exact",
         "influence,goal=evasion,target=0,validation=minibatch",
         "optimal-contraction,damping=0",
+        "level-1,at=memory,blend=whole",
+        "level-2,steps=2,at=memory",
         "level-1,fraction=0.5",
         "label-flip,fraction=0.5,fraction_of=batches",
     ],

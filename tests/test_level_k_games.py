@@ -5,6 +5,7 @@ Their loss is linear in Î¸, so that the utility of a step is exactly `U_t(x) = Î
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def shortfall(attack: Tensor, value: Quality) -> float:
     return float(((best - value(START + attack)) / (best - value(START))).max())
 
 
-def level_k(steps: int, **sizes: float) -> Tensor:
+def level_k(steps: int, **sizes: Any) -> Tensor:
     return level_k_attack(
         LinearInTheta(plane),
         START,

@@ -87,6 +87,7 @@ def test_every_option_is_converted(side: Side) -> None:
     options |= {"max_steps": 9, "utility": "exact"}
     if side == "attackers":
         options |= {"opponent_step_size": 0.5, "opponent_epsilon": 2.0, "beta": 0.9}
+        options |= {"at": "memory", "blend": "whole"}
         options |= {"validation": "minibatch", "goal": "evasion", "target": 1, "lookahead": 2}
     player = plugins.make(
         side, ",".join(["level-k", *(f"{name}={value}" for name, value in options.items())])

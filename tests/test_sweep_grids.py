@@ -4,18 +4,15 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
-import click
 import pytest
 
 from midstream.command import play
-from midstream.command.sweep.grid import Axes, GridError, axes_of_play, trials_of
+from midstream.command.sweep.axes import OF_THE_MACHINE, Axes, GridError, axes_of_play
+from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 from midstream.protocol.specification import Specification
-
-OF_THE_MACHINE = {"out", "name", "device", "threads", "data_root", "download", "transport", "cache", "resume"}
-OF_THE_COMMAND = {"as_json", "list", "show_config"}
 
 BRIGHTER = """
 import torch
@@ -31,11 +28,12 @@ def one(**settings: str | float) -> Trial:
     return trial
 
 
-def test_each_option_of_play_is_a_setting_or_of_the_machine() -> None:
-    options = {str(option.name) for option in play.command.params if isinstance(option, click.Option)}
+def test_the_settings_are_those_that_a_trial_is_named_after() -> None:
     settings = {str(option.name) for option in axes_of_play().values()}
-    assert options - OF_THE_MACHINE - OF_THE_COMMAND == settings
-    assert set(Specification.model_fields) - {"name"} <= settings
+    attack = {"attacker", "attack_epsilon", "attack_norm", "gradient", "signed"}
+    surrogate = {"surrogate", "surrogate_epochs", "surrogate_train_size", "surrogate_seed"}
+    assert settings == {*Specification.model_fields} - {"name"} | attack | surrogate
+    assert {*OF_THE_MACHINE} <= {str(parameter.name) for parameter in play.command.params}
 
 
 def test_a_grid_is_the_product_of_its_settings() -> None:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.storage import faults
 from midstream.web.client import Client
-from midstream.web.liveness import SILENT_AFTER
+from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify
 from midstream_proxy.activity import Activity
 from midstream_proxy.attack import AttackSettings

@@ -10,8 +10,9 @@ from torch import Tensor
 from midstream.mathematics.budget import Budget, Norm, pixel_bounds
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.training_step import TrainingStep
-from midstream.players.referee import OnError
-from midstream.protocol.specification import Specification, defaults
+from midstream.players.on_error import OnError
+from midstream.protocol.dataset_defaults import defaults
+from midstream.protocol.specification import Specification
 from midstream.run.datasets import Source
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 

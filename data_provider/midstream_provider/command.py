@@ -7,7 +7,6 @@ import click
 from midstream.console import options
 from midstream.console.finite import NOT_NEGATIVE
 from midstream.console.process_options import allow_option, data_options
-from midstream.console.progress import Progress
 from midstream.console.service_options import (
     ca_option,
     sign_option,
@@ -17,14 +16,6 @@ from midstream.console.service_options import (
     whole_url,
 )
 from midstream.console.silence import silent_after_option
-from midstream.protocol.signature import read_key
-from midstream.run.datasets import Source
-from midstream.web.client import Client
-from midstream.web.status.beside import shown
-from midstream.web.tls import trusting
-from midstream_provider.activity import Activity
-from midstream_provider.ending import result_table, settled
-from midstream_provider.push import find_run, load_source, push
 
 
 @click.command("provide")
@@ -71,6 +62,16 @@ def command(
     \b
     Example: midstream provide --server http://127.0.0.1:8001
     """
+    from midstream.console.progress import Progress
+    from midstream.protocol.signature import read_key
+    from midstream.run.datasets import Source
+    from midstream.web.client import Client
+    from midstream.web.status.beside import shown
+    from midstream.web.tls import trusting
+    from midstream_provider.activity import Activity
+    from midstream_provider.ending import result_table, settled
+    from midstream_provider.push import find_run, load_source, push
+
     key = read_key(sign_key) if sign_key else None
     token, verify = token_of(token_file), trusting(ca)
     activity = Activity(server, say)

@@ -1,19 +1,21 @@
 """Sending minibatches to a run, each after the acknowledgement of the previous one."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from midstream.errors import MidstreamError
+from midstream.protocol.link import Link
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import signed
 from midstream.protocol.specification import Specification
-from midstream.protocol.wire import encode_batch
+from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
+from midstream.web.link import HttpLink
 
 _SENT_ELSEWHERE = 10  # maximum number of redirections to another batch without one being accepted
 
@@ -85,6 +87,47 @@ def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[s
     return BatchSource(specification, split.train)
 
 
+def feed(
+    link: Link, batches: BatchSource, *, first: int, key: bytes | None = None
+) -> Iterator[tuple[WireBatch, dict[str, Any]]]:
+    """Hand a run its remaining batches one at a time, and yield each with its acknowledgement.
+
+    Args:
+        link: takes the batches: the server, a proxy in front of it, or the pipeline in this process.
+        batches: the run's minibatches.
+        first: number of the first batch to send.
+        key: the key to sign the batches with; None sends them unsigned.
+
+    Raises:
+        RunEndedError: the run was stopped, failed, or refused a batch.
+        midstream.web.client.ServerGoneError: there was no response within the client's `give_up_after`.
+    """
+    specification = batches.specification
+    name, total_steps = str(specification.name), specification.total_steps(len(batches.train))
+    seq, sent_elsewhere = first, 0
+    while seq < total_steps:
+        faults.reached("sending")
+        batch = signed(batches.batch(seq), run=name, key=key)
+        try:
+            answer = link.put(batch)
+        except Problem as problem:
+            wanted = problem.more.get("next_seq")
+            if (
+                problem.status == 409
+                and isinstance(wanted, int)
+                and wanted != seq
+                and sent_elsewhere < _SENT_ELSEWHERE
+            ):
+                # An acknowledgement was lost, or the server lost some of its batches.
+                seq, sent_elsewhere = wanted, sent_elsewhere + 1
+                continue
+            raise RunEndedError(f"{link.url} refused batch {seq}. {problem}") from problem
+        faults.reached("acknowledged")
+        yield batch, answer
+        sent_elsewhere = 0
+        seq = answer["next_seq"]
+
+
 def push(
     client: Client,
     status: dict[str, Any],
@@ -93,7 +136,7 @@ def push(
     *,
     key: bytes | None = None,
 ) -> None:
-    """Send all remaining batches of a run, waiting for each acknowledgement.
+    """Send all remaining batches of a run over HTTP; see `feed`.
 
     Args:
         client: the server, or a proxy in front of it.
@@ -101,25 +144,6 @@ def push(
         batches: the run's minibatches.
         acknowledged: called with each acknowledgement.
         key: the key to sign the batches with; None sends them unsigned.
-
-    Raises:
-        RunEndedError: the run was stopped, failed, or refused a batch.
-        midstream.web.client.ServerGoneError: there was no response within the client's `give_up_after`.
     """
-    name, seq, sent_elsewhere = status["name"], status["step"], 0
-    while seq < status["total_steps"]:
-        faults.reached("sending")
-        try:
-            answer = client.put_batch(name, seq, encode_batch(signed(batches.batch(seq), run=name, key=key)))
-        except Problem as problem:
-            next_seq = problem.more.get("next_seq")
-            elsewhere = problem.status == 409 and isinstance(next_seq, int) and next_seq != seq
-            if elsewhere and sent_elsewhere < _SENT_ELSEWHERE:
-                # An acknowledgement was lost, or the server lost some of its batches.
-                seq, sent_elsewhere = next_seq, sent_elsewhere + 1
-                continue
-            raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem
-        faults.reached("acknowledged")
+    for _, answer in feed(HttpLink(client, status["name"]), batches, first=status["step"], key=key):
         acknowledged(answer)
-        sent_elsewhere = 0
-        seq = answer["next_seq"]

@@ -18,7 +18,9 @@ MidstreamError
 ├── MergeError              results folders disagree on a trial
 ├── SweepError              trials of a sweep failed or are still to be played
 ├── RayError                a Ray cluster cannot be used
-├── GameError               a game of several processes ended early
+├── SettingError            a setting of `midstream.play` does not exist, or its value is wrong
+├── GameError               a game ended early, or cannot go on
+├── NotFinishedError        a folder holds no finished game
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail
 ├── ServerGoneError         a service does not answer

@@ -16,11 +16,12 @@ import pytest
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.results import MergeError, Results, gathered, read_results
-from midstream.command.sweep.results_folder import held
+from midstream.command.sweep.results_folder import held, write_trial
 from midstream.command.sweep.sweeping import play_trials
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import play_trial, played
 from midstream.storage.run_folder import write_json
+from midstream_server.runs import checkpointed
 from services.conftest import Ended
 from services.waiting import until
 
@@ -167,6 +168,36 @@ def test_a_plug_in_that_is_edited_during_a_sweep_is_not_played(tmp_path: Path) -
     (trial,) = trials_of([{**SIZES, "attacker": f"{plug_in}:Failing"}])
     plug_in.write_text(FAILING + "# edited\n")
     assert "changed since the sweep began" in str(played(trial, place(tmp_path / "results"), follow))
+
+
+def test_an_interrupted_trial_goes_on(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpointed, "REPLAY_SECONDS", 0.0)  # a checkpoint after each step
+    trial = trials_of([GRID])[-1]
+    told: list[int] = []
+
+    def interrupted(step: int, *_: object) -> None:
+        if step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play_trial(trial, place(tmp_path), interrupted)
+    result = play_trial(trial, place(tmp_path), lambda step, *_: told.append(step))
+    assert told == list(range(told[0], 11))
+    assert told[0] > 5
+    (undisturbed,) = gathered([trial], [swept]).trials
+    assert result.parameters_sha256 == undisturbed.result.parameters_sha256
+
+
+def test_a_trial_that_cannot_go_on_is_played_again(swept: Path, tmp_path: Path) -> None:
+    trial = trials_of([GRID])[-1]
+    (undisturbed,) = gathered([trial], [swept]).trials
+    for damaged in ("{}", "nothing"):
+        out = tmp_path / damaged
+        write_trial(out / trial.name, trial)
+        for name in ("specification.json", "open", "metrics.jsonl"):
+            (out / trial.name / name).write_text(damaged)
+        result = play_trial(trial, place(out), follow)
+        assert result.parameters_sha256 == undisturbed.result.parameters_sha256
 
 
 def test_finished_trials_are_not_played_again(swept: Path) -> None:

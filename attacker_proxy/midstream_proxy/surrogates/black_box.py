@@ -166,14 +166,20 @@ def _classes(player: Player) -> Iterator[type]:
 
 
 def attacked_run(
-    game: Game, settings: AttackSettings, *, tell: Tell = lambda *_: None, say: Say = lambda _: None
+    game: Game,
+    settings: AttackSettings,
+    *,
+    player: Player | None = None,
+    tell: Tell = lambda *_: None,
+    say: Say = lambda _: None,
 ) -> AttackedRun | BlackBoxRun:
     """Return the attacker of a run, ready to attack: white-box or black-box, as the run's access demands.
 
-    Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`.
+    Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`. A `player` can
+    only be given for a white-box run.
     """
     if game.specification().access == "white-box":
-        attacked = AttackedRun(game, settings)
+        attacked = AttackedRun(game, settings, player=player)
         attacked.prepare(tell=tell, say=say)
         return attacked
     return BlackBoxRun(game, settings, tell=tell, say=say)

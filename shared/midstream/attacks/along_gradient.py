@@ -8,7 +8,7 @@ from torch import Tensor
 
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.level_1 import level_1_attack
-from midstream.mathematics.momentum import MomentumHistory
+from midstream.mathematics.momentum import Blend, MomentumHistory
 from midstream.mathematics.objective import Goal, Objective, check_goal, objective
 from midstream.players.followed import FollowsGradient
 from midstream.players.interface import Batch, View
@@ -20,6 +20,11 @@ class GradientAttacker(FollowsGradient):
 
     Args:
         beta: weight of the last perturbation of the same input (paper A.1.1); 0 turns momentum off.
+        at: where the gradient is taken. `input`: at the clean input, `-e(B_x u)` (Theorem 1). `memory`: where
+            the last perturbation δᴴ has moved the input, `-e(B_{x+εδᴴ} u)`, clamped to the pixel range; PGD
+            starts from δᴴ. This is another reading of the paper.
+        blend: how past and new direction use the budget. `project`: `Proj(β δᴴ + (1 - β) δ*)`, which may
+            use less than ε (A.1.1). `whole`: `e(β δᴴ + (1 - β) δ*)`, another reading of the paper.
         validation: `public` uses the run's validation set; `minibatch` uses the clean batch instead, for an
             attacker without a validation set (paper A.2.4).
         goal: `untargeted`; `conversion`: other classes pass as the target; `evasion`: the target passes as
@@ -28,6 +33,8 @@ class GradientAttacker(FollowsGradient):
     """
 
     beta: float = 0.95
+    at: Literal["input", "memory"] = "input"
+    blend: Blend = "project"
     validation: Literal["public", "minibatch"] = "public"
     goal: Goal = "untargeted"
     target: int = -1
@@ -35,7 +42,9 @@ class GradientAttacker(FollowsGradient):
 
     def __post_init__(self) -> None:
         check_goal(self.goal, self.target)
-        self.history = MomentumHistory(self.beta)
+        self.history = MomentumHistory(self.beta, self.blend)
+        if self.at == "memory" and self.beta == 0:
+            raise ValueError("at=memory needs a memory, and beta=0 turns it off; choose a beta above 0")
 
     @property
     def remembers(self) -> bool:
@@ -43,18 +52,23 @@ class GradientAttacker(FollowsGradient):
         return self.beta > 0
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
-        """Return the attack without momentum."""
+        """Return the attack without momentum, `ε δ*`."""
+        start = self.start(batch)
         return level_1_attack(
             view.model,
-            batch.inputs,
+            batch.inputs if start is None else view.budget.perturb(batch.inputs, start),
             batch.labels,
             validation_gradient=self.vector(batch, view),
             budget=view.budget,
             loss=view.loss,
         )
 
+    def start(self, batch: Batch) -> Tensor | None:
+        """Return the perturbations at which the gradient is taken, in pixel units; None for 0."""
+        return self.history.recall(batch.inputs) if self.at == "memory" else None
+
     def perturb(self, batch: Batch, view: View) -> Tensor:
-        """Return `Proj(β δᴴ(x) + (1 - β) δ*)`, in pixel units."""
+        """Return `Proj(β δᴴ(x) + (1 - β) δ*)`, or `e(…)` of it with `blend=whole`, in pixel units."""
         return self.history.blend(batch.inputs, self.fresh(batch, view), view.budget)
 
     def validation_set(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,14 @@ class Level1(UtilityAttacker):
         if self.utility == "linearised":
             return super().fresh(batch, view)
         uphill = self.exact_gradient(batch, view)
-        return nested_ascent(uphill, batch.inputs, budget=view.budget, opponent=view.budget, steps=1)
+        return nested_ascent(
+            uphill,
+            batch.inputs,
+            budget=view.budget,
+            opponent=view.budget,
+            steps=1,
+            start=self.start(batch),
+        )
 
 
 @dataclass(kw_only=True)
@@ -95,6 +102,7 @@ class LevelK(LevelKOptions, UtilityAttacker):
                 step_size=self.step_size,
                 opponent_step_size=self.opponent_step_size,
                 share=self.share,
+                start=self.start(batch),
             )
         return level_k_attack(
             view.model,
@@ -108,6 +116,7 @@ class LevelK(LevelKOptions, UtilityAttacker):
             step_size=self.step_size,
             opponent_step_size=self.opponent_step_size,
             share=self.share,
+            start=self.start(batch),
             loss=view.loss,
         )
 

@@ -5,20 +5,19 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from midstream.command.curves import draw_groups, mean_curve, sparkline
 from midstream.command.inspection import output_options, write_files
-from midstream.command.played import PlayedRun, read_runs, reading_options
-from midstream.command.seed_groups import ATTACK, ENVIRONMENT, SeedGroup, seed_groups
-from midstream.command.summary import summary
-from midstream.command.sweep.spread import Spread
-from midstream.console.service_options import token_of
+from midstream.console.service_options import reading_options, token_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from midstream.command.played import PlayedRun
+    from midstream.command.seed_groups import SeedGroup
+    from midstream.command.sweep.spread import Spread
 
 _WIDE = 200  # columns, if standard output is not a terminal
 
@@ -45,6 +44,12 @@ def command(
     \b
     Example: midstream compare runs/demo/clean runs/demo/attacked runs/demo/defended --plot compared.png
     """
+    from rich.console import Console
+
+    from midstream.command.played import read_runs
+    from midstream.command.seed_groups import seed_groups
+    from midstream.command.summary import summary
+
     if len(runs) < 2:
         raise click.UsageError("compare needs at least two runs; use 'midstream inspect' for one")
     if len(set(runs)) < len(runs):
@@ -60,17 +65,21 @@ def command(
         console = Console(highlight=False)
         Console(highlight=False, width=None if console.is_terminal else _WIDE).print(_table(groups, varied))
     if plot is not None:
+        from midstream.command.curves import draw_groups
+
         draw_groups(plot, {group.label: [run.records for run in group.runs.values()] for group in groups})
         click.echo(f"plot: {plot}", err=True)
     write_files(found, plot=None, tensorboard=tensorboard)
 
 
-def differences(runs: Mapping[str, PlayedRun]) -> dict[str, dict[str, Any]]:
+def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     """Return the settings that differ between runs: `{setting: {label: value}}`.
 
     The comparison covers the specification, the attacker's settings and those parts of the environment that
     affect bits. A server reports neither attacker nor environment, so runs from a server lack the latter two.
     """
+    from midstream.command.seed_groups import ATTACK, ENVIRONMENT
+
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
     attackers = {label: _of(run.scenario, ATTACK) for label, run in runs.items()}
     environments = {label: _of(run.environment, ENVIRONMENT) for label, run in runs.items()}
@@ -87,7 +96,12 @@ def _of(settings: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, A
     return None if settings is None else {name: settings.get(name) for name in names}
 
 
-def _table(groups: Sequence[SeedGroup], varied: Mapping[str, Mapping[str, Any]]) -> Table:
+def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, Any]]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from midstream.command.curves import mean_curve, sparkline
+
     if any(len(group.runs) > 1 for group in groups):
         varied = {name: values for name, values in varied.items() if name != "seed"}
     table = Table(box=box.SIMPLE_HEAD)
@@ -112,13 +126,13 @@ def _table(groups: Sequence[SeedGroup], varied: Mapping[str, Mapping[str, Any]])
     return table
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: "Spread | None") -> str:
     if spread is None:
         return ""
     return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
 
 
-def _titled(group: SeedGroup) -> str:
+def _titled(group: "SeedGroup") -> str:
     runs = group.numbers.values()
     remarks = list(dict.fromkeys(run["state"] for run in runs if run["state"] != "finished"))
     resumed = [side for run in runs for side, count in run["resumed_anyway"].items() if count]

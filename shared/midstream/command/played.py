@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from midstream.command.unaltered import refuse_altered
-from midstream.console import options
 from midstream.console.scenario import read_values
-from midstream.console.service_options import ca_option, is_whole_url, token_option
+from midstream.console.service_options import is_whole_url
 from midstream.storage.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
 from midstream.web.client import Client
 from midstream.web.tls import trusting
@@ -58,10 +57,6 @@ class PlayedRun:
         return None if _ADDRESS.fullmatch(self.place) else Path(self.place)
 
 
-reading_options = options.together(token_option, ca_option)
-"""Options for reading a run from a server."""
-
-
 def read_run(place: str, *, token: str | None = None, ca: Path | None = None) -> PlayedRun:
     """Read a run from its folder or from a server.
 
@@ -72,8 +67,8 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
     Raises:
         click.UsageError: there is no such run.
-        midstream.storage.run_files.DamagedRunError: one of its files cannot be read.
-        ValueError: the folder of a finished run was altered after the run finished.
+        midstream.storage.run_files.DamagedRunError: one of its files cannot be read, or was altered after
+            the run finished.
         midstream.web.client.ServerGoneError: the server does not answer.
     """
     if (address := _ADDRESS.fullmatch(place)) and is_whole_url(address[1]):

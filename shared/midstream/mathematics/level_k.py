@@ -33,6 +33,7 @@ def level_k_attack(
     step_size: float = INFINITE,
     opponent_step_size: float = INFINITE,
     share: float = SHARE,
+    start: Tensor | None = None,
     loss: Loss = cross_entropy,
 ) -> Tensor:
     """Return `ε δ` of the nested PGD, the level-k attack (paper Remark 1, eq. 9).
@@ -56,6 +57,7 @@ def level_k_attack(
         step_size: Δ_k.
         opponent_step_size: Δ_{k-1}.
         share: length of the infinite steps after the first, as a share of ε; infinite as in the paper.
+        start: the first `ε δ`, shaped like `inputs`, in pixel units; None for 0, the paper's.
         loss: a loss that sums over its batch.
 
     >>> import midstream
@@ -78,6 +80,7 @@ def level_k_attack(
         step_size=_scaled(step_size, learning_rate),
         opponent_step_size=_scaled(opponent_step_size, learning_rate),
         share=share,
+        start=start,
     )
 
 
@@ -120,6 +123,7 @@ def nested_ascent(
     step_size: float = INFINITE,
     opponent_step_size: float = INFINITE,
     share: float = SHARE,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Return the attacker's `ε δ` by nested PGD along any gradient of the utility (paper Remark 1).
 
@@ -134,9 +138,11 @@ def nested_ascent(
         step_size: factor of `gradient`; an infinite step goes to the ball's edge.
         opponent_step_size: the expected defender's step size.
         share: see `level_k_attack`.
+        start: see `level_k_attack`.
     """
     check_steps(steps)
-    attack, answer = torch.zeros_like(inputs), torch.zeros_like(inputs)
+    attack = torch.zeros_like(inputs) if start is None else start
+    answer = torch.zeros_like(inputs)
     for step in range(steps):
         seen = opponent.perturb(budget.perturb(inputs, attack), answer)
         taken = INFINITE if step == 0 else share

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from typing import Literal
 
 from midstream.errors import MidstreamError
@@ -31,6 +30,8 @@ def names(kind: Kind) -> list[str]:
     >>> "mnist-cnn" in names("models")
     True
     """
+    from importlib.metadata import entry_points  # takes longer to import than all of this module
+
     return sorted({entry.name for entry in entry_points(group=f"midstream.{kind}")})
 
 

@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-import midstream
 from midstream.protocol.wire import encode_tensors, tensors_sha256
 from midstream.run.environment import describe
 from midstream.run.reporting import Say
@@ -105,7 +104,7 @@ def code_sha256(*parts: object, packages: tuple[ModuleType, ...] = ()) -> str:
     It covers this library's folders `LEARNED_BY`, all modules of `packages`, and the modules that define
     `parts`, such as a player's class.
     """
-    library = Path(str(midstream.__file__)).parent
+    library = Path(__file__).parents[1]
     folders = [library / name for name in LEARNED_BY]
     folders += [Path(str(package.__file__)).parent for package in packages]
     files = {

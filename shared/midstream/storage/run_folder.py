@@ -36,14 +36,9 @@ class RunFolder:
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self.path = path
         (path / "samples").mkdir(parents=True, exist_ok=True)
-        metrics = path / METRICS
-        found = [path / name for name in _OF_A_RUN if (path / name).exists()]
-        found += [metrics] if metrics.exists() and metrics.stat().st_size > 0 else []
-        if found and not resumed:
-            raise FileExistsError(
-                f"{path} already holds a run ({found[0].name}); choose another --run or --out"
-            )
-        self._metrics = metrics.open("ab", buffering=0)
+        if not resumed and (found := holds_run(path)) is not None:
+            raise FileExistsError(f"{path} already holds a run ({found}); choose another --run or --out")
+        self._metrics = (path / METRICS).open("ab", buffering=0)
         self._digest = sha256()
         self.metrics_bytes = self._metrics.seek(0, os.SEEK_END)
 
@@ -103,6 +98,14 @@ class RunFolder:
     def close(self) -> None:
         """Close the files."""
         self._metrics.close()
+
+
+def holds_run(path: Path) -> str | None:
+    """Return the name of a file by which a folder holds a run; None if it holds none."""
+    metrics = path / METRICS
+    found = [name for name in _OF_A_RUN if (path / name).exists()]
+    found += [METRICS] if metrics.exists() and metrics.stat().st_size > 0 else []
+    return found[0] if found else None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

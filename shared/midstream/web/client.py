@@ -16,7 +16,8 @@ from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.protocol.specification import Specification
 from midstream.protocol.step_file import decode_step
 from midstream.protocol.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
-from midstream.web.liveness import KEPT_ALIVE, SILENT_AFTER, Watch
+from midstream.web.liveness import KEPT_ALIVE, Watch
+from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify, distrust
 
 Say = Callable[[str], None]

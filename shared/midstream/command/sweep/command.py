@@ -6,11 +6,9 @@ from typing import Any, Literal
 
 import click
 
-from midstream.command.sweep.grid import SEEDS, GridError, Value, axes_of_play, trials_of
+from midstream.command.sweep.axes import SEEDS, GridError, Value, axes_of_play
 from midstream.command.sweep.grid_file import Texts, grid_argument
-from midstream.command.sweep.output_options import Output, output_options
-from midstream.command.sweep.place import Place
-from midstream.command.sweep.sweeping import Engine, play_trials
+from midstream.command.sweep.output_options import output_options
 from midstream.console import options
 from midstream.console.finite import POSITIVE
 from midstream.console.process_options import cache_option, data_options
@@ -98,7 +96,7 @@ def command(
     out: Path,
     workers: int,
     games_per_device: int | None,
-    engine: Engine,
+    engine: Literal["local", "ray"],
     address: str | None,
     transport: Literal["local", "http"],
     hours: float | None,
@@ -118,6 +116,11 @@ def command(
     \b
     Example: midstream sweep --attacker none --attacker level-1 --defender none --defender level-1 --seeds 3
     """
+    from midstream.command.sweep.grid import trials_of
+    from midstream.command.sweep.output import Output
+    from midstream.command.sweep.place import Place
+    from midstream.command.sweep.sweeping import play_trials
+
     given: dict[str, Sequence[Value]] = {
         flag: chosen for name, flag in _NAMES.items() if (chosen := settings.pop(name))
     }
@@ -126,6 +129,7 @@ def command(
         trials = trials_of([_replaced(grid, given) for grid in grids])
     except GridError as error:
         raise click.UsageError(str(error)) from error
+    output = Output(**settings)
     if address is not None and engine != "ray":
         raise click.UsageError("--address is for --engine ray")
     results = play_trials(
@@ -137,7 +141,7 @@ def command(
         address=address,
         hours=hours,
     )
-    Output(**settings).give(results)
+    output.give(results)
 
 
 def _replaced(grid: Texts, given: dict[str, Sequence[Value]]) -> dict[str, Sequence[Value]]:

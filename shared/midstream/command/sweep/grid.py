@@ -2,48 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import click
 from click.core import augment_usage_errors
 
-from midstream import plugins
 from midstream.command import play
-from midstream.command.sweep.trial import Trial, sources_of
-from midstream.console.specification_options import attack_budget_of, specification_of
-from midstream.errors import MidstreamError
+from midstream.command.playing import plan_of
+from midstream.command.sweep.axes import OF_THE_MACHINE, SEEDS, Axes, GridError, Value, axes_of_play
+from midstream.command.sweep.trial import Trial
 from midstream.plugins.naming import unknown
-from midstream.protocol.specification import Specification
-from midstream_proxy.surrogates.surrogate_options import surrogate_of
-
-Value = str | int | float | None
-"""The value of a setting, as in a scenario file or as in Python."""
-
-Axes = Mapping[str, Value | Sequence[Value]]
-"""Settings by name, each with one or several values; `seeds: 5` stands for the seeds 0 to 4."""
-
-SEEDS = "seeds"
-
-_OF_THE_ATTACK = ("attacker", "attack_epsilon", "attack_norm", "gradient", "signed")
-_OF_THE_SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size", "surrogate_seed")
-_AXES = {*Specification.model_fields, *_OF_THE_ATTACK, *_OF_THE_SURROGATE} - {"name"}
-
-
-class GridError(MidstreamError, ValueError):
-    """A grid is not valid; the message names the setting and the reason."""
-
-
-def axes_of_play() -> dict[str, click.Option]:
-    """Return the options of `midstream play` that a result depends on, by flag without dashes.
-
-    >>> "epsilon" in axes_of_play(), "device" in axes_of_play()
-    (True, False)
-    """
-    return {
-        parameter.opts[0].lstrip("-"): parameter
-        for parameter in play.command.params
-        if isinstance(parameter, click.Option) and parameter.name in _AXES
-    }
 
 
 def trials_of(grids: Sequence[Axes]) -> list[Trial]:
@@ -113,23 +82,13 @@ def _seeds(axes: Mapping[str, Sequence[Value]]) -> list[Value]:
 
 
 def _trial(settings: Mapping[str, Any]) -> Trial:
-    """Return the trial of one combination; see `midstream.command.play`."""
-    attacker, defender = settings["attacker"], settings["defender"]
-    plugins.make("attackers", attacker)
-    plugins.make("defenders", defender)
-    target = settings["target"]
-    if target is None:
-        target = play._attacked_class(attacker)
-    specification = specification_of({**settings, "target": target}, defender=defender)
-    white = specification.access == "white-box"
-    if white and any(settings[name] is not None for name in _OF_THE_SURROGATE):
-        raise click.UsageError("surrogate and its settings are for black-box runs; add access: black-box")
-    return Trial(
-        specification,
-        attacker,
-        attack_budget_of(settings, specification),
-        settings["gradient"],
-        surrogate_of({**settings, "cache": None}),
-        settings["signed"],
-        sources_of(specification, attacker),
-    )
+    of_the_machine = {
+        **dict.fromkeys(OF_THE_MACHINE),
+        "out": Path(),
+        "name": "trial",
+        "transport": "local" if settings["signed"] is None else "http",
+        "device": "cpu",
+        "download": False,
+    }
+    plan = plan_of({**of_the_machine, **settings}, resume=False)
+    return Trial.of_plan(plan)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import yaml
 
-from midstream.command.sweep.grid import GridError
+from midstream.command.sweep.axes import GridError
 from midstream.console.scenario import MOST
 
 _NULL = "tag:yaml.org,2002:null"

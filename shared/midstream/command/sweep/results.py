@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from midstream.command.api.result import GameResult
 from midstream.command.sweep import paired, plots
 from midstream.command.sweep.results_folder import TRIAL, failure_of, outcome_of, read_trial
 from midstream.command.sweep.table import SEED, Table, TableError, tabulate
@@ -31,12 +32,17 @@ class PlayedTrial:
     Attributes:
         trial: its settings.
         folder: its run folder.
-        outcome: what `midstream play --json` prints.
+        result: its result.
     """
 
     trial: Trial
     folder: Path
-    outcome: Mapping[str, Any]
+    result: GameResult
+
+    @cached_property
+    def outcome(self) -> dict[str, Any]:
+        """What `midstream play --json` prints."""
+        return self.result.as_dict()
 
     @property
     def settings(self) -> Mapping[str, Setting]:
@@ -166,7 +172,7 @@ class Results:
     def document(self, table: Table | None) -> dict[str, Any]:
         """Return the object that `midstream sweep --json` prints."""
         return {
-            "trials": [dict(one.outcome) for one in self.trials],
+            "trials": [one.outcome for one in self.trials],
             "table": None if table is None else table.document(),
             "failed": dict(self.failed),
             "unfinished": list(self.unfinished),
@@ -214,17 +220,17 @@ def gathered(trials: Sequence[Trial], folders: Sequence[Path]) -> Results:
 
 def _read(trial: Trial, out: Path) -> PlayedTrial | None:
     folder = out / trial.name
-    outcome = outcome_of(trial, out)
-    if outcome is None:
+    result = outcome_of(trial, out)
+    if result is None:
         return None
     refuse_altered(folder, read_object(folder / "result.json"))
-    return PlayedTrial(trial, folder, outcome)
+    return PlayedTrial(trial, folder, result)
 
 
 def _same(found: Sequence[PlayedTrial]) -> PlayedTrial:
     first = found[0]
     for other in found[1:]:
-        if other.outcome["parameters_sha256"] != first.outcome["parameters_sha256"]:
+        if other.result.parameters_sha256 != first.result.parameters_sha256:
             raise MergeError(
                 f"{first.folder} and {other.folder} are the same trial with different parameters. Devices, "
                 f"CPUs and thread counts round differently; move one of the two folders away"

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from midstream.command.sweep.output_options import Output, output_options
-from midstream.command.sweep.results import read_results
+from midstream.command.sweep.output_options import output_options
 
 
 @click.command("results")
@@ -27,4 +26,7 @@ def command(folders: tuple[Path, ...], **settings: Any) -> None:
     \b
     Example: midstream results results/sweep --rows attacker --columns defender --bars bars.png
     """
+    from midstream.command.sweep.output import Output
+    from midstream.command.sweep.results import read_results
+
     Output(**settings).give(read_results(*folders))

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from midstream.command.api.result import GameResult
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 from midstream.storage.run_files import RESULT, DamagedRunError, read_object
@@ -45,12 +45,10 @@ def read_trial(folder: Path) -> Trial:
     return trial
 
 
-def outcome_of(trial: Trial, out: Path) -> dict[str, Any] | None:
-    """Return what `midstream play --json` prints for a trial, or None if it is not finished."""
+def outcome_of(trial: Trial, out: Path) -> GameResult | None:
+    """Return a trial's result, or None if it is not finished."""
     path = out / trial.name / "result.json"
-    if not path.exists():
-        return None
-    return trial.plan(Place(out)).outcome(read_object(path, RESULT))
+    return trial.plan(Place(out)).outcome(read_object(path, RESULT)) if path.exists() else None
 
 
 def failure_of(folder: Path) -> str | None:

@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from midstream.command.sweep.axes import Axes, GridError
 from midstream.command.sweep.events import Ended, Event
-from midstream.command.sweep.grid import Axes, trials_of
+from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
 from midstream.command.sweep.local_workers import play_on_workers
 from midstream.command.sweep.place import Place
@@ -60,7 +61,7 @@ def sweep(
         The finished trials; the failed ones and those that are still to be played, by name.
 
     Raises:
-        midstream.command.sweep.grid.GridError: the grid is not valid.
+        midstream.command.sweep.axes.GridError: the grid is not valid.
         ValueError: the device cannot be used.
     """
     trials = trials_of(read_grids(Path(grid)) if isinstance(grid, str | Path) else [grid])
@@ -87,6 +88,8 @@ def play_trials(
     hours: float | None = None,
 ) -> Results:
     """Play the trials that a results folder does not hold yet, and return the results of all; see `sweep`."""
+    if place.transport == "local" and any(trial.signed for trial in trials):
+        raise GridError("signed protects batches in transit; it needs transport http")
     place.out.mkdir(parents=True, exist_ok=True)
     left = [trial for trial in trials if outcome_of(trial, place.out) is None]
     by_name = {trial.name: trial for trial in trials}

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -44,6 +44,20 @@ class Trial:
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     signed: Literal["provider", "attacker"] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of_plan(plan: GamePlan) -> "Trial":
+        """Return the trial of a game's plan; what the plan says about the machine is left out."""
+        specification = plan.specification.model_copy(update={"name": None})
+        return Trial(
+            specification,
+            plan.attacker,
+            plan.attack_budget,
+            plan.gradient,
+            replace(plan.surrogate, cache=None),
+            plan.signed,
+            _sources(specification, plan.attacker),
+        )
 
     @cached_property
     def name(self) -> str:
@@ -110,19 +124,12 @@ class Trial:
 
     def plan(self, place: Place) -> GamePlan:
         """Return the plan of the game in a results folder."""
-        surrogate = self.surrogate
         return GamePlan(
             specification=self.specification.model_copy(update={"name": self.name}),
             attacker=self.attacker,
             attack_budget=self.attack_budget,
             gradient=self.gradient,
-            surrogate=SurrogateSettings(
-                model=surrogate.model,
-                epochs=surrogate.epochs,
-                train_size=surrogate.train_size,
-                seed=surrogate.seed,
-                cache=place.cache,
-            ),
+            surrogate=replace(self.surrogate, cache=place.cache),
             transport=place.transport,
             signed=self.signed,
             out=place.out,
@@ -132,13 +139,18 @@ class Trial:
             threads=place.threads,
         )
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the files of its plug-ins are those that the trial was made with."""
+        return _sources(self.specification, self.attacker) == dict(self.sources)
+
     def __str__(self) -> str:
         """Return the trial in words, for messages."""
         run = self.specification
         return f"{run.dataset}, {self.attacker} vs {run.defender}, seed {run.seed} ({self.name})"
 
 
-def sources_of(specification: Specification, attacker: str) -> dict[str, str]:
+def _sources(specification: Specification, attacker: str) -> dict[str, str]:
     """Return the SHA-256 of each file that a trial's plug-ins are read from, by the name of the plug-in."""
     texts = [attacker, *plugins.members(specification.defender), specification.model, specification.dataset]
     named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}

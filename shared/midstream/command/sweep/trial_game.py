@@ -1,23 +1,22 @@
 """Play one trial into its run folder, or go on with it."""
 
-from typing import Any
-
 import click
 
+from midstream.command.api.result import GameResult
 from midstream.command.game import Follow, GameError, GamePlan
-from midstream.command.local import play_local
-from midstream.command.processes import play_http
+from midstream.command.playing import play_game
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.results_folder import FAILED, clear, held, outcome_of, write_failure, write_trial
-from midstream.command.sweep.trial import Trial, sources_of
+from midstream.command.sweep.trial import Trial
 from midstream.protocol.problem import Problem
+from midstream_server.runs.left import ResumeError
 
 
-def play_trial(trial: Trial, place: Place, follow: Follow) -> dict[str, Any]:
-    """Play a trial and return what `midstream play --json` prints.
+def play_trial(trial: Trial, place: Place, follow: Follow) -> GameResult:
+    """Play a trial and return its result.
 
-    A finished trial is read from its folder. An unfinished one goes on from its checkpoint over HTTP, and is
-    played again in one process.
+    A finished trial is read from its folder. An unfinished one goes on from its checkpoint. It is played from
+    the start if it cannot go on, for example because it was begun with another version of torch.
 
     Args:
         trial: the trial.
@@ -31,19 +30,26 @@ def play_trial(trial: Trial, place: Place, follow: Follow) -> dict[str, Any]:
         done = outcome_of(trial, place.out)
         if done is not None:
             return done
-        if sources_of(trial.specification, trial.attacker) != dict(trial.sources):
+        if not trial.unchanged:
             raise GameError("the file of one of its plug-ins changed since the sweep began; start it again")
         plan = trial.plan(place)
-        if plan.transport == "local" or not plan.begun:
+        if not _can_go_on(plan):
             clear(plan.folder)
         write_trial(plan.folder, trial)
-        plan.write_scenario()
         (plan.folder / FAILED).unlink(missing_ok=True)
-        return plan.outcome(_play(plan, follow))
+        try:
+            return play_game(plan, follow=follow)
+        except ResumeError:
+            clear(plan.folder)
+            write_trial(plan.folder, trial)
+            return play_game(plan, follow=follow)
 
 
-def _play(plan: GamePlan, follow: Follow) -> dict[str, Any]:
-    return play_http(plan, follow) if plan.transport == "http" else play_local(plan, follow)
+def _can_go_on(plan: GamePlan) -> bool:
+    try:
+        return plan.begun
+    except GameError:
+        return False  # it was begun in another way, for example over the other transport
 
 
 def played(trial: Trial, place: Place, follow: Follow) -> str | None:
