@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from midstream.mathematics.seeds import permutation
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.batches import load_split
-from midstream.run.datasets import Source, Split
+from midstream.run.datasets import Examples, Source, Split
 from midstream.run.environment import configure
 from midstream.run.models import build_model
 from midstream_server.runs.checkpoint import NEWEST, read_checkpoint
@@ -85,26 +85,19 @@ def command(
     """
     started = time.perf_counter()
     where = configure(threads=threads, device=device)
-    played = _finished(run)
-    specification = _specification(played)
-    digest = (played.environment or {}).get("dataset_sha256")
-    split = load_split(specification, Source(data_root, download), dataset_sha256=digest)
-    model = _model(played, specification, split).to(where)
-    order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
-    test = split.test[order]
-    if epsilon is None:
-        epsilon = _GREY if test.inputs.shape[1] == 1 else _COLOUR
+    finished = finished_model(run, Source(data_root, download), where, examples=examples)
+    played, test = finished.played, finished.test
     with Progress(len(test), label="robustness") as progress:
         found = robustness(
-            model,
+            finished.model,
             test.inputs.to(where),
             test.labels.to(where),
-            epsilon=epsilon,
+            epsilon=finished.radius if epsilon is None else epsilon,
             cw_inputs=min(cw_examples, len(test)),
             search=Search(iterations=cw_iterations),
             tell=lambda done, work, text: progress.update(done, text, total=work),
         )
-    said = suspicions(found, classes=len(split.classes))
+    said = suspicions(found, classes=finished.classes)
     for sentence in said:
         click.echo(f"suspicious: {sentence} (docs/robustness.md)", err=True)
     if as_json:
@@ -112,6 +105,52 @@ def command(
         click.echo(json.dumps(_about(played) | asdict(found) | {"suspicions": said} | settings))
     else:
         _print(played, found)
+
+
+@dataclass(frozen=True)
+class FinishedModel:
+    """The model of a finished run, and the images to attack it with.
+
+    Attributes:
+        played: the run.
+        model: the model at its final parameters.
+        test: test images, drawn with the run's seed.
+        classes: number of classes.
+    """
+
+    played: PlayedRun
+    model: nn.Module
+    test: Examples
+    classes: int
+
+    @property
+    def radius(self) -> float:
+        """The paper's L∞ radius for images like these."""
+        return _GREY if self.test.inputs.shape[1] == 1 else _COLOUR
+
+
+def finished_model(
+    run: str, source: Source, device: torch.device, *, examples: int | None = None
+) -> FinishedModel:
+    """Load the model of a finished run from its checkpoint.
+
+    Args:
+        run: the run folder.
+        source: where the data set is.
+        device: where the model is put.
+        examples: number of test images; None for all.
+
+    Raises:
+        click.UsageError: `run` is a URL, or the run is not finished.
+        click.ClickException: the folder has no checkpoint, or one of a different run.
+    """
+    played = _finished(run)
+    specification = _specification(played)
+    digest = (played.environment or {}).get("dataset_sha256")
+    split = load_split(specification, source, dataset_sha256=digest)
+    order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
+    model = _model(played, specification, split).to(device)
+    return FinishedModel(played, model, split.test[order], len(split.classes))
 
 
 def _finished(place: str) -> PlayedRun:
