@@ -267,7 +267,7 @@ def test_the_command_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_side_that_a_name_speaks_of(
     words: list[str], sides: list[Role], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plugins_check, "check_player", lambda *_, **__: [Check("moves", "passed", "")])
+    monkeypatch.setattr(bench, "check_player", lambda *_, **__: [Check("moves", "passed", "")])
     assert run(*words, "--json") == 0
     assert json.loads(capsys.readouterr().out).keys() - {"plugin", "passed"} == set(sides)
 

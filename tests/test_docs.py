@@ -10,7 +10,7 @@ from docs.references import PAGES, commands, configuration, markdown, players, r
 
 from midstream import plugins
 from midstream.players.interface import Player
-from midstream_server.http.messages import Checkpoint
+from midstream.protocol.messages.runs import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 

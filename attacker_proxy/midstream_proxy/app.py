@@ -5,17 +5,18 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.messages.message import members
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.storage import faults
 from midstream.web.client import Client
-from midstream.web.liveness import SILENT_AFTER
+from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify
 from midstream_proxy.activity import Activity
 from midstream_proxy.attack import AttackSettings
@@ -99,7 +100,7 @@ class Proxy:
             work = asyncio.get_running_loop().run_in_executor(
                 self._worker, self._attack, run, seq, body, authorization
             )
-            return JSONResponse(await asyncio.shield(work))
+            return JSONResponse(members(await asyncio.shield(work)))
         except Problem as problem:
             return self._answer(problem, run)
 
@@ -128,7 +129,7 @@ class Proxy:
             problem.body(), problem.status, headers=problem.headers(), media_type=PROBLEM_TYPE
         )
 
-    def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> dict[str, Any]:
+    def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> Acknowledgement:
         try:
             with as_problems(self.upstream), self._client.on_behalf_of(authorization):
                 if (attack := self._preparation.runs.get(run)) is None:
@@ -138,9 +139,9 @@ class Proxy:
                 self.activity.moved(run, attack.moves, attack.passed_clean, attack.resumed, attack.move)
                 self.activity.does(run, f"waits for the training server to take batch {seq}")
                 answer = self._client.put_batch(run, seq, [attacked])
-                self.activity.taken(run, answer.get("next_seq", seq + 1))
+                self.activity.taken(run, answer.next_seq)
                 faults.reached("forwarded")
-                attack.acknowledged(kept_from=answer.get("kept_from", seq))
+                attack.acknowledged(kept_from=answer.kept_from)
                 return answer
         except Problem as problem:
             if "parameters_version" in problem.more:  # the run has no θ_seq, so it expects another batch

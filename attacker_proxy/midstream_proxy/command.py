@@ -1,7 +1,7 @@
 """`midstream attack`: the attacker proxy."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -26,17 +26,11 @@ from midstream.console.service_options import (
     whole_url,
 )
 from midstream.console.silence import silent_after_option
-from midstream.mathematics.budget import Norm
-from midstream.players.referee import OnError
-from midstream.protocol.signature import read_key
-from midstream.run.datasets import Source
-from midstream.run.environment import configure
-from midstream.web.hosting import Guard, listen, serve, url_of
-from midstream.web.status.beside import shown
-from midstream.web.tls import trusting
-from midstream_proxy.app import Proxy, make_app
-from midstream_proxy.attack import AttackSettings
+from midstream.players.on_error import OnError
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
+
+if TYPE_CHECKING:
+    from midstream.mathematics.budget import Norm
 
 
 @click.command("attack")
@@ -105,7 +99,7 @@ def command(
     status_port: int | None,
     attacker: str,
     epsilon: float | None,
-    norm: Norm | None,
+    norm: "Norm | None",
     run: str | None,
     gradient: Literal["server", "own"],
     on_error: OnError,
@@ -126,6 +120,15 @@ def command(
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9
     """
+    from midstream.protocol.signature import read_key
+    from midstream.run.datasets import Source
+    from midstream.run.environment import configure
+    from midstream.web.hosting import Guard, listen, serve, url_of
+    from midstream.web.status.beside import shown
+    from midstream.web.tls import trusting
+    from midstream_proxy.app import Proxy, make_app
+    from midstream_proxy.attack import AttackSettings
+
     guard = Guard(
         tokens_of(tokens),
         max_requests,

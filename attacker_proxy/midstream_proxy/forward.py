@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from midstream.protocol.problem import Problem
-from midstream.web.liveness import KEPT_ALIVE, LIVE, SILENT_AFTER
+from midstream.web.liveness import KEPT_ALIVE, LIVE
+from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify, distrust
 from midstream_proxy.liveness import Liveness
 

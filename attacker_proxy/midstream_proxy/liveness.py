@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import httpx
 
-from midstream.web.liveness import BACK, LIVE, SILENT_AFTER, Pace, words_of
+from midstream.web.liveness import BACK, LIVE, Pace, words_of
+from midstream.web.silence import SILENT_AFTER
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from midstream.console.progress import Progress
 from midstream.players.remembering import remembers
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.problem import Problem
-from midstream.protocol.specification import Specification
 from midstream.storage.sqlite import IN_MEMORY
 from midstream.web.client import Client
 from midstream_proxy.activity import Activity
@@ -137,10 +136,8 @@ class Preparation:
 
     def _memory(self, run: str, say: Callable[[str], None]) -> tuple[AttackMemory, Going]:
         status, player = self._client.run(run), plugins.make("attackers", self._settings.attacker)
-        going = Going(
-            status["id"], self._settings, remembers(player), status["step"], self._resume_anyway, say
-        )
+        going = Going(status.id, self._settings, remembers(player), status.step, self._resume_anyway, say)
         # The name as the specification validates it, not as the request spells it: it becomes a file name.
-        name = Specification.model_validate(status["specification"]).name
+        name = status.specification.name
         path = IN_MEMORY if self._out is None else self._out / f"attack-{name}.sqlite"
         return open_memory(path, going), going

@@ -61,15 +61,15 @@ class AttackedRun:
         self._game = game
         self._specification = specification = game.specification()
         self._described = described = game.model()
-        self._learning_rate: float = described["learning_rate"]
+        self._learning_rate = described.learning_rate
         self.budget = budget_of(specification, settings)
-        self.input_shape = tuple(described["input_shape"])
-        self.classes = len(described["classes"])
+        self.input_shape = tuple(described.input_shape)
+        self.classes = len(described.classes)
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
         few = self._few(), self._validation[1][:FEW]
-        self._order = agreed_order(self._model, *few, described.get("derivatives"))
+        self._order = agreed_order(self._model, *few, described.derivatives)
         remember(self._model, self._few(), self._order)
         self._version: int | None = None
         self._gradient: Gradient | None = None
@@ -94,7 +94,7 @@ class AttackedRun:
             self.settings.attacker,
             self.player,
             self._ground(),
-            run=self._specification.model_copy(update={"model": self._described["model"]}),
+            run=self._specification.model_copy(update={"model": self._described.model}),
             cache=self.settings.surrogate.cache,
             tell=tell,
             say=say,
@@ -176,7 +176,7 @@ class AttackedRun:
 
     def _built(self) -> nn.Module:
         model = build_model(
-            self._described["model"],
+            self._described.model,
             self.input_shape,
             self.classes,
             batch_norm=self._specification.batch_norm,

@@ -7,7 +7,6 @@ import click
 from midstream.console import options
 from midstream.console.finite import NOT_NEGATIVE
 from midstream.console.process_options import allow_option, data_options
-from midstream.console.progress import Progress
 from midstream.console.service_options import (
     ca_option,
     sign_option,
@@ -17,14 +16,6 @@ from midstream.console.service_options import (
     whole_url,
 )
 from midstream.console.silence import silent_after_option
-from midstream.protocol.signature import read_key
-from midstream.run.datasets import Source
-from midstream.web.client import Client
-from midstream.web.status.beside import shown
-from midstream.web.tls import trusting
-from midstream_provider.activity import Activity
-from midstream_provider.ending import result_table, settled
-from midstream_provider.push import find_run, load_source, push
 
 
 @click.command("provide")
@@ -71,6 +62,17 @@ def command(
     \b
     Example: midstream provide --server http://127.0.0.1:8001
     """
+    from midstream.console.progress import Progress
+    from midstream.protocol.messages.batches import Acknowledgement
+    from midstream.protocol.signature import read_key
+    from midstream.run.datasets import Source
+    from midstream.web.client import Client
+    from midstream.web.status.beside import shown
+    from midstream.web.tls import trusting
+    from midstream_provider.activity import Activity
+    from midstream_provider.ending import result_table, settled
+    from midstream_provider.push import find_run, load_source, push
+
     key = read_key(sign_key) if sign_key else None
     token, verify = token_of(token_file), trusting(ca)
     activity = Activity(server, say)
@@ -86,25 +88,32 @@ def command(
     try:
         with shown(activity.status, status_port, say):
             status = find_run(client, name, activity.say)
-            step = status["step"]
+            step = status.step
             batches = load_source(status, Source(data_root, download), allowed=allow)
             activity.say(
-                f"feeding run {status['name']!r} at {server}, "
-                f"from batch {status['step']} of {status['total_steps']}"
+                f"feeding run {status.name!r} at {server}, from batch {status.step} of {status.total_steps}"
             )
             activity.feeds(status)
-            with Progress(status["total_steps"], done=status["step"], label="provider") as progress:
+            with Progress(status.total_steps, done=status.step, label="provider") as progress:
 
-                def acknowledged(answer: dict[str, float]) -> None:
+                def acknowledged(answer: Acknowledgement) -> None:
                     nonlocal step
-                    step = int(answer["next_seq"])
-                    progress.update(step, f"loss {answer['loss']:.3f}")
+                    step = answer.next_seq
+                    progress.update(step, f"loss {answer.loss:.3f}")
                     activity.acknowledged(answer)
 
-                while status["step"] < status["total_steps"]:
-                    push(client, status, batches, acknowledged, key=key)
+                while status.step < status.total_steps:
+                    push(
+                        client,
+                        status.name,
+                        batches,
+                        acknowledged,
+                        first=status.step,
+                        total_steps=status.total_steps,
+                        key=key,
+                    )
                     # Say this before waiting for the end, so that the result is the last output.
-                    activity.say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
+                    activity.say(f"all {status.total_steps} batches of run {status.name!r} were taken")
                     status = settled(client, status)
     except KeyboardInterrupt:
         say(f"stopped before batch {step}; the same command continues from there")

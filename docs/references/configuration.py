@@ -9,7 +9,8 @@ from docs.references.commands import walk
 from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.main import cli
-from midstream.protocol.specification import Specification, defaults
+from midstream.protocol.dataset_defaults import defaults
+from midstream.protocol.specification import Specification
 from midstream.protocol.tokens import ROLES
 
 _HEAD = """# Configuration

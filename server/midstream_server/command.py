@@ -1,7 +1,7 @@
 """`midstream serve`: the training server."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,14 +17,9 @@ from midstream.console.process_options import (
 )
 from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
 from midstream.console.specification_options import specification_of, specification_options
-from midstream.protocol.signature import read_key
-from midstream.protocol.specification import Specification
-from midstream.run.datasets import Source
-from midstream.run.environment import configure
-from midstream.web.hosting import Guard, listen, serve, url_of
-from midstream_server.http.app import make_app, wake
-from midstream_server.runs.registry import Registry, Settings
-from midstream_server.runs.resuming import ResumeError, left_behind
+
+if TYPE_CHECKING:
+    from midstream.protocol.specification import Specification
 
 
 @click.command("serve")
@@ -100,6 +95,14 @@ def command(
     \b
     Example: midstream serve --dataset digits --defender level-1
     """
+    from midstream.protocol.signature import read_key
+    from midstream.run.datasets import Source
+    from midstream.run.environment import configure
+    from midstream.web.hosting import Guard, listen, serve, url_of
+    from midstream_server.http.app import make_app, wake
+    from midstream_server.runs.registry import Registry, Settings
+    from midstream_server.runs.resuming import ResumeError, left_behind
+
     guard = Guard(
         tokens_of(tokens),
         max_requests,
@@ -152,7 +155,9 @@ def command(
     say("stopped")
 
 
-def _is(run: Specification, wanted: Specification) -> bool:
+def _is(run: "Specification", wanted: "Specification") -> bool:
+    from midstream_server.runs.left import ResumeError
+
     if wanted.name is None:
         return run.model_copy(update={"name": None}) == wanted
     if run.name == wanted.name and run != wanted:

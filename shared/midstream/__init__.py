@@ -1,36 +1,46 @@
 """midstream: a testbed where training data is attacked and defended in flight.
 
-Everything that a plug-in or a training loop needs can be imported from here.
+Everything that a plug-in or a training loop needs can be imported from here. A name is loaded when it is
+first used, so that `import midstream` and `midstream --help` need not wait for torch.
 """
 
-from midstream.defences.loop import Defender
-from midstream.errors import MidstreamError
-from midstream.mathematics.budget import Budget
-from midstream.mathematics.derivatives.check import check_derivatives
-from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
-from midstream.mathematics.derivatives.gradients import (
-    Gradient,
-    mixed_derivative,
-    mixed_derivative_by_double_backward,
-    validation_gradient,
-)
-from midstream.mathematics.derivatives.hessian import conjugate_gradients, hessian_vector_product
-from midstream.mathematics.derivatives.orders import Order
-from midstream.mathematics.level_1 import level_0, level_1_attack, level_1_defense
-from midstream.mathematics.level_k import level_k_attack, level_k_defense
-from midstream.mathematics.level_k_rules import steps_by_rule
-from midstream.mathematics.live_step import training_step
-from midstream.mathematics.loss import Loss, cross_entropy
-from midstream.mathematics.momentum import MomentumHistory
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.rates import conversion_rate, evasion_rate
-from midstream.mathematics.second_order import influence_vector, level_2_vector, optimal_contraction_vector
-from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
-from midstream.mathematics.unrolled import unrolled_utility_gradient
-from midstream.mathematics.utility import utility
-from midstream.players.course import Course, Ground
-from midstream.players.interface import Batch, Player, View
-from midstream.run.datasets import Dataset, Examples, Source
+from typing import TYPE_CHECKING
+
+from midstream.on_first_use import on_first_use
+
+if TYPE_CHECKING:
+    from midstream.defences.loop import Defender
+    from midstream.errors import MidstreamError
+    from midstream.mathematics.budget import Budget
+    from midstream.mathematics.derivatives.check import check_derivatives
+    from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
+    from midstream.mathematics.derivatives.gradients import (
+        Gradient,
+        mixed_derivative,
+        mixed_derivative_by_double_backward,
+        validation_gradient,
+    )
+    from midstream.mathematics.derivatives.hessian import conjugate_gradients, hessian_vector_product
+    from midstream.mathematics.derivatives.orders import Order
+    from midstream.mathematics.level_1 import level_0, level_1_attack, level_1_defense
+    from midstream.mathematics.level_k import level_k_attack, level_k_defense
+    from midstream.mathematics.level_k_rules import steps_by_rule
+    from midstream.mathematics.live_step import training_step
+    from midstream.mathematics.loss import Loss, cross_entropy
+    from midstream.mathematics.momentum import MomentumHistory
+    from midstream.mathematics.pixels import pixels
+    from midstream.mathematics.rates import conversion_rate, evasion_rate
+    from midstream.mathematics.second_order import (
+        influence_vector,
+        level_2_vector,
+        optimal_contraction_vector,
+    )
+    from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
+    from midstream.mathematics.unrolled import unrolled_utility_gradient
+    from midstream.mathematics.utility import utility
+    from midstream.players.course import Course, Ground
+    from midstream.players.interface import Batch, Player, View
+    from midstream.run.datasets import Dataset, Examples, Source
 
 __all__ = [
     "Adam",
@@ -77,3 +87,45 @@ __all__ = [
     "utility",
     "validation_gradient",
 ]
+
+_HOMES = {
+    "midstream.defences.loop": ("Defender",),
+    "midstream.errors": ("MidstreamError",),
+    "midstream.mathematics.budget": ("Budget",),
+    "midstream.mathematics.derivatives.check": ("check_derivatives",),
+    "midstream.mathematics.derivatives.functional": ("DerivativeError", "RandomLayersWarning"),
+    "midstream.mathematics.derivatives.gradients": (
+        "Gradient",
+        "mixed_derivative",
+        "mixed_derivative_by_double_backward",
+        "validation_gradient",
+    ),
+    "midstream.mathematics.derivatives.hessian": ("conjugate_gradients", "hessian_vector_product"),
+    "midstream.mathematics.derivatives.orders": ("Order",),
+    "midstream.mathematics.level_1": ("level_0", "level_1_attack", "level_1_defense"),
+    "midstream.mathematics.level_k": ("level_k_attack", "level_k_defense"),
+    "midstream.mathematics.level_k_rules": ("steps_by_rule",),
+    "midstream.mathematics.live_step": ("training_step",),
+    "midstream.mathematics.loss": ("Loss", "cross_entropy"),
+    "midstream.mathematics.momentum": ("MomentumHistory",),
+    "midstream.mathematics.pixels": ("pixels",),
+    "midstream.mathematics.rates": ("conversion_rate", "evasion_rate"),
+    "midstream.mathematics.second_order": (
+        "influence_vector",
+        "level_2_vector",
+        "optimal_contraction_vector",
+    ),
+    "midstream.mathematics.training_step": ("Adam", "Grouped", "Sgd", "TrainingStep"),
+    "midstream.mathematics.unrolled": ("unrolled_utility_gradient",),
+    "midstream.mathematics.utility": ("utility",),
+    "midstream.players.course": ("Course", "Ground"),
+    "midstream.players.interface": ("Batch", "Player", "View"),
+    "midstream.run.datasets": ("Dataset", "Examples", "Source"),
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = on_first_use(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

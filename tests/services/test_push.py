@@ -14,6 +14,10 @@ from services import tiny
 from services.loopback import served
 from services.tiny import SPECIFICATION, STEPS
 
+ACKNOWLEDGED = (
+    b'{"seq": %d, "next_seq": %d, "parameters_version": %d, "loss": 1.0, "replay": false, "kept_from": 0}'
+)
+
 
 class Answers:
     """A server that takes batches, and can be made to want another one than it is sent."""
@@ -33,7 +37,7 @@ class Answers:
             status, body = 409, b'{"title": "T", "detail": "D", "next_seq": %d}' % self.wanted[seq].pop(0)
         else:
             self.taken.append(seq)
-            status, body = 200, b'{"seq": %d, "next_seq": %d, "loss": 1.0}' % (seq, seq + 1)
+            status, body = 200, ACKNOWLEDGED % (seq, seq + 1, seq + 1)
         kind = b"application/json" if status == 200 else b"application/problem+json"
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
         await send({"type": "http.response.body", "body": body})
@@ -46,7 +50,7 @@ def pushing(wanted: dict[int, list[int]]) -> Iterator[Answers]:
     with served(answers) as url:
         client = Client(url)
         try:
-            push(client, {"name": "tiny", "step": 0, "total_steps": STEPS}, batches, lambda _: None)
+            push(client, "tiny", batches, lambda _: None, first=0, total_steps=STEPS)
             yield answers
         finally:
             client.close()

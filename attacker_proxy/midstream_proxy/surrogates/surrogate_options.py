@@ -1,13 +1,15 @@
 """Options of a black-box attacker's surrogate, and the settings they make."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from midstream.console.options import named, option, together
 from midstream.console.process_options import cache_option
-from midstream_proxy.surrogates.surrogate import SurrogateSettings
+
+if TYPE_CHECKING:
+    from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 surrogate_options = together(
     option(
@@ -34,12 +36,14 @@ surrogate_options = together(
 )
 
 
-def surrogate_of(settings: Mapping[str, Any]) -> SurrogateSettings:
+def surrogate_of(settings: Mapping[str, Any]) -> "SurrogateSettings":
     """Return the surrogate's settings from a command's settings.
 
     Args:
         settings: the values of `surrogate_options` by parameter name; others are ignored.
     """
+    from midstream_proxy.surrogates.surrogate import SurrogateSettings
+
     return SurrogateSettings(
         model=settings["surrogate"] or "auto",
         epochs=settings["surrogate_epochs"],

@@ -7,11 +7,12 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import check_signature
 from midstream.protocol.wire import BATCH_TYPE, TENSORS_TYPE, WireBatch, WireError, decode_batch
 from midstream.web.places import kind_of
-from midstream_server.http.messages import Acknowledgement, ModelDescription
 from midstream_server.http.problems import documented
 from midstream_server.http.routes_runs import registry_of, run_of
 from midstream_server.runs.hosted import HostedRun
@@ -44,11 +45,10 @@ _BATCH_BODY: dict[str, Any] = {
 @router.put(
     "/batches/{seq}",
     summary="Train on one minibatch",
-    response_model=Acknowledgement,
     responses=documented(400, 403, 404, 409, 413, 415, 422, 500, 503),
     openapi_extra=_BATCH_BODY,
 )
-async def put_batch(run: str, seq: Seq, request: Request) -> Any:
+async def put_batch(run: str, seq: Seq, request: Request) -> Acknowledgement:
     """Validate the batch, defend it, and take one step.
 
     Batches are idempotent: sending the same content again returns the same acknowledgement, with `replay`
@@ -67,10 +67,9 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Any:
 @router.get(
     "/model",
     summary="The model's architecture and loss",
-    response_model=ModelDescription,
     responses=documented(403, 404),
 )
-async def model(run: str, request: Request) -> Any:
+async def model(run: str, request: Request) -> ModelDescription:
     """Return the description that a client needs to rebuild the model."""
     return _white_box(request, run).run.description()
 

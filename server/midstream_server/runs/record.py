@@ -9,11 +9,11 @@ from typing import Any
 from midstream.players.interface import Batch
 from midstream.players.referee import PASSED_CLEAN
 from midstream.players.remembering import RESUMED_ANYWAY
+from midstream.protocol.messages.history import COLUMNS
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
 from midstream.storage.run_folder import METRICS, RunFolder, read_metrics
 from midstream.storage.seal import sealed
-from midstream_server.http.messages import COLUMNS
 from midstream_server.runs.checkpoint import Checkpoint, write_checkpoint
 from midstream_server.runs.evaluation import Evaluation
 from midstream_server.runs.provenance import Provenance

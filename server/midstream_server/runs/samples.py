@@ -4,7 +4,6 @@ import io
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 _HEIGHT = 64  # small images are enlarged to about this
@@ -21,6 +20,8 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
             range, values outside [0, 1] are clipped to black or white.
         defended: `x''`, the same shape.
     """
+    from PIL import Image  # few processes draw, and this takes a while
+
     correction = defended - received
     lowest = correction.flatten(1).amin(1).view(-1, 1, 1, 1)
     spread = correction.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest

@@ -4,18 +4,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from midstream.command.curves import sparkline
 from midstream.command.inspection import output_options, write_files
-from midstream.command.played import PlayedRun, read_runs, reading_options
-from midstream.command.summary import summary
-from midstream.console.service_options import token_of
+from midstream.console.service_options import reading_options, token_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from midstream.command.played import PlayedRun
 
 _WIDE = 200  # columns, if standard output is not a terminal
 
@@ -51,6 +50,11 @@ def command(
     \b
     Example: midstream compare runs/demo/clean runs/demo/attacked runs/demo/defended --plot compared.png
     """
+    from rich.console import Console
+
+    from midstream.command.played import read_runs
+    from midstream.command.summary import summary
+
     if len(runs) < 2:
         raise click.UsageError("compare needs at least two runs; use 'midstream inspect' for one")
     if len(set(runs)) < len(runs):
@@ -66,7 +70,7 @@ def command(
     write_files(found, plot=plot, tensorboard=tensorboard)
 
 
-def differences(runs: Mapping[str, PlayedRun]) -> dict[str, dict[str, Any]]:
+def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     """Return the settings that differ between runs: `{setting: {label: value}}`.
 
     The comparison covers the specification, the attacker's settings and those parts of the environment that
@@ -88,7 +92,12 @@ def _of(settings: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, A
     return None if settings is None else {name: settings.get(name) for name in names}
 
 
-def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, Any]]) -> Table:
+def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, Any]]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from midstream.command.curves import sparkline
+
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", *(re.sub("[_-]", " ", name) for name in varied), "test accuracy"):
         table.add_column(heading, overflow="fold")

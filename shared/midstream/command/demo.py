@@ -2,19 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from midstream.command.curves import draw_learning_curves
-from midstream.command.game import GamePlan, free_name
-from midstream.command.play import play_game
 from midstream.console import options
 from midstream.console.specification_options import specification_of
-from midstream.protocol.specification import defaults
+from midstream.protocol.dataset_defaults import defaults
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 
@@ -37,6 +34,12 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     \b
     Example: midstream demo
     """
+    from rich.console import Console
+
+    from midstream.command.curves import draw_learning_curves
+    from midstream.command.game import GamePlan, free_name
+    from midstream.command.play import play_game
+
     folder = out / free_name(out, "demo")
     outcomes: dict[str, dict[str, Any]] = {}
     for name, (attacker, defender) in _GAMES.items():
@@ -54,7 +57,10 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     click.echo(f"learning curves: {picture}")
 
 
-def _table(outcomes: dict[str, dict[str, Any]]) -> Table:
+def _table(outcomes: dict[str, dict[str, Any]]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
     table = Table(title="Level 1 on digits: three games over HTTP", box=box.SIMPLE_HEAD)
     for heading in ("game", "attacker", "defender"):
         table.add_column(heading, no_wrap=True)

@@ -10,12 +10,6 @@ from midstream.console import options
 from midstream.console.finite import POSITIVE
 from midstream.console.process_options import data_options, device_options
 from midstream.console.specification_options import specification_of, specification_options
-from midstream.mathematics.level_k_rules import constant_of_rule, step_size_by_rule, steps_by_rule
-from midstream.mathematics.smoothness import estimate_smoothness
-from midstream.run.batches import load_split
-from midstream.run.datasets import Source
-from midstream.run.environment import configure
-from midstream_server.runs.training import TrainingRun
 
 _LEVELS = (2, 3, 4)
 
@@ -47,6 +41,13 @@ def command(
     \b
     Example: midstream estimate --dataset digits
     """
+    from midstream.mathematics.level_k_rules import constant_of_rule, step_size_by_rule, steps_by_rule
+    from midstream.mathematics.smoothness import estimate_smoothness
+    from midstream.run.batches import load_split
+    from midstream.run.datasets import Source
+    from midstream.run.environment import configure
+    from midstream_server.runs.training import TrainingRun
+
     where = configure(threads=threads, device=device)
     specification = specification_of(settings)
     split = load_split(specification, Source(data_root, download))

@@ -3,16 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from midstream.command.curves import draw_runs, sparkline
-from midstream.command.played import PlayedRun, read_run, reading_options
-from midstream.command.summary import resumed_words, summary
-from midstream.command.tensorboard import write_events
 from midstream.console import options
-from midstream.console.service_options import token_of
+from midstream.console.service_options import reading_options, token_of
+
+if TYPE_CHECKING:
+    from midstream.command.played import PlayedRun
 
 _ROWS = 10
 
@@ -60,24 +59,33 @@ def command(
     \b
     Example: midstream inspect runs/digits-level-1-vs-none-seed0 --plot curves.png
     """
+    from midstream.command.played import read_run
+    from midstream.command.summary import summary
+
     found = read_run(run, token=token_of(token_file), ca=ca)
     numbers = summary(found)
     click.echo(json.dumps(numbers) if as_json else "\n".join(_describe(found, numbers)))
     write_files({found.name: found}, plot=plot, tensorboard=tensorboard)
 
 
-def write_files(runs: Mapping[str, PlayedRun], *, plot: Path | None, tensorboard: Path | None) -> None:
+def write_files(runs: Mapping[str, "PlayedRun"], *, plot: Path | None, tensorboard: Path | None) -> None:
     """Write the requested plot and event files, and print their paths."""
     if plot is not None:
+        from midstream.command.curves import draw_runs
+
         draw_runs(plot, {label: run.records for label, run in runs.items()})
         click.echo(f"plot: {plot}", err=True)
     if tensorboard is not None:
+        from midstream.command.tensorboard import write_events
+
         for label, run in runs.items():
             write_events(tensorboard / label.replace("/", "-"), run)
         click.echo(f"tensorboard --logdir {tensorboard}", err=True)
 
 
-def _describe(run: PlayedRun, numbers: dict[str, Any]) -> Iterator[str]:
+def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:
+    from midstream.command.summary import resumed_words
+
     specification = run.specification
     yield f"{run.place}: {run.state}, {numbers['steps']} steps"
     if numbers["attacker"] is not None:
@@ -114,6 +122,8 @@ def _reports(reports: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterat
 
 
 def _learning_curve(numbers: dict[str, Any]) -> Iterator[str]:
+    from midstream.command.curves import sparkline
+
     curve, best = numbers["learning_curve"], numbers["best"]
     if not curve:
         yield "no evaluation yet"

@@ -9,8 +9,6 @@ from typing import Any, Literal
 import click
 
 from midstream import plugins
-from midstream.players.fraction import OPTIONS as FRACTION
-from midstream.players.fraction import Fraction
 
 _WIDTH = 110
 
@@ -19,6 +17,9 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     """Print the players and exit, if the flag is set."""
     if not wanted:
         return
+    from midstream.players.fraction import OPTIONS as FRACTION
+    from midstream.players.fraction import Fraction
+
     kinds: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
     for kind in kinds:
         click.echo(f"{kind}:")

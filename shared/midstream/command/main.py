@@ -1,17 +1,19 @@
-"""The `midstream` command. Each subcommand's module is imported only when that subcommand runs."""
+"""The `midstream` command.
+
+A subcommand's module is imported only when that subcommand is named. It declares the options. It imports
+torch and the libraries for HTTP and plots only when the subcommand runs, so that help is quick.
+"""
 
 import atexit
-import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import click
-from click.shell_completion import CompletionItem
 
 from midstream.command.parent import end_with_parent
+from midstream.console.commands import Commands, Entry
 from midstream.errors import MidstreamError
 from midstream.protocol.problem import Problem
 
@@ -20,67 +22,23 @@ from midstream.protocol.problem import Problem
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _COMMANDS = {
-    "demo": (
-        "midstream.command.demo",
-        "play",
-        "Play three games on digits: clean, attacked, defended.",
+    "demo": Entry("midstream.command.demo", "play", "Play three games on digits: clean, attacked, defended."),
+    "play": Entry("midstream.command.play", "play", "Play one game and print its result."),
+    "inspect": Entry(
+        "midstream.command.inspection", "play", "Show one run: settings, result and learning curve."
     ),
-    "play": ("midstream.command.play", "play", "Play one game and print its result."),
-    "inspect": ("midstream.command.inspection", "play", "Show one run: settings, result and learning curve."),
-    "compare": ("midstream.command.comparison", "play", "Compare several runs."),
-    "prepare": ("midstream.command.prepare", "play", "Pretrain a player before a game."),
-    "robustness": ("midstream.command.robustness", "play", "Attack a finished model at test time."),
-    "plugins": ("midstream.command.plugins_check", "play", "Check your own attacker or defender."),
-    "figure": ("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
-    "estimate": ("midstream.command.estimate", "play", "Estimate M and the number of PGD steps."),
-    "serve": ("midstream_server.command", "server", "Run the training server."),
-    "provide": ("midstream_provider.command", "provider", "Run the data provider."),
-    "attack": ("midstream_proxy.command", "proxy", "Run the attacking proxy, the man in the middle."),
-    "tokens": ("midstream.command.tokens", "server", "Write new access tokens to a private file."),
-    "completion": ("midstream.command.completion", "play", "Print a shell completion script."),
+    "compare": Entry("midstream.command.comparison", "play", "Compare several runs."),
+    "prepare": Entry("midstream.command.prepare", "play", "Pretrain a player before a game."),
+    "robustness": Entry("midstream.command.robustness", "play", "Attack a finished model at test time."),
+    "plugins": Entry("midstream.command.plugins_check", "play", "Check your own attacker or defender."),
+    "figure": Entry("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
+    "estimate": Entry("midstream.command.estimate", "play", "Estimate M and the number of PGD steps."),
+    "serve": Entry("midstream_server.command", "server", "Run the training server."),
+    "provide": Entry("midstream_provider.command", "provider", "Run the data provider."),
+    "attack": Entry("midstream_proxy.command", "proxy", "Run the attacking proxy, the man in the middle."),
+    "tokens": Entry("midstream.command.tokens", "server", "Write new access tokens to a private file."),
+    "completion": Entry("midstream.command.completion", "play", "Print a shell completion script."),
 }
-
-
-class _Commands(click.Group):
-    def list_commands(self, context: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        if name not in _COMMANDS:
-            return None
-        module, extra, _ = _COMMANDS[name]
-        try:
-            command: click.Command = importlib.import_module(module).command
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("midstream"):
-                raise
-            raise click.ClickException(
-                f"'midstream {name}' needs the package {error.name!r}: pip install 'midstream[{extra}]'"
-            ) from error
-        return command
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            nearest = get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"There are {', '.join(_COMMANDS)}."
-            raise click.UsageError(f"There is no command {args[0]!r}; {hint}", context)
-        return super().resolve_command(context, args)
-
-    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
-        if incomplete.startswith("-"):
-            return super().shell_complete(context, incomplete)
-        return [
-            CompletionItem(name, help=text)
-            for name, (_, _, text) in _COMMANDS.items()
-            if name.startswith(incomplete)
-        ]
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
-
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -92,7 +50,8 @@ Exit codes:
 
 
 @click.command(
-    cls=_Commands,
+    cls=Commands,
+    entries=_COMMANDS,
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": False},
 )

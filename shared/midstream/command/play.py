@@ -2,19 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from midstream import plugins
-from midstream.command.game import GamePlan, free_name
 from midstream.command.listing import print_players
-from midstream.command.local import play_local
-from midstream.command.processes import play_http
-from midstream.command.summary import resumed_words
 from midstream.console import options
 from midstream.console.process_options import data_options, device_options, on_error_option
-from midstream.console.progress import Progress
 from midstream.console.scenario import read_scenario
 from midstream.console.specification_options import (
     attack_budget_of,
@@ -24,15 +19,22 @@ from midstream.console.specification_options import (
 )
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
+if TYPE_CHECKING:
+    from midstream.command.game import GamePlan
+
 _SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
 
 
-def play_game(plan: GamePlan, label: str = "") -> dict[str, Any]:
+def play_game(plan: "GamePlan", label: str = "") -> dict[str, Any]:
     """Play one game, show its progress and return its outcome.
 
     Raises:
         midstream.command.game.GameError: the game failed.
     """
+    from midstream.command.local import play_local
+    from midstream.command.processes import play_http
+    from midstream.console.progress import Progress
+
     with Progress(0, label=label or plan.name) as progress:
 
         def follow(step: int, total: int, text: str) -> None:
@@ -134,6 +136,8 @@ def command(
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
+    from midstream.command.game import GamePlan, free_name
+
     if signed is not None and transport == "local":
         raise click.UsageError("--signed protects batches in transit; it needs --transport http")
     plugins.make("attackers", attacker)
@@ -175,6 +179,8 @@ def command(
             click.echo(f"the {side} failed on {count} of {outcome['steps']} batches, which passed unchanged")
     for side, count in outcome["resumed_anyway"].items():
         if count:
+            from midstream.command.summary import resumed_words
+
             click.echo(resumed_words(side, count))
 
 

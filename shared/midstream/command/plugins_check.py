@@ -2,21 +2,17 @@
 
 import json
 import sys
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from midstream import plugins
-from midstream.command.bench.bench import WORK, check_player
-from midstream.command.bench.checks import Check
-from midstream.command.bench.game import Role
-from midstream.console.progress import Progress
-from midstream.run.environment import configure
 
-KINDS: dict[Role, Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
+if TYPE_CHECKING:
+    from midstream.command.bench.checks import Check
+    from midstream.command.bench.game import Role
+
+KINDS: dict["Role", Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
 _STYLES = {"passed": "green", "note": "yellow", "failed": "bold red"}
 
 
@@ -39,7 +35,7 @@ def command() -> None:
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; torch's default if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
-def check(plugin: str, role: Role | None, threads: int | None, as_json: bool) -> None:
+def check(plugin: str, role: "Role | None", threads: int | None, as_json: bool) -> None:
     """Check that a plug-in obeys the rules for players, in a game of 60 steps on embedded digits.
 
     PLUGIN is path/file.py:Class, package.module:Class or an installed name, optionally followed by options.
@@ -49,6 +45,8 @@ def check(plugin: str, role: Role | None, threads: int | None, as_json: bool) ->
     \b
     Example: midstream plugins check examples/disguise.py:Disguise,shift=3
     """
+    from midstream.run.environment import configure
+
     configure(threads=threads, device="cpu")
     found = {side: _play(side, plugin) for side in ([role] if role else _sides(plugin))}
     failed = any(each.outcome == "failed" for checks in found.values() for each in checks)
@@ -61,12 +59,15 @@ def check(plugin: str, role: Role | None, threads: int | None, as_json: bool) ->
     sys.exit(int(failed))
 
 
-def _play(side: Role, plugin: str) -> list[Check]:
+def _play(side: "Role", plugin: str) -> "list[Check]":
+    from midstream.command.bench.bench import WORK, check_player
+    from midstream.console.progress import Progress
+
     with Progress(WORK, label=f"{plugin} as {side}") as progress:
         return check_player(side, plugin, tell=progress.update)
 
 
-def _sides(plugin: str) -> list[Role]:
+def _sides(plugin: str) -> "list[Role]":
     """Return the side named in the plug-in's class name or file name; else every side it can be made for."""
     name, _ = plugins.parse(plugin)
     where, _, attribute = name.rpartition(":")
@@ -88,7 +89,11 @@ def _sides(plugin: str) -> list[Role]:
     return possible
 
 
-def _print(plugin: str, side: Role, checks: list[Check]) -> None:
+def _print(plugin: str, side: "Role", checks: "list[Check]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=f"{plugin} as {side}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("check", "", "result"):
         table.add_column(heading, style="bold" if heading == "check" else None, overflow="fold")

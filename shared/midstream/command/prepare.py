@@ -7,25 +7,15 @@ from typing import Any
 import click
 
 from midstream import plugins
-from midstream.command.local import say
 from midstream.console import options
 from midstream.console.process_options import data_options, device_options
-from midstream.console.progress import Progress
 from midstream.console.specification_options import (
     attack_budget_of,
     attack_budget_options,
     specification_of,
     specification_options,
 )
-from midstream.run.batches import load_split
-from midstream.run.datasets import Source
-from midstream.run.environment import configure
-from midstream.run.prepared import must_learn
-from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
-from midstream_proxy.surrogates.black_box import attacked_run
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
-from midstream_server.runs.training import TrainingRun
 
 
 def _learned(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -65,6 +55,17 @@ def command(
     \b
     Example: midstream prepare vae --dataset digits
     """
+    from midstream.command.local import say
+    from midstream.console.progress import Progress
+    from midstream.run.batches import load_split
+    from midstream.run.datasets import Source
+    from midstream.run.environment import configure
+    from midstream.run.prepared import must_learn
+    from midstream_proxy.attack import AttackSettings
+    from midstream_proxy.local_game import LocalGame
+    from midstream_proxy.surrogates.black_box import attacked_run
+    from midstream_server.runs.training import TrainingRun
+
     defends = side == "defender" or (
         side is None and name.partition(",")[0] not in plugins.names("attackers")
     )

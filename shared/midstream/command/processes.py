@@ -14,6 +14,8 @@ from typing import Any
 from midstream import plugins
 from midstream.command import parent
 from midstream.command.game import Follow, GameError, GamePlan
+from midstream.protocol.messages.message import members
+from midstream.protocol.messages.runs import Status
 from midstream.run.prepared import must_learn
 from midstream.storage.secret_files import write_secret
 from midstream.storage.sqlite import remove
@@ -172,25 +174,22 @@ def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follo
     )
     while True:
         status = client.run(plan.name)
-        if status["loss"] is None:
-            waits = status["waiting_for"] or ""
-            if waits.startswith("its defender"):
-                follow(0, status["total_steps"], waits)
-            elif attacker_learns:
-                follow(0, status["total_steps"], services.last_words("proxy"))
-        if status["loss"] is not None:
-            follow(status["step"], status["total_steps"], _describe(status))
-        if status["state"] == "finished":
-            result: dict[str, Any] = status["result"]
-            return result
-        if status["state"] in ("stopped", "failed"):
-            raise GameError(f"run {plan.name!r} {status['state']}: {status['reason']}")
+        if status.loss is not None:
+            follow(status.step, status.total_steps, _describe(status, status.loss))
+        elif (status.waiting_for or "").startswith("its defender"):
+            follow(0, status.total_steps, status.waiting_for or "")
+        elif attacker_learns:
+            follow(0, status.total_steps, services.last_words("proxy"))
+        if status.state == "finished" and status.result is not None:
+            return members(status.result)
+        if status.state in ("stopped", "failed"):
+            raise GameError(f"run {plan.name!r} {status.state}: {status.reason}")
         services.check()
         time.sleep(_POLL)
 
 
-def _describe(status: dict[str, Any]) -> str:
-    epoch = (max(status["step"], 1) - 1) // status["steps_per_epoch"] + 1
-    accuracy = status["test_accuracy"]
+def _describe(status: Status, loss: float) -> str:
+    epoch = (max(status.step, 1) - 1) // status.steps_per_epoch + 1
+    accuracy = status.test_accuracy
     measured = f", test accuracy {accuracy:.3f}" if accuracy is not None else ""
-    return f"epoch {epoch}, loss {status['loss']:.3f}{measured}"
+    return f"epoch {epoch}, loss {loss:.3f}{measured}"

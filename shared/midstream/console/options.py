@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from midstream import plugins
-from midstream.protocol.specification import Specification, defaults
+from midstream.protocol.dataset_defaults import defaults
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,6 +82,8 @@ def show_config(command: Command) -> Command:
 
 
 def _print_settings(context: click.Context, settings: dict[str, Any]) -> None:
+    from midstream.protocol.specification import Specification
+
     dataset = settings["dataset"] or "digits" if "dataset" in settings else None
     filled = defaults(dataset) if dataset else {}
     for parameter in context.command.params:

@@ -6,7 +6,7 @@ from typing import get_args
 import click
 
 from midstream.console.options import option, together
-from midstream.players.referee import OnError
+from midstream.players.on_error import OnError
 
 data_options = together(
     option("--data-root", type=click.Path(path_type=Path), help="torchvision root that holds the data."),

@@ -36,6 +36,10 @@ token_option = option(
 )
 
 
+reading_options = together(token_option, ca_option)
+"""Options for reading a run from a server."""
+
+
 def listen_options(port: int) -> Callable[[Command], Command]:
     """Return the options of a service that listens.
 

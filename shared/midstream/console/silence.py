@@ -3,7 +3,7 @@
 import click
 
 from midstream.console import options
-from midstream.web.liveness import SILENT_AFTER
+from midstream.web.silence import SILENT_AFTER
 
 silent_after_option = options.option(
     "--silent-after",

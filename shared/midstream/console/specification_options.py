@@ -3,15 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import ValidationError
 
 from midstream.console.finite import FINITE
 from midstream.console.options import named, option, radius, together
-from midstream.mathematics.budget import Budget
-from midstream.protocol.specification import Specification
+
+if TYPE_CHECKING:
+    from midstream.mathematics.budget import Budget
+    from midstream.protocol.specification import Specification
 
 specification_options = together(
     option(
@@ -78,7 +79,7 @@ attack_budget_options = together(
 )
 
 
-def specification_of(settings: dict[str, Any], **fixed: Any) -> Specification:
+def specification_of(settings: dict[str, Any], **fixed: Any) -> "Specification":
     """Return the specification from a command's settings; unset ones get the data set's defaults.
 
     Args:
@@ -88,6 +89,10 @@ def specification_of(settings: dict[str, Any], **fixed: Any) -> Specification:
     Raises:
         click.UsageError: a value is out of range.
     """
+    from pydantic import ValidationError
+
+    from midstream.protocol.specification import Specification
+
     chosen = {name: settings[name] for name in Specification.model_fields if settings.get(name) is not None}
     try:
         return Specification.model_validate(chosen | fixed)
@@ -95,7 +100,7 @@ def specification_of(settings: dict[str, Any], **fixed: Any) -> Specification:
         raise click.UsageError("; ".join(_fault(dict(fault)) for fault in error.errors())) from error
 
 
-def attack_budget_of(settings: Mapping[str, Any], specification: Specification) -> Budget:
+def attack_budget_of(settings: Mapping[str, Any], specification: "Specification") -> "Budget":
     """Return the attacker's ball: the defender's, changed by `attack_budget_options`.
 
     Args:

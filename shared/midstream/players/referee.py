@@ -8,16 +8,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from reprlib import repr as shortened
-from typing import Literal
 
 from torch import Tensor
 
 from midstream.errors import MidstreamError
 from midstream.players.culprit import place
 from midstream.players.interface import Batch, Player, Relabelling, Remembering, View
-
-OnError = Literal["stop", "pass-clean"]
-"""What the host does with a batch at which a player fails: refuse it, or pass it on unchanged."""
 
 PASSED_CLEAN = "passed_clean"
 """Report of value 1 for a batch that was passed on although the player failed at it."""

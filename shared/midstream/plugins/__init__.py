@@ -9,9 +9,24 @@ Options follow it: `level-1,beta=0.9`. A plus sign combines defenders: `level-1+
 - `making`: the player that a text describes.
 """
 
-from midstream.plugins.configuration import configured
-from midstream.plugins.finding import find
-from midstream.plugins.making import make
+from typing import TYPE_CHECKING
+
+from midstream.on_first_use import on_first_use
 from midstream.plugins.naming import Kind, PluginError, members, names, parse
+
+if TYPE_CHECKING:
+    from midstream.plugins.configuration import configured
+    from midstream.plugins.finding import find
+    from midstream.plugins.making import make
+else:
+    # These import torch, which the names alone do not need.
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "midstream.plugins.configuration": ["configured"],
+            "midstream.plugins.finding": ["find"],
+            "midstream.plugins.making": ["make"],
+        },
+    )
 
 __all__ = ["Kind", "PluginError", "configured", "find", "make", "members", "names", "parse"]

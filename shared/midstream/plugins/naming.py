@@ -5,10 +5,12 @@ import sys
 from collections.abc import Collection
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from midstream.errors import MidstreamError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 Kind = Literal["attackers", "defenders", "models", "datasets"]
 
@@ -36,14 +38,16 @@ def names(kind: Kind) -> list[str]:
     return sorted({entry.name for entry in installed(kind)})
 
 
-def installed(kind: Kind) -> EntryPoints:
+def installed(kind: Kind) -> "EntryPoints":
     """Return the entry points of one kind, of all packages on the present `sys.path`."""
     return _read(f"midstream.{kind}", tuple(sys.path))
 
 
 @cache
-def _read(group: str, path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001, a different path has others
+def _read(group: str, path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001, another path has others
     """Read entry points. It takes milliseconds, and a sweep asks for each player of each game."""
+    from importlib.metadata import entry_points  # takes longer to import than all of this module
+
     return entry_points(group=group)
 
 

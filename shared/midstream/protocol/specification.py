@@ -6,60 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from midstream.mathematics.budget import Budget, Norm, PixelRange, pixel_bounds
 from midstream.mathematics.modes import BatchNorm
-from midstream.players.referee import OnError
+from midstream.players.on_error import OnError
+from midstream.protocol.dataset_defaults import defaults
+from midstream.protocol.problem import Problem
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
-
-# The paper's settings (section 6 and A.1.2). Those for digits are ours, sized for a demonstration.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": {
-        "model": "digits-cnn",
-        "epsilon": 1.5,
-        "validation_size": 400,
-        "batch_size": 100,
-        "epochs": 60,
-    },
-    "mnist": {
-        "model": "mnist-cnn",
-        "epsilon": 3.0,
-        "validation_size": 5000,
-        "batch_size": 500,
-        "epochs": 120,
-    },
-    "mnist-1-vs-7": {
-        "model": "logistic",
-        "epsilon": 3.0,
-        "train_size": 40,
-        "validation_size": 400,
-        "batch_size": 40,
-        "epochs": 120,
-    },
-    "cifar": {
-        "model": "cifar-cnn",
-        "epsilon": 2.0,
-        "validation_size": 5000,
-        "batch_size": 400,
-        "epochs": 240,
-    },
-    "photos": {"model": "auto", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
-}
-_FAMILY = {
-    "digits": "digits",
-    "mnist": "mnist",
-    "mnist-1-vs-7": "mnist-1-vs-7",
-    "fashion-mnist": "mnist",
-    "cifar10": "cifar",
-    "cifar100": "cifar",
-}
-
-
-def defaults(dataset: str) -> dict[str, Any]:
-    """Return a data set's default settings.
-
-    >>> defaults("mnist")["epsilon"]
-    3.0
-    """
-    return _DEFAULTS[_FAMILY.get(dataset, "photos")]
 
 
 class Specification(BaseModel):
@@ -153,6 +104,18 @@ class Specification(BaseModel):
             **filled,
             **{key: value for key, value in values.items() if not (key in filled and value is None)},
         }
+
+    def known(self) -> "Specification":
+        """Return this specification, as received, if this version of midstream knows all of its settings.
+
+        Raises:
+            Problem: 500, naming the settings of another version.
+        """
+        if self.model_extra:
+            names = ", ".join(sorted(self.model_extra))
+            detail = f"this version of midstream does not know the run's settings {names}; use the server's"
+            raise Problem(500, "The run has unknown settings", detail)
+        return self
 
     def public(self) -> "Specification":
         """Return the published specification: the model of a black-box run is `hidden`.

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from midstream.run.without_compiler import defer_compiler
+
 
 def configure(*, threads: int | None, device: str) -> torch.device:
     """Set the thread count and return the device; `auto` selects the first GPU, if there is one.
@@ -17,6 +19,7 @@ def configure(*, threads: int | None, device: str) -> torch.device:
     Raises:
         ValueError: the device cannot be used.
     """
+    defer_compiler()
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":

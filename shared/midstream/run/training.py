@@ -1,7 +1,6 @@
 """A model in training: the run's model on the server, or an attacker's surrogate."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from midstream.mathematics.seeds import seeded
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import load_optimizer_state, optimizer_state
 from midstream.players.interface import Batch
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
@@ -124,18 +124,18 @@ class Training:
         load_optimizer_state(self.optimizer, _below("optimizer.", state))
         self.step, self._known = step, None
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> ModelDescription:
         """Return architecture, loss and optimizer: enough to rebuild the model."""
-        return {
-            "model": self.specification.model,
-            "input_shape": list(self.input_shape),
-            "classes": list(self.classes),
-            "loss": "cross-entropy",
-            "reduction": "sum",
-            "optimizer": self.specification.optimizer,
-            "learning_rate": self.specification.learning_rate,
-            "derivatives": self.order,
-        }
+        return ModelDescription(
+            model=self.specification.model,
+            input_shape=list(self.input_shape),
+            classes=list(self.classes),
+            loss="cross-entropy",
+            reduction="sum",
+            optimizer=self.specification.optimizer,
+            learning_rate=self.specification.learning_rate,
+            derivatives=self.order,
+        )
 
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""

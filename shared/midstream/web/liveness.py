@@ -12,9 +12,6 @@ import httpx
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.web.tls import Verify
 
-SILENT_AFTER = 30.0
-"""Seconds without a sign of life after which a peer counts as dead."""
-
 LIVE = "/health/live"
 
 BACK = "it was silent and is back; the request is sent again"

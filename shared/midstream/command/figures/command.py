@@ -2,18 +2,23 @@
 
 import click
 
-from midstream.command.figures import figure_3, figure_6, figure_8
+from midstream.console.commands import Commands, Entry
+
+_FIGURES = {
+    "3": Entry(
+        "midstream.command.figures.figure_3", "play", "Level 1 and level 2 in scalar regression (section 5)."
+    ),
+    "6": Entry(
+        "midstream.command.figures.figure_6", "play", "Level 2, optimal contraction and influence (6.2)."
+    ),
+    "8": Entry("midstream.command.figures.figure_8", "play", "Images clean, attacked and defended (A.2.2)."),
+}
 
 
-@click.group("figure")
+@click.command("figure", cls=Commands, entries=_FIGURES)
 def command() -> None:
     """Regenerate a figure of the paper as a PNG, with its numbers in a JSON file.
 
     \b
     Example: midstream figure 3
     """
-
-
-command.add_command(figure_3.command)
-command.add_command(figure_6.command)
-command.add_command(figure_8.command)

@@ -1,11 +1,13 @@
 """The published data sets that have a name of their own: scikit-learn's digits and torchvision's."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from midstream.mathematics.seeds import permutation
 from midstream.run.dataset_checks import DatasetError
@@ -15,12 +17,11 @@ from midstream.run.published_files import check_mnist, damaged_cifar, read_gzip
 
 def digits(source: Source) -> Dataset:  # noqa: ARG001
     """Return scikit-learn's 1,797 digits of 8×8 pixels: 1,400 for training, 397 for the test."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    order = permutation(len(bunch.target), 0, "digits")
-    inputs = torch.from_numpy((bunch.images[order, None] / 16).astype(np.float32))
-    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
+    rows = _digits()
+    order = permutation(len(rows), 0, "digits")
+    images = rows[order, :-1].reshape(-1, 1, 8, 8)
+    inputs = torch.from_numpy((images / 16).astype(np.float32))
+    labels = torch.from_numpy(rows[order, -1].astype(np.int64))
     return Dataset(
         Examples(inputs[:1400], labels[:1400]), Examples(inputs[1400:], labels[1400:]), _digit_names()
     )
@@ -114,6 +115,23 @@ def _idx(where: Path, part: str) -> Examples:
     return Examples(
         torch.from_numpy(inputs), torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64))
     )
+
+
+def _digits() -> NDArray[np.float64]:
+    """Return 64 pixels and the label of each digit, from the file that scikit-learn's `load_digits` reads.
+
+    Importing scikit-learn itself takes longer than all else that a small game does before its first step.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    file = Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz"
+    if not file.is_file():
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        return np.column_stack([found.data, found.target])
+    return np.loadtxt(file, delimiter=",")
 
 
 def _digit_names() -> tuple[str, ...]:

@@ -1,0 +1,54 @@
+"""The default settings of each data set."""
+
+from typing import Any
+
+# The paper's settings (section 6 and A.1.2). Those for digits are ours, sized for a demonstration.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "model": "digits-cnn",
+        "epsilon": 1.5,
+        "validation_size": 400,
+        "batch_size": 100,
+        "epochs": 60,
+    },
+    "mnist": {
+        "model": "mnist-cnn",
+        "epsilon": 3.0,
+        "validation_size": 5000,
+        "batch_size": 500,
+        "epochs": 120,
+    },
+    "mnist-1-vs-7": {
+        "model": "logistic",
+        "epsilon": 3.0,
+        "train_size": 40,
+        "validation_size": 400,
+        "batch_size": 40,
+        "epochs": 120,
+    },
+    "cifar": {
+        "model": "cifar-cnn",
+        "epsilon": 2.0,
+        "validation_size": 5000,
+        "batch_size": 400,
+        "epochs": 240,
+    },
+    "photos": {"model": "auto", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
+}
+_FAMILY = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "mnist-1-vs-7": "mnist-1-vs-7",
+    "fashion-mnist": "mnist",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+}
+
+
+def defaults(dataset: str) -> dict[str, Any]:
+    """Return a data set's default settings.
+
+    >>> defaults("mnist")["epsilon"]
+    3.0
+    """
+    return _DEFAULTS[_FAMILY.get(dataset, "photos")]

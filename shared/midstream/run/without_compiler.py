@@ -1,0 +1,79 @@
+"""Torch without its compiler, whose import takes as long as that of the rest of torch.
+
+Eager torch imports its compiler `torch._dynamo` to exempt functions from it: those of optimizers, and those
+of `torch.func`. A process that compiles nothing needs no such exemption.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import torch
+
+_NAME = "torch._dynamo"
+
+
+def defer_compiler() -> None:
+    """Import torch's compiler when it is first used, for example by `torch.compile`, instead of always.
+
+    This changes no result. It does nothing if the compiler is already imported.
+    """
+    if _NAME not in sys.modules:
+        sys.modules[_NAME] = torch._dynamo = _Deferred()
+
+
+class _Deferred(ModuleType):
+    """Stands in for the compiler. It exempts functions by itself; any other use imports the compiler."""
+
+    def __init__(self) -> None:
+        super().__init__(_NAME)
+        self.__spec__ = find_spec(_NAME)
+        self.__file__ = self.__spec__.origin if self.__spec__ else None
+        self.compiled_autograd = _DeferredAutograd()
+
+    def disable(self, function: Callable[..., Any], *args: Any, **settings: Any) -> Callable[..., Any]:
+        """Return a function that the compiler, once it is imported, does not compile."""
+
+        @functools.cache
+        def exempted() -> Callable[..., Any]:
+            found: Callable[..., Any] = sys.modules[_NAME].disable(function, *args, **settings)
+            return found
+
+        def call(*words: Any, **named: Any) -> Any:
+            return (function if sys.modules[_NAME] is self else exempted())(*words, **named)
+
+        return call
+
+    def graph_break(self, *_: Any, **__: Any) -> None:
+        """Do nothing: no graph is being compiled."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__path__":  # asked of every module, for example by `inspect`
+            raise AttributeError(f"module {_NAME!r} has no attribute {name!r}")
+        return getattr(_imported(), name)
+
+
+class _DeferredAutograd:
+    """Stands in for the compiler of backward passes, which `torch.func` disables while it differentiates."""
+
+    _disable = staticmethod(nullcontext)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_imported().compiled_autograd, name)
+
+
+def _imported() -> ModuleType:
+    standing_in = sys.modules[_NAME]
+    if isinstance(standing_in, _Deferred):
+        del sys.modules[_NAME]
+        try:
+            torch._dynamo = importlib.import_module(_NAME)
+        except BaseException:
+            sys.modules[_NAME] = standing_in
+            raise
+    return sys.modules[_NAME]
