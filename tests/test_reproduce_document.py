@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from midstream.command.reproduce.document import Panel, Stated, names, reproduction, stated
+from midstream.command.reproduce.document import Panel, Stated, reproduction, stated
+from midstream.command.reproduce.names import names
 from midstream.command.reproduce.scales import resolved, seeds_of, sizes_of
 
 ASKED = [

@@ -14,6 +14,9 @@ MidstreamError
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
 ├── GameError               a game of several processes ended early
+├── CellError               a cell of a table to reproduce does not exist, or cannot be played
+├── ReproduceError          games of a table to reproduce failed
+├── ShippedError            results that ship with midstream cannot be read
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail
 ├── ServerGoneError         a service does not answer

@@ -156,23 +156,7 @@ class Reproduction(_Part):
 
 
 @cache
-def names() -> tuple[str, ...]:
-    """Return the names of all tables and figures that are grids.
-
-    >>> names()[0], names()[-1]
-    ('table-2', 'figure-a10')
-    """
-    found = [entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")]
-    return tuple(sorted(found, key=_order))
-
-
-@cache
 def reproduction(name: str) -> Reproduction:
     """Return a table or figure by its name, such as `table-2`."""
     content = (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     return Reproduction.model_validate(yaml.safe_load(content))
-
-
-def _order(name: str) -> tuple[bool, bool, int]:
-    kind, number = name.split("-")
-    return kind != "table", number.startswith("a"), int(number.removeprefix("a"))
