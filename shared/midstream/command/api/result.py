@@ -29,7 +29,7 @@ class Metrics(Mapping[str, Array]):
     `defender.NAME`.
 
     Args:
-        records: one per step, see `midstream_server.http.messages.Record`.
+        records: one per step, see `midstream.protocol.messages.history.Record`.
 
     >>> metrics = Metrics([{"step": 1, "loss": 2.3, "test_accuracy": None, "attacker": {"residual": 0.1}}])
     >>> metrics["attacker.residual"], metrics["test_accuracy"]
