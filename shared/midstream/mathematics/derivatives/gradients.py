@@ -22,6 +22,8 @@ from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.derivatives.orders import Order, Vector, mixed
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.stacks.recognised import stack_of
+from midstream.mathematics.stacks.stack import Stack
 
 Gradient = Mapping[str, Tensor]
 """A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
@@ -82,6 +84,8 @@ def loss_and_gradient(
 def _loss_and_gradient(
     model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int
 ) -> tuple[Tensor, Gradient]:
+    if loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
+        return _by_stack(model, stack, inputs, labels, chunk_size)
     refuse_coupled_examples(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
@@ -101,6 +105,20 @@ def _loss_and_gradient(
         for accumulated, term in zip(gradient.values(), part, strict=True):
             if term is not None:
                 accumulated += term
+    return total, gradient
+
+
+def _by_stack(
+    model: nn.Module, stack: Stack, inputs: Tensor, labels: Tensor, chunk_size: int
+) -> tuple[Tensor, Gradient]:
+    parameters = dict(model.named_parameters())
+    with torch.no_grad(), differentiable(model):
+        gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        total = next(iter(gradient.values())).new_zeros(())
+        sums = [total, *gradient.values()]
+        for x, y in chunks(inputs, labels, chunk_size):
+            value, part = stack.loss_and_gradient(x, y)
+            torch._foreach_add_(sums, [value, *part])
     return total, gradient
 
 
@@ -148,6 +166,8 @@ def mixed_derivative(
     """
     refuse_coupled_examples(model)
     warn_of_random_layers(model)
+    if order is None and loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
+        return _mixed_by_stack(model, stack, inputs, labels, vector, chunk_size)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
 
@@ -159,6 +179,17 @@ def mixed_derivative(
         return mixed(chosen, chunk_loss, parameters, tangents, x, within=partial(holding, model))
 
     with differentiable(model):
+        return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+
+
+def _mixed_by_stack(
+    model: nn.Module, stack: Stack, inputs: Tensor, labels: Tensor, vector: Gradient, chunk_size: int
+) -> Tensor:
+    def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
+        order_of(model, x, y)  # refuses a point that has no derivatives, such as an infinite loss
+        return stack.mixed(x, y, vector)
+
+    with torch.no_grad(), differentiable(model):
         return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
 
 
