@@ -111,9 +111,23 @@ def test_the_validation_gradient_is_autograds(name: str, channels_last: bool) ->
 def test_the_mixed_derivative_is_autograds_in_every_order(name: str, channels_last: bool) -> None:
     model, x, y = built(name, channels_last=channels_last)
     u = {key: torch.rand_like(value) - 0.5 for key, value in model.named_parameters()}
-    found = mixed_derivative(model, x, y, u, chunk_size=3)
+    stack = stack_of(model, x, y)
+    assert stack is not None
+    with torch.no_grad():
+        found = stack.mixed(x, y, u)
     for order in ORDERS:
         close(found, mixed_derivative(model, x, y, u, order=order))
+
+
+def test_the_mixed_derivative_of_a_stack_is_the_one_written_out() -> None:
+    model, x, y = built("digits", channels_last=True)
+    v = validation_gradient(model, x, y)
+    stack = stack_of(model, x, y)
+    assert stack is not None
+    with torch.no_grad():
+        assert torch.equal(mixed_derivative(model, x, y, v), stack.mixed(x, y, v))
+    parts = mixed_derivative(model, x, y, v, chunk_size=2)
+    close(parts, mixed_derivative(model, x, y, v, order="double-backward"))
 
 
 def test_a_label_that_cross_entropy_ignores_counts_for_nothing() -> None:
@@ -297,7 +311,9 @@ def test_the_gradient_by_an_image_is_autograds(
     assert suits(weight, padding, x)
     z = F.conv2d(x, weight, padding=padding)
     g = torch.rand(z.shape, generator=drawn, dtype=torch.float64)
-    close(image_gradient(g, weight, padding), torch.autograd.grad(z, x, g)[0])
+    expected = torch.autograd.grad(z, x, g)[0]
+    close(image_gradient([g], [weight], padding), expected)
+    close(image_gradient([g, -2 * g], [weight, weight], padding), -expected)
 
 
 def test_a_convolution_over_other_images_keeps_torchs_gradient() -> None:

@@ -4,6 +4,8 @@ oneDNN computes it with a single channel of output, for which it has no fast ker
 at a tenth of its usual rate. Here it is a convolution with sixteen channels of output.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,29 +24,33 @@ def suits(weight: Tensor, padding: tuple[int, int], image: Tensor) -> bool:
     )
 
 
-def image_gradient(gradient: Tensor, weight: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
-    """Return `∇x ⟨g, conv(x, w)⟩` for an image x of one channel, whose sides are multiples of four.
+def image_gradient(
+    gradients: Sequence[Tensor], weights: Sequence[Tensor], padding: tuple[int, int] = (0, 0)
+) -> Tensor:
+    """Return `Σ ∇x ⟨g, conv(x, w)⟩` for images x of one channel, whose sides are multiples of four.
 
-    The pixels of a 4×4 block become sixteen channels, so that the gradient is a convolution of `g` with
-    stride 4. Its kernel holds `w`, turned around, at each pixel's place in the block, and zeros.
+    The pixels of a 4×4 block become sixteen channels, so that the gradient is a convolution of g with
+    stride 4. Its kernel holds w, turned around, at each pixel's place in the block, and zeros.
 
     Args:
-        gradient: g, `(batch, channels, *output)`.
-        weight: w, `(channels, 1, height, width)`, of a convolution with stride and dilation 1.
+        gradients: each g, `(batch, channels, *output)`.
+        weights: the w of each, `(channels, 1, height, width)`, with stride and dilation 1.
         padding: that of the convolution, below the kernel's size.
 
     >>> x, w = torch.rand(2, 1, 8, 8, requires_grad=True), torch.rand(3, 1, 5, 5)
     >>> z = F.conv2d(x, w)
     >>> g = torch.rand_like(z)
-    >>> torch.allclose(image_gradient(g, w), torch.autograd.grad(z, x, g)[0])
+    >>> torch.allclose(image_gradient([g], [w]), torch.autograd.grad(z, x, g)[0])
     True
     """
-    height, width = weight.shape[2:]
-    rows, columns = height + _SIDE - 1, width + _SIDE - 1
-    around = F.pad(weight[:, 0], (_SIDE - 1,) * 4)
-    # Row r of the block takes output i with weight w[r + height - 1 - i]: windows of the padded weight.
-    windows = around.unfold(1, rows, 1).unfold(2, columns, 1).permute(1, 2, 0, 3, 4)
-    turned = windows.reshape(_SIDE**2, len(weight), rows, columns).flip(2, 3)
-    kernel = turned.contiguous(memory_format=torch.channels_last)
+    around = F.pad(torch.cat(tuple(weights), 1).transpose(0, 1), (_SIDE - 1,) * 4)
+    height, width = weights[0].shape[2:]
+    # Pixel r of a block takes entry i of g with weight w[r + height - 1 - i]: windows of the padded weights.
+    windows = around.unfold(2, height + _SIDE - 1, 1).unfold(3, width + _SIDE - 1, 1).flip(4, 5)
+    kernels = windows.permute(0, 2, 3, 4, 5, 1).flatten(1, 2)  # channels last, as the gradients are
     margin = height - 1 - padding[0], width - 1 - padding[1]
-    return F.pixel_shuffle(F.conv2d(gradient, kernel, stride=_SIDE, padding=margin), _SIDE)
+    blocks = [
+        F.conv2d(gradient, kernel.permute(0, 3, 1, 2), stride=_SIDE, padding=margin)
+        for gradient, kernel in zip(gradients, kernels.unbind(), strict=True)
+    ]
+    return F.pixel_shuffle(sum(blocks[1:], start=blocks[0]), _SIDE)

@@ -150,8 +150,8 @@ class Weighted:
         """Return `transposed(one, weight) + transposed(other, along)`."""
         return self.transposed(one, self.weight, x) + self.transposed(other, along, x)
 
-    def gradients(self, gradient: Tensor, x: Tensor) -> list[Tensor]:
-        """Return the gradients by the weight and the bias, in the order of the names."""
+    def backward(self, gradient: Tensor, x: Tensor, *, further: bool) -> tuple[Tensor | None, list[Tensor]]:
+        """Return the gradients by `x`, if the pass goes further, and by the parameters in their order."""
         raise NotImplementedError
 
     def along(self, x: Tensor, tangent: Tensor | None, vector: Mapping[str, Tensor]) -> Tensor:
@@ -178,10 +178,11 @@ class Linear(Weighted):
         del x
         return (one @ self.weight).addmm_(other, along)
 
-    def gradients(self, gradient: Tensor, x: Tensor) -> list[Tensor]:
-        """Return `gradientᵀ x`, and the sum of the gradient over the batch."""
+    def backward(self, gradient: Tensor, x: Tensor, *, further: bool) -> tuple[Tensor | None, list[Tensor]]:
+        """Return `gradient · W` if asked for, `gradientᵀ x`, and the sum of the gradient over the batch."""
         by_weight = gradient.t() @ x
-        return [by_weight] if self.bias is None else [by_weight, gradient.sum(0)]
+        by_parameters = [by_weight] if self.bias is None else [by_weight, gradient.sum(0)]
+        return gradient @ self.weight if further else None, by_parameters
 
 
 @dataclass(frozen=True)
@@ -200,20 +201,22 @@ class Convolution(Weighted):
     def transposed(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Return the transposed convolution of the gradient."""
         if self._of_image(x):
-            return image_gradient(gradient, weight, self.padding)
+            return image_gradient([gradient], [weight], self.padding)
         found: Tensor = self._backward(gradient, x, weight, (True, False, False))[0]
         return found
 
     def both_transposed(self, one: Tensor, other: Tensor, along: Tensor, x: Tensor) -> Tensor:
         """Return the sum of both transposed convolutions; it is itself one over twice the channels."""
-        if self.groups != 1 or self._of_image(x):
+        if self._of_image(x):
+            return image_gradient([one, other], [self.weight, along], self.padding)
+        if self.groups != 1:
             return super().both_transposed(one, other, along, x)
         return self.transposed(torch.cat([one, other], 1), torch.cat([self.weight, along]), x)
 
-    def gradients(self, gradient: Tensor, x: Tensor) -> list[Tensor]:
-        """Return the gradients by the weight and the bias."""
-        found = self._backward(gradient, x, self.weight, (False, True, self.bias is not None))
-        return list(found[1:]) if self.bias is not None else [found[1]]
+    def backward(self, gradient: Tensor, x: Tensor, *, further: bool) -> tuple[Tensor | None, list[Tensor]]:
+        """Return the gradients by the input, if asked for, the weight and the bias."""
+        by_x, *rest = self._backward(gradient, x, self.weight, (further, True, self.bias is not None))
+        return by_x, [value for value in rest if value is not None]
 
     def _of_image(self, x: Tensor) -> bool:
         plain = self.stride == self.dilation == (1, 1) and self.groups == 1

@@ -56,9 +56,8 @@ class Stack:
         for place in range(len(self.layers) - 1, first - 1, -1):
             layer = self.layers[place]
             if isinstance(layer, Weighted):
-                found[:0] = layer.gradients(gradient, kept[place])
-                if place > first:
-                    gradient = layer.transposed(gradient, layer.weight, kept[place])
+                onward, found[:0] = layer.backward(gradient, kept[place], further=place > first)
+                gradient = gradient if onward is None else onward
             else:
                 gradient = layer.transposed(gradient, kept[place])
         return loss, found
