@@ -191,7 +191,8 @@ def _mixed_by_stack(
         return stack.mixed(x, y, vector)
 
     with torch.no_grad(), differentiable(model):
-        return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+        parts = [chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def mixed_derivative_by_double_backward(

@@ -7,6 +7,7 @@ own, so these three functions are enough for `B_x v`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -166,7 +167,17 @@ class Linear(Weighted):
 
     def applied(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return `x weightᵀ + bias`."""
-        return F.linear(x, weight, bias)
+        across = self._across if weight is self.weight else weight.t()
+        return x @ across if bias is None else torch.addmm(bias, x, across)
+
+    def along(self, x: Tensor, tangent: Tensor | None, vector: Mapping[str, Tensor]) -> Tensor:
+        """Return the derivative of the output along a tangent of the input and a vector of parameters."""
+        moved = super().along(x, None, vector)
+        return moved if tangent is None else moved.addmm_(tangent, self._across)
+
+    @cached_property
+    def _across(self) -> Tensor:
+        return self.weight.t()
 
     def transposed(self, gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Return `gradient · weight`."""

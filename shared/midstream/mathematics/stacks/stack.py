@@ -11,6 +11,7 @@ computes what autograd computes, with a third of the operations and none of its 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,10 +49,9 @@ class Stack:
         logits, kept, _ = self._forward(x, None)
         log_p = torch.log_softmax(logits, 1)
         loss, weight = _aten.nll_loss_forward(log_p, labels, None, _SUM, _IGNORED)
-        one = torch.ones_like(loss)
-        by_log_p = _aten.nll_loss_backward(one, log_p, labels, None, _SUM, _IGNORED, weight)
+        by_log_p = _aten.nll_loss_backward(self._one, log_p, labels, None, _SUM, _IGNORED, weight)
         gradient: Tensor = _aten._log_softmax_backward_data(by_log_p, log_p, 1, log_p.dtype)
-        first = self._first()
+        first = self._first
         found: list[Tensor] = []
         for place in range(len(self.layers) - 1, first - 1, -1):
             layer = self.layers[place]
@@ -71,7 +71,7 @@ class Stack:
             vector: v, a tensor for each of `names`.
         """
         logits, kept, tangent = self._forward(x, vector)
-        first = self._first()
+        first = self._first
         by_tangent, by_value = _cross_entropy(logits, tangent, labels)
         for place in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[place]
@@ -86,8 +86,16 @@ class Stack:
                 by_tangent = layer.transposed(by_tangent, layer.weight, kept[place])
         return by_value
 
+    @cached_property
     def _first(self) -> int:
+        """The place of the first layer with parameters."""
         return next(place for place, layer in enumerate(self.layers) if isinstance(layer, Weighted))
+
+    @cached_property
+    def _one(self) -> Tensor:
+        layer = self.layers[self._first]
+        assert isinstance(layer, Weighted)
+        return layer.weight.new_ones(())
 
     def _forward(
         self, x: Tensor, vector: Mapping[str, Tensor] | None
