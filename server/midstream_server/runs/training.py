@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from midstream import plugins
+from midstream.defences.levels import NoDefense
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.players.course import Ground
@@ -195,7 +196,7 @@ class TrainingRun(Training):
     def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
-        if name == "none":
+        if type(self.defender) is NoDefense:
             return batch.inputs, batch, []
         defended = move(name, self.defender, batch, view)
         corrected = replace(batch, inputs=defended)

@@ -70,6 +70,7 @@ class Settings(TypedDict, total=False):
     resume: bool | None
     device: str | None
     threads: int | None
+    precision: Literal["float32", "tf32", "bfloat16"] | None
 
 
 TRANSPORT = "local"
