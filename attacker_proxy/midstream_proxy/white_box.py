@@ -16,6 +16,7 @@ from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
@@ -23,7 +24,6 @@ from midstream.run.dataset_checks import DatasetError
 from midstream.run.models import build_model
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches

@@ -16,11 +16,11 @@ from midstream.mathematics.pixels import pixels
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
+from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.evaluation import Evaluation, evaluate
 

@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
@@ -41,6 +40,19 @@ def configure(*, threads: int | None, device: str, precision: Precision = "float
     return chosen
 
 
+def accelerators(device: str) -> list[str]:
+    """Return the GPUs that a device's name stands for: all of them for `auto` and `cuda`, else the one named.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if device in ("auto", "cpu", "cuda"):
+        raise ValueError(f"no GPU is to be shared: the device is {device!r}, and torch finds no GPU here")
+    return [device]
+
+
 _BITS = (
     "midstream",
     "python",
@@ -60,7 +72,7 @@ _UNRECORDED = {"precision": "float32"}
 """What an environment was if it does not say: that of an earlier midstream, which knew no other."""
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe the differences between two environments in the fields that affect bits.
 
     >>> differences({"torch": "2.10.0", "threads": 2}, {"torch": "2.10.0", "threads": 1})
@@ -74,7 +86,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def describe(device: torch.device) -> dict[str, Any]:
+def describe(device: torch.device) -> dict[str, str | int]:
     """Return the environment, as recorded in a run folder: versions, device and thread count."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {

@@ -50,7 +50,7 @@ class RunFolder:
         """SHA-256 of the records written so far, or of those that `cut_metrics` left."""
         return self._digest.hexdigest()
 
-    def mark_open(self, standing: Mapping[str, Any]) -> None:
+    def mark_open(self, standing: Mapping[str, object]) -> None:
         """Mark the run as unfinished. If the server ends, the next one resumes the run.
 
         Args:
@@ -62,7 +62,7 @@ class RunFolder:
         """Mark the run as over: no server resumes it."""
         (self.path / OPEN).unlink(missing_ok=True)
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, object]) -> None:
         """Write `name` as JSON, atomically."""
         write_json(self.path / name, content)
 
@@ -77,7 +77,7 @@ class RunFolder:
         content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
         return content
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
+    def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append one step's record, completely or not at all."""
         line = (json.dumps(record) + "\n").encode()
         try:
@@ -119,7 +119,7 @@ def holds_run(path: Path) -> str | None:
     return found[0] if found else None
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file atomically."""
     write_whole(path, as_json(content))
 
@@ -176,7 +176,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def as_csv(records: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+def as_csv(records: Iterable[Mapping[str, object]], columns: Iterable[str]) -> str:
     """Return records as CSV. A missing value is an empty cell, a nested object is JSON.
 
     >>> as_csv([{"step": 1, "loss": None}], ["step", "loss"])
