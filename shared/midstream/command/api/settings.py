@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     batch_size: int | None
     epochs: int | None
     max_steps: int | None
+    chunk_size: int | None
     optimizer: Literal["adam", "sgd"] | None
     lr: float | None
     epsilon: float | None
