@@ -126,7 +126,7 @@ class GamePlan:
             )
         return result
 
-    def _differences(self, was: Mapping[str, Any], **how: str) -> list[str]:
+    def _differences(self, was: Mapping[str, object], **how: str) -> list[str]:
         """Describe where this game differs from the one that its folder holds.
 
         Args:
@@ -145,13 +145,13 @@ class GamePlan:
             if was.get(name) != value
         ]
 
-    def _attack(self) -> dict[str, Any]:
+    def _attack(self) -> dict[str, object]:
         """Return what the attacker's moves depend on besides the specification, by option name."""
         budget = {name.replace("_", "-"): value for name, value in self._attack_budget().items()}
         surrogate = self.surrogate_settings() if self.specification.access == "black-box" else {}
         return {"attacker": self.attacker, **budget, **surrogate}
 
-    def _as_begun(self) -> dict[str, Any]:
+    def _as_begun(self) -> dict[str, object]:
         standing = read_standing(self.folder)
         return {} if standing is None else standing.provenance.specification
 
@@ -186,7 +186,7 @@ class GamePlan:
         content = f"# midstream play {self.folder}/scenario.yaml\n{text}".encode()
         write_whole(self.folder / "scenario.yaml", content)
 
-    def surrogate_settings(self) -> dict[str, Any]:
+    def surrogate_settings(self) -> dict[str, object]:
         """Return the surrogate's settings by option name."""
         chosen = self.surrogate
         return {
@@ -196,7 +196,7 @@ class GamePlan:
             "surrogate-seed": chosen.seed,
         }
 
-    def outcome(self, result: Mapping[str, Any]) -> GameResult:
+    def outcome(self, result: Mapping[str, object]) -> GameResult:
         """Return the game's result.
 
         Args:
@@ -205,7 +205,7 @@ class GamePlan:
         attack = {"attacker": self.attacker, **self._attack_budget()}
         return GameResult.of(self.folder, self.specification.model_dump(), result, attack)
 
-    def _attack_budget(self) -> dict[str, Any]:
+    def _attack_budget(self) -> dict[str, object]:
         return {"attack_epsilon": self.attack_budget.epsilon, "attack_norm": self.attack_budget.norm}
 
 
