@@ -7,6 +7,7 @@ test_python_in_pages.py.
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from command_lines import ROOT, shown, simple_commands, workspace
 from midstream.command.main import cli
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
+from midstream.players.course import Course, Ground, Learner, begin
+from midstream.run import prepared
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -44,7 +47,7 @@ GAMES = sorted({" ".join(words) for page in PAGES for words in lines(page)})
 
 @pytest.fixture(autouse=True)
 def briefly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Settings that a command line does not name come from the environment."""
+    """Settings that a command line does not name come from the environment; what learns takes two steps."""
     workspace(tmp_path)
     monkeypatch.chdir(tmp_path)
     settings = {"MAX_STEPS": "2", "TRANSPORT": "local", "THREADS": "1"}
@@ -52,6 +55,11 @@ def briefly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(f"MIDSTREAM_{name}", value)
     for name in ("OUT", "CACHE"):
         monkeypatch.setenv(f"MIDSTREAM_{name}", str(tmp_path / name))
+
+    def short_course(learner: Learner, ground: Ground) -> Course:
+        return replace(begin(learner, ground), steps=2)
+
+    monkeypatch.setattr(prepared, "begin", short_course)
 
 
 @pytest.mark.parametrize("line", GAMES)

@@ -1,9 +1,8 @@
 """The middle link of a pipeline in one process: the attacker, between the provider and the run."""
 
-from typing import Any
-
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.link import Link
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.wire import WireBatch
 from midstream_proxy.failures import attack_as_problems
 from midstream_proxy.surrogates.black_box import BlackBoxRun
@@ -33,7 +32,7 @@ class AttackLink:
         """Where the attacked batches go."""
         return self._onward.url
 
-    def put(self, batch: WireBatch) -> dict[str, Any]:
+    def put(self, batch: WireBatch) -> Acknowledgement:
         """Attack one minibatch, hand it on, and return the run's acknowledgement.
 
         Raises:

@@ -16,13 +16,14 @@ from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.dataset_checks import DatasetError
 from midstream.run.models import build_model
+from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches
@@ -61,16 +62,17 @@ class AttackedRun:
         self._game = game
         self._specification = specification = game.specification()
         self._described = described = game.model()
-        self._learning_rate: float = described["learning_rate"]
+        self._learning_rate = described.learning_rate
         self.budget = budget_of(specification, settings)
-        self.input_shape = tuple(described["input_shape"])
-        self.classes = len(described["classes"])
+        self.input_shape = tuple(described.input_shape)
+        self.classes = len(described.classes)
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
         few = self._few(), self._validation[1][:FEW]
-        self._order = agreed_order(self._model, *few, described.get("derivatives"))
-        remember(self._model, self._few(), self._order)
+        with in_float32():
+            self._order = agreed_order(self._model, *few, described.derivatives)
+        remember(computing(self._model), self._few(), self._order)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
@@ -94,7 +96,7 @@ class AttackedRun:
             self.settings.attacker,
             self.player,
             self._ground(),
-            run=self._specification.model_copy(update={"model": self._described["model"]}),
+            run=self._specification.model_copy(update={"model": self._described.model}),
             cache=self.settings.surrogate.cache,
             tell=tell,
             say=say,
@@ -176,7 +178,7 @@ class AttackedRun:
 
     def _built(self) -> nn.Module:
         model = build_model(
-            self._described["model"],
+            self._described.model,
             self.input_shape,
             self.classes,
             batch_norm=self._specification.batch_norm,
@@ -188,7 +190,7 @@ class AttackedRun:
         return pixels(self._validation[0][:FEW])
 
     def _new_model(self) -> nn.Module:
-        model = self._built()
+        model = computing(self._built())
         remember(model, self._few(), self._order)
         return model
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from midstream.on_first_use import on_first_use
 
 if TYPE_CHECKING:
+    from midstream.command.api.game import Game
     from midstream.command.api.play import play
     from midstream.command.api.result import GameResult
+    from midstream.command.pipeline import GameStep
     from midstream.command.sweep.results import Results, read_results
     from midstream.command.sweep.sweeping import sweep
     from midstream.defences.loop import Defender
@@ -55,7 +57,9 @@ __all__ = [
     "Defender",
     "DerivativeError",
     "Examples",
+    "Game",
     "GameResult",
+    "GameStep",
     "Gradient",
     "Ground",
     "Grouped",
@@ -98,8 +102,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "midstream.command.api.game": ("Game",),
     "midstream.command.api.play": ("play",),
     "midstream.command.api.result": ("GameResult",),
+    "midstream.command.pipeline": ("GameStep",),
     "midstream.command.sweep.results": ("Results", "read_results"),
     "midstream.command.sweep.sweeping": ("sweep",),
     "midstream.defences.loop": ("Defender",),

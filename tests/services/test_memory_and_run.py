@@ -9,13 +9,13 @@ import pytest
 
 from midstream.players.remembering import remembers
 from midstream.plugins import make
+from midstream.protocol.messages.runs import Status
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
 from services import tiny
 from services.attacked import EVOSHIFT, LEVEL_1, client_at, on_a_server, other_body, undisturbed
-from services.commands import Command
 from services.conftest import Ended
 from services.loopback import served
 from services.tiny import STEPS, TinyRun, problem
@@ -56,7 +56,7 @@ def test_going_on_without_it_is_told_wherever_the_run_is_shown(
             (shown,) = proxy.activity.status().runs
         assert shown.facts["times_resumed_although_its_memory_did_not_fit"] == 1
         assert status["resumed_anyway"] == status["result"]["resumed_anyway"] == {"attacker": 1}
-        assert "attacker resumed without its memory" in result_table(status)
+        assert "attacker resumed without its memory" in result_table(Status.model_validate(status))
         counted = 'midstream_resumed_anyway{run="tiny",side="attacker"} 1.0'
         with found.direct() as run:
             assert counted in run.client.get("/metrics").text
@@ -201,10 +201,3 @@ def test_a_proxy_outlives_a_run_and_begins_with_the_next_of_its_name(tmp_path: P
                 run.play(0, steps)
                 ended = run.sha256()
     assert ended == undisturbed(tmp_path, EVOSHIFT)
-
-
-@pytest.mark.process
-def test_the_folder_of_its_memory_is_said_as_it_is(tmp_path: Path) -> None:
-    with Command(tmp_path, "attack", "--port", "0", "--out", "mine") as attack:
-        attack.until_it_says(f"memory in {tmp_path / 'mine'}")
-        assert attack.interrupt() == 0

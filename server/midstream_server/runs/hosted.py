@@ -5,9 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from midstream.protocol.checks import check_number, largest_body
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.training import DivergedError
@@ -131,7 +131,7 @@ class HostedRun:
             self._state.start()
             self._follow_up()
 
-    async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> dict[str, Any]:
+    async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> Acknowledgement:
         """Train on one batch, or repeat the answer to one that was sent before; return the acknowledgement.
 
         Args:
@@ -148,7 +148,7 @@ class HostedRun:
         # Shielded: if the client disconnects, the step must still be completed and recorded.
         return await asyncio.shield(asyncio.ensure_future(self._take(batch, content, body)))
 
-    async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> dict[str, Any]:
+    async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> Acknowledgement:
         async with self._turn:
             seq = batch.seq
             self._opening.refuse_batch()

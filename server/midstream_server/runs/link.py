@@ -1,8 +1,8 @@
 """The last link of a pipeline in one process: the run itself."""
 
 import time
-from typing import Any
 
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.training import DivergedError
@@ -32,7 +32,7 @@ class RunLink:
         self._taking = taking
         self._since = time.monotonic()
 
-    def put(self, batch: WireBatch) -> dict[str, Any]:
+    def put(self, batch: WireBatch) -> Acknowledgement:
         """Train on the next batch, record the step, and return the acknowledgement.
 
         Raises:

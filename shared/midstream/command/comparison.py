@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -72,7 +72,7 @@ def command(
     write_files(found, plot=None, tensorboard=tensorboard)
 
 
-def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
+def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, object]]:
     """Return the settings that differ between runs: `{setting: {label: value}}`.
 
     The comparison covers the specification, the attacker's settings and those parts of the environment that
@@ -83,7 +83,7 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
     attackers = {label: _of(run.scenario, ATTACK) for label, run in runs.items()}
     environments = {label: _of(run.environment, ENVIRONMENT) for label, run in runs.items()}
-    varied: dict[str, dict[str, Any]] = {}
+    varied: dict[str, dict[str, object]] = {}
     for compared in (attackers, specifications, environments):
         known = {label: settings for label, settings in compared.items() if settings is not None}
         for name in dict.fromkeys(name for settings in known.values() for name in settings):
@@ -92,11 +92,11 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     return varied
 
 
-def _of(settings: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
+def _of(settings: Mapping[str, object] | None, names: Sequence[str]) -> dict[str, object] | None:
     return None if settings is None else {name: settings.get(name) for name in names}
 
 
-def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, Any]]) -> "Table":
+def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, object]]) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -140,5 +140,5 @@ def _titled(group: "SeedGroup") -> str:
     return f"{group.label} ({', '.join(remarks)})" if remarks else group.label
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from torch import Tensor
 
 from midstream import plugins
 from midstream.command.api.result import GameResult
@@ -24,31 +23,6 @@ from midstream_server.runs.resuming import is_left
 
 Follow = Callable[[int, int, str], None]
 """Progress callback of a game: `(steps done, total steps, text)`."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One step of a game: a minibatch on its way, and what the step measured.
-
-    Over HTTP, `attacked` and `defended` are None: they never pass through the data provider.
-
-    Attributes:
-        seq: number of the minibatch, counted from 0.
-        clean: the inputs as the provider sent them, `(batch, *input)`, float32 pixels.
-        labels: the labels that were trained on, `(batch,)`; over HTTP those that were sent.
-        attacked: the inputs after the attacker.
-        defended: the inputs after the defender.
-        loss: mean training loss at the parameters before the step, in nats per example.
-        metrics: the step's record, see `midstream_server.http.messages.Record`.
-    """
-
-    seq: int
-    clean: Tensor
-    labels: Tensor
-    attacked: Tensor | None
-    defended: Tensor | None
-    loss: float
-    metrics: Mapping[str, Any]
 
 
 class GameError(MidstreamError, RuntimeError):
@@ -252,3 +226,13 @@ def run_name(*parts: str) -> str:
     'folder-data-owls-level-1-beta-0.9'
     """
     return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts)[:90]
+
+
+def progress_text(epoch: int, loss: float, accuracy: float | None) -> str:
+    """Return the text that follows the progress bar; epochs are counted from 0.
+
+    >>> progress_text(0, 2.25, 0.5)
+    'epoch 1, loss 2.250, test accuracy 0.500'
+    """
+    measured = "" if accuracy is None else f", test accuracy {accuracy:.3f}"
+    return f"epoch {epoch + 1}, loss {loss:.3f}{measured}"

@@ -13,14 +13,15 @@ import click
 import torch
 from torch import Tensor, nn
 
-from midstream.command.game import Follow, GameError, GamePlan, Turn
+from midstream.command.game import Follow, GameError, GamePlan, progress_text
+from midstream.command.pipeline import GameStep
 from midstream.mathematics.pixels import pixels
 from midstream.players.remembering import give_back, memory_of
+from midstream.players.reporting import Tell
 from midstream.protocol.link import Link
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
-from midstream.run.reporting import Tell
 from midstream_provider.push import RunEndedError, feed
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.link import AttackLink
@@ -39,8 +40,8 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         midstream_provider.push.RunEndedError: a player failed.
     """
     with LocalPipeline(plan, follow) as pipeline:
-        for turn in pipeline.turns():
-            follow(turn.seq + 1, pipeline.total_steps, pipeline.describe(turn))
+        for step in pipeline.steps():
+            follow(step.seq + 1, pipeline.total_steps, pipeline.describe(step))
         assert pipeline.result is not None
         return pipeline.result
 
@@ -48,7 +49,8 @@ def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
 class LocalPipeline:
     """Provider, attacker and run of one game, in this process.
 
-    A game that was interrupted goes on from its last checkpoint.
+    A game that was interrupted goes on from its last checkpoint. Leaving the context between two steps writes
+    one.
 
     Args:
         plan: the game.
@@ -62,6 +64,7 @@ class LocalPipeline:
     def __init__(self, plan: GamePlan, follow: Follow) -> None:
         self.plan = plan
         self._undo = ExitStack()
+        self._between = False
         with ExitStack() as undo:
             self._open(plan, follow, undo)
             self._undo = undo.pop_all()
@@ -92,7 +95,7 @@ class LocalPipeline:
         taking, checkpoint = open_run(
             self.run, plan.folder, attacker=self._memory, say=partial(say, "training server")
         )
-        undo.callback(lambda: taking.close(over=self.result is not None))
+        undo.callback(self._close)
         self._taking = taking
         self.recorded = taking.recorded
         if checkpoint is not None and self._attacked is not None:
@@ -101,6 +104,13 @@ class LocalPipeline:
         self._middle = None if self._attacked is None else AttackLink(self._attacked, taking.rules, self._end)
         self._batches = BatchSource(specification, split.train)
         taking.settle()  # a game that was killed after its last step has only its result to write
+
+    def _close(self) -> None:
+        try:
+            if self._between and self.result is None:
+                self._taking.checkpoint()  # between two steps: the game goes on from here
+        finally:
+            self._taking.close(over=self.result is not None)
 
     def _attack_settings(self, device: torch.device, source: Source) -> AttackSettings:
         plan = self.plan
@@ -150,8 +160,8 @@ class LocalPipeline:
         """The content of `result.json`; None until the last step is taken."""
         return self.recorded.result
 
-    def turns(self) -> Iterator[Turn]:
-        """Take the game's remaining steps, and yield each one.
+    def steps(self) -> Iterator[GameStep]:
+        """Take the remaining steps, each when it is asked for.
 
         Raises:
             GameError: the training diverged.
@@ -160,26 +170,23 @@ class LocalPipeline:
         link: Link = self._end if self._middle is None else self._middle
         try:
             for batch, _ in feed(link, self._batches, first=self.step):
-                step = self._end.step
-                assert step is not None
-                yield Turn(
+                taken = self._end.step
+                assert taken is not None
+                self._between = True
+                yield GameStep(
                     seq=batch.seq,
                     clean=pixels(batch.inputs),
-                    labels=step.labels,
-                    attacked=step.received,
-                    defended=step.defended,
-                    loss=step.loss,
+                    labels=taken.labels,
+                    attacked=taken.received,
+                    defended=taken.defended,
+                    loss=taken.loss,
                     metrics=self.recorded.records[-1],
                 )
+                self._between = False
         except RunEndedError as error:
             if self._end.failed is None:
                 raise
             raise GameError(f"run {self.plan.name!r} failed: {self._end.failed}") from error
-
-    def checkpoint(self) -> None:
-        """Write a checkpoint between two steps, from which the game can go on."""
-        if self.result is None:
-            self._taking.checkpoint()
 
     def model(self) -> nn.Module:
         """Return the live model."""
@@ -189,11 +196,10 @@ class LocalPipeline:
         """Return the test accuracy at the live parameters."""
         return self.run.evaluate().test_accuracy
 
-    def describe(self, turn: Turn) -> str:
-        """Return a short progress text: epoch, loss, test accuracy."""
+    def describe(self, step: GameStep) -> str:
+        """Return a short progress text; see `progress_text`."""
         last = self.recorded.evaluation
-        accuracy = f", test accuracy {last.test_accuracy:.3f}" if last else ""
-        return f"epoch {turn.metrics['epoch'] + 1}, loss {turn.loss:.3f}{accuracy}"
+        return progress_text(step.metrics["epoch"], step.loss, None if last is None else last.test_accuracy)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -111,7 +111,7 @@ def command(
         _print(played, found)
 
 
-def _about(played: "PlayedRun") -> dict[str, Any]:
+def _about(played: "PlayedRun") -> dict[str, object]:
     scenario = played.scenario or {}
     return {
         "run": played.place,

@@ -18,6 +18,7 @@ ENVIRONMENT = (
     "device_name",
     "cpu_capability",
     "threads",
+    "precision",
     "derivatives",
     "dataset_sha256",
 )

@@ -1,7 +1,8 @@
 """A link of the pipeline: what takes a run's minibatches, whether over a network or in the same process."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.wire import WireBatch
 
 
@@ -12,7 +13,7 @@ class Link(Protocol):
     def url(self) -> str:
         """Where the batches go, in words for a person: a URL, or the name of the run in this process."""
 
-    def put(self, batch: WireBatch) -> dict[str, Any]:
+    def put(self, batch: WireBatch) -> Acknowledgement:
         """Hand over one minibatch, and return its acknowledgement once the run was trained on it.
 
         Raises:

@@ -1,7 +1,6 @@
 """A model in training: the run's model on the server, or an attacker's surrogate."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,11 @@ from midstream.mathematics.seeds import seeded
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import load_optimizer_state, optimizer_state
 from midstream.players.interface import Batch
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
+from midstream.run.precision import computing, in_float32
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -90,14 +91,15 @@ class Training:
 
     def another_model(self) -> nn.Module:
         """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
-        model = self.new_model().eval()
+        model = computing(self.new_model().eval())
         remember(model, self._example(), self.order)
         return model
 
     def _check(self) -> Order:
         inputs = self._example()
-        order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
-        remember(self.model, inputs, order)
+        with in_float32():
+            order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
+        remember(computing(self.model), inputs, order)
         return order
 
     def _example(self) -> Tensor:
@@ -124,18 +126,18 @@ class Training:
         load_optimizer_state(self.optimizer, _below("optimizer.", state))
         self.step, self._known = step, None
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> ModelDescription:
         """Return architecture, loss and optimizer: enough to rebuild the model."""
-        return {
-            "model": self.specification.model,
-            "input_shape": list(self.input_shape),
-            "classes": list(self.classes),
-            "loss": "cross-entropy",
-            "reduction": "sum",
-            "optimizer": self.specification.optimizer,
-            "learning_rate": self.specification.learning_rate,
-            "derivatives": self.order,
-        }
+        return ModelDescription(
+            model=self.specification.model,
+            input_shape=list(self.input_shape),
+            classes=list(self.classes),
+            loss="cross-entropy",
+            reduction="sum",
+            optimizer=self.specification.optimizer,
+            learning_rate=self.specification.learning_rate,
+            derivatives=self.order,
+        )
 
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""

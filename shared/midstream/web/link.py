@@ -1,7 +1,6 @@
 """A link of the pipeline over HTTP."""
 
-from typing import Any
-
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.wire import WireBatch, encode_batch
 from midstream.web.client import Client
 
@@ -23,6 +22,6 @@ class HttpLink:
         """Where the batches go."""
         return self._client.url
 
-    def put(self, batch: WireBatch) -> dict[str, Any]:
+    def put(self, batch: WireBatch) -> Acknowledgement:
         """Send one minibatch, and return its acknowledgement; see `Client.put_batch`."""
         return self._client.put_batch(self._run, batch.seq, encode_batch(batch))
