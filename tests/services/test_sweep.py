@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from midstream.command.sweep import sweeping
+from midstream.command.sweep import ray_workers, sweeping
 from midstream.command.sweep.axes import GridError
 from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.grid import trials_of
@@ -233,6 +234,31 @@ def test_a_sweep_stops_in_time(
     assert [trial["run"] for trial in found["trials"]] == [str(tmp_path / first.folder.name)]
     assert sorted(found["unfinished"]) == sorted(str(one.trial) for one in others)
     assert "3 of 4 trials are not finished; the same 'midstream sweep' plays them" in ended.err
+
+
+def test_a_node_without_the_results_folder_sends_the_run_folder(swept: Path, tmp_path: Path) -> None:
+    trial, out = trials_of([GRID])[-1], tmp_path / "results"
+    reason, packed = ray_workers._play(trial.document(), place(out).document(), "another file system")
+    assert reason is None
+    assert packed is not None
+    assert not out.exists()
+    out.mkdir()
+    for _ in range(2):  # what came before is replaced
+        ray_workers._unpack(packed, out, trial.name)
+    assert facts(gathered([trial], [out])) == facts(gathered([trial], [swept]))
+
+
+def test_a_node_with_the_results_folder_plays_there(tmp_path: Path) -> None:
+    trial = trials_of([GRID])[0]
+    (tmp_path / ".shared").write_text("this one")
+    assert ray_workers._play(trial.document(), place(tmp_path).document(), "this one") == (None, None)
+    assert gathered([trial], [tmp_path]).trials
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_an_engine_that_is_not_installed_is_named(tmp_path: Path, midstream: Midstream) -> None:
+    ended = midstream("sweep", *FLAGS, "--engine", "ray", "--out", str(tmp_path))
+    assert (ended.code, "pip install 'midstream[ray]'" in ended.err) == (1, True)
 
 
 def test_games_share_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
