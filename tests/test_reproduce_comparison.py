@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from midstream.command.sweep.trial import Trial
 
 from midstream.command.reproduce import shipped
 from midstream.command.reproduce.cells import Cell, CellError, cells_of
@@ -17,6 +16,7 @@ from midstream.command.reproduce.markdown import missing_words, page_of
 from midstream.command.reproduce.names import names
 from midstream.command.reproduce.plots import picture
 from midstream.command.reproduce.shipped import ShippedError, read_shipment, write_shipment
+from midstream.command.sweep.trial import Trial
 
 WHERE = {"midstream": "0.1.0", "torch": "2", "device": "cpu", "threads": 1}
 SCALES: tuple[Scale, ...] = ("quick", "paper")

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from midstream.command.reproduce.document import DataSet, Scale, Setting
-from midstream.protocol.specification import defaults
+from midstream.protocol.dataset_defaults import defaults
 
 _TIMES = " × "
 
