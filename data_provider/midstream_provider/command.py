@@ -63,15 +63,15 @@ def command(
     Example: midstream provide --server http://127.0.0.1:8001
     """
     from midstream.console.progress import Progress
-    from midstream.protocol.messages.batches import Acknowledgement
     from midstream.protocol.signature import read_key
     from midstream.run.datasets import Source
     from midstream.web.client import Client
+    from midstream.web.link import HttpLink
     from midstream.web.status.beside import shown
     from midstream.web.tls import trusting
     from midstream_provider.activity import Activity
     from midstream_provider.ending import result_table, settled
-    from midstream_provider.push import find_run, load_source, push
+    from midstream_provider.push import feed, find_run, load_source
 
     key = read_key(sign_key) if sign_key else None
     token, verify = token_of(token_file), trusting(ca)
@@ -95,23 +95,12 @@ def command(
             )
             activity.feeds(status)
             with Progress(status.total_steps, done=status.step, label="provider") as progress:
-
-                def acknowledged(answer: Acknowledgement) -> None:
-                    nonlocal step
-                    step = answer.next_seq
-                    progress.update(step, f"loss {answer.loss:.3f}")
-                    activity.acknowledged(answer)
-
                 while status.step < status.total_steps:
-                    push(
-                        client,
-                        status.name,
-                        batches,
-                        acknowledged,
-                        first=status.step,
-                        total_steps=status.total_steps,
-                        key=key,
-                    )
+                    link = HttpLink(client, status.name)
+                    for _, answer in feed(link, batches, first=status.step, key=key):
+                        step = answer.next_seq
+                        progress.update(step, f"loss {answer.loss:.3f}")
+                        activity.acknowledged(answer)
                     # Say this before waiting for the end, so that the result is the last output.
                     activity.say(f"all {status.total_steps} batches of run {status.name!r} were taken")
                     status = settled(client, status)

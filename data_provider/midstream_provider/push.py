@@ -1,17 +1,18 @@
 """Sending minibatches to a run, each after the acknowledgement of the previous one."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
 
 from midstream.errors import MidstreamError
+from midstream.players.reporting import Say
+from midstream.protocol.link import Link
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.runs import Status
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import signed
-from midstream.protocol.wire import encode_batch
+from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
-from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
 
@@ -87,45 +88,38 @@ def load_source(status: Status, source: Source, *, allowed: Collection[str]) -> 
     return BatchSource(specification, split.train)
 
 
-def push(
-    client: Client,
-    run: str,
-    batches: BatchSource,
-    acknowledged: Callable[[Acknowledgement], None],
-    *,
-    first: int,
-    total_steps: int,
-    key: bytes | None = None,
-) -> None:
-    """Send all remaining batches of a run, waiting for each acknowledgement.
+def feed(
+    link: Link, batches: BatchSource, *, first: int, key: bytes | None = None
+) -> Iterator[tuple[WireBatch, Acknowledgement]]:
+    """Hand a run its remaining batches one at a time, and yield each with its acknowledgement.
 
     Args:
-        client: the server, or a proxy in front of it.
-        run: the run's name.
+        link: takes the batches: the server, a proxy in front of it, or the pipeline in this process.
         batches: the run's minibatches.
-        acknowledged: called with each acknowledgement.
         first: number of the first batch to send.
-        total_steps: number of batches of the whole run.
         key: the key to sign the batches with; None sends them unsigned.
 
     Raises:
         RunEndedError: the run was stopped, failed, or refused a batch.
         midstream.web.client.ServerGoneError: there was no response within the client's `give_up_after`.
     """
+    specification = batches.specification
+    name, total_steps = str(specification.name), specification.total_steps(len(batches.train))
     seq, sent_elsewhere = first, 0
     while seq < total_steps:
         faults.reached("sending")
+        batch = signed(batches.batch(seq), run=name, key=key)
         try:
-            answer = client.put_batch(run, seq, encode_batch(signed(batches.batch(seq), run=run, key=key)))
+            answer = link.put(batch)
         except Problem as problem:
             wanted = _wanted(problem)
             if wanted not in (None, seq) and sent_elsewhere < _SENT_ELSEWHERE:
                 # An acknowledgement was lost, or the server lost some of its batches.
                 seq, sent_elsewhere = wanted, sent_elsewhere + 1
                 continue
-            raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem
+            raise RunEndedError(f"{link.url} refused batch {seq}. {problem}") from problem
         faults.reached("acknowledged")
-        acknowledged(answer)
+        yield batch, answer
         sent_elsewhere = 0
         seq = answer.next_seq
 

@@ -9,10 +9,11 @@ import pytest
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.web.client import Client
-from midstream_provider.push import RunEndedError, push
+from midstream.web.link import HttpLink
+from midstream_provider.push import RunEndedError, feed
 from services import tiny
 from services.loopback import served
-from services.tiny import SPECIFICATION, STEPS
+from services.tiny import SPECIFICATION
 
 ACKNOWLEDGED = (
     b'{"seq": %d, "next_seq": %d, "parameters_version": %d, "loss": 1.0, "replay": false, "kept_from": 0}'
@@ -50,7 +51,7 @@ def pushing(wanted: dict[int, list[int]]) -> Iterator[Answers]:
     with served(answers) as url:
         client = Client(url)
         try:
-            push(client, "tiny", batches, lambda _: None, first=0, total_steps=STEPS)
+            list(feed(HttpLink(client, "tiny"), batches, first=0))
             yield answers
         finally:
             client.close()

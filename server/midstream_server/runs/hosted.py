@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from midstream.players.referee import PlayerError
 from midstream.protocol.checks import check_number, largest_body
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
@@ -18,6 +17,7 @@ from midstream_server.runs.controls import Controls
 from midstream_server.runs.durable import DurableRun
 from midstream_server.runs.opening import Opening
 from midstream_server.runs.published import Published
+from midstream_server.runs.refusing import refusing
 from midstream_server.runs.room import Room
 from midstream_server.runs.settling import Settling
 from midstream_server.runs.state import RunState, State
@@ -157,12 +157,12 @@ class HostedRun:
             self._state.refuse_batch(seq, step=self.version, total_steps=self.run.total_steps)
             self._state.start()
             try:
-                step = await self._worker.do(lambda: self._train(batch, content, body))
-            except PlayerError as error:
-                raise Problem(500, "The defender failed", f"{error}; the batch was not trained on") from error
-            except DivergedError as error:
-                self._state.end("failed", str(error))
-                raise Problem(409, "The run has diverged", str(error), next_seq=seq) from error
+                with refusing(seq):
+                    step = await self._worker.do(lambda: self._train(batch, content, body))
+            except Problem as refusal:
+                if isinstance(refusal.__cause__, DivergedError):
+                    self._state.end("failed", refusal.detail)
+                raise
             except OSError as error:
                 self._room.lacks(error)
                 detail = f"{error}; it was not trained on, and will be taken when there is room"

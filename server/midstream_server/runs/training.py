@@ -15,11 +15,11 @@ from midstream.mathematics.pixels import pixels
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
+from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.evaluation import Evaluation, evaluate
 
@@ -34,7 +34,7 @@ class Step:
             step was taken on: the defended batch, or the defender's augmentation of it.
         correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
         seconds: time spent on the defence and the step.
-        received: the first few inputs as they arrived.
+        received: the inputs as they arrived, on the run's device.
         defended: the same inputs after the defence.
         labels: their labels.
         reported: values that the defender reported, by name.
@@ -58,6 +58,7 @@ class TrainingRun(Training):
         split: the data; only the size of the training part is used, since its examples arrive in batches.
         device: where to compute.
         allowed: the dotted paths and files that the specification may name; None allows all.
+        defender: the defender itself; None makes the one that the specification names.
 
     Raises:
         ValueError: the specification does not match the data.
@@ -72,6 +73,7 @@ class TrainingRun(Training):
         *,
         device: torch.device,
         allowed: Collection[str] | None = None,
+        defender: Player | None = None,
     ) -> None:
         if specification.target is not None and specification.target >= len(split.classes):
             raise ValueError(
@@ -80,7 +82,7 @@ class TrainingRun(Training):
             )
         super().__init__(specification, split, device=device, allowed=allowed)
         self.total_steps = specification.total_steps(self.train_size)
-        self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
+        self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
         self.prepared = not must_learn(self.defender)
         """Whether the defender's pretraining is complete."""
         self._last: Evaluation | None = None
@@ -166,11 +168,11 @@ class TrainingRun(Training):
         return Step(
             step=self.step,
             loss=loss,
-            correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
+            correction=self._size_of(defended, batch.inputs),
             seconds=time.perf_counter() - started,
-            received=batch.inputs[:8].cpu(),
-            defended=defended[:8].cpu(),
-            labels=batch.labels[:8].cpu(),
+            received=batch.inputs,
+            defended=defended,
+            labels=batch.labels,
             reported=view.reports,
         )
 
@@ -193,11 +195,18 @@ class TrainingRun(Training):
     def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
+        if name == "none":
+            return batch.inputs, batch, []
         defended = move(name, self.defender, batch, view)
         corrected = replace(batch, inputs=defended)
         trained_on = augmented(name, self.defender, corrected, view)
         also = rehearsed(name, self.defender, corrected, view)
         return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
+
+    def _size_of(self, defended: Tensor, received: Tensor) -> float:
+        if defended is received:
+            return 0.0
+        return self.specification.budget.size(defended - received).mean().item()
 
     def evaluation_due(self) -> bool:
         """Return whether the current parameters are due for evaluation."""

@@ -24,6 +24,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _COMMANDS = {
     "demo": Entry("midstream.command.demo", "play", "Play three games on digits: clean, attacked, defended."),
     "play": Entry("midstream.command.play", "play", "Play one game and print its result."),
+    "sweep": Entry(
+        "midstream.command.sweep.command", "play", "Play every combination of settings; print a table."
+    ),
+    "results": Entry(
+        "midstream.command.sweep.results_command", "play", "Print the tables of sweeps that were played."
+    ),
     "inspect": Entry(
         "midstream.command.inspection", "play", "Show one run: settings, result and learning curve."
     ),

@@ -68,8 +68,8 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
     Raises:
         click.UsageError: there is no such run.
-        midstream.storage.run_files.DamagedRunError: one of its files cannot be read.
-        ValueError: the folder of a finished run was altered after the run finished.
+        midstream.storage.run_files.DamagedRunError: one of its files cannot be read, or was altered after
+            the run finished.
         midstream.web.client.ServerGoneError: the server does not answer.
     """
     if (address := _ADDRESS.fullmatch(place)) and is_whole_url(address[1]):

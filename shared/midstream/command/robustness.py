@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -120,7 +120,7 @@ def usual_radius(channels: int) -> float:
     return _GREY if channels == 1 else _COLOUR
 
 
-def _about(played: "PlayedRun") -> dict[str, Any]:
+def _about(played: "PlayedRun") -> dict[str, object]:
     scenario = played.scenario or {}
     return {
         "run": played.place,

@@ -36,7 +36,7 @@ class Shipment:
 def write_shipment(path: Path, command: str, games: Iterable[Game]) -> None:
     """Write games to a file, sealed by a digest."""
     environments: list[dict[str, Any]] = []
-    listed = []
+    listed: list[dict[str, Any]] = []
     for game in games:
         environment = dict(game.environment)
         if environment not in environments:
@@ -51,7 +51,8 @@ def write_shipment(path: Path, command: str, games: Iterable[Game]) -> None:
             }
         )
     content = sealed({"command": command, "environments": environments, "games": listed})
-    lines = ",\n".join(f"  {json.dumps(game, ensure_ascii=False)}" for game in content.pop("games"))
+    del content["games"]
+    lines = ",\n".join(f"  {json.dumps(game, ensure_ascii=False)}" for game in listed)
     rest = json.dumps(content, ensure_ascii=False, indent=1).removeprefix("{\n")
     path.write_text(f'{{\n "games": [\n{lines}\n ],\n{rest}\n', encoding="utf-8")  # a game a line
 
