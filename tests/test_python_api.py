@@ -234,6 +234,15 @@ def test_a_game_that_was_left_goes_on_with_its_attackers_memory(attacker: str, t
     assert left == {path.name for path in whole.folder.iterdir()}
 
 
+def test_a_run_that_a_server_began_is_left_to_servers(tmp_path: Path) -> None:
+    with midstream.Game(**SMALL, out=tmp_path, run="game", follow=quiet) as game:
+        next(iter(game))
+    (tmp_path / "game/scenario.yaml").unlink()
+    (tmp_path / "game/journal.sqlite").touch()
+    with pytest.raises(midstream.MidstreamError, match=r"journal\.sqlite belongs to a server"):
+        play(tmp_path, run="game")
+
+
 def test_a_game_that_is_being_played_is_not_played_twice(tmp_path: Path) -> None:
     settings = SMALL | {"out": tmp_path, "run": "game"}
     with midstream.Game(**settings, follow=quiet) as game:
