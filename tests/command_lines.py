@@ -87,7 +87,8 @@ def _check_midstream(words: list[str]) -> None:
         return
     settings: dict[str, Any] = context.params
     for name, kind in _PLAYERS.items():
-        if settings.get(name) is not None:
-            plugins.make(kind, settings[name])
-    if "dataset" in settings and "batch_size" in settings:
+        named = settings.get(name) or ()
+        for text in (named,) if isinstance(named, str) else named:
+            plugins.make(kind, text)
+    if "dataset" in settings and "batch_size" in settings and command.name != "sweep":
         specification_of(settings)

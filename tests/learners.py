@@ -84,7 +84,7 @@ class Held(Constant):
         course = super().course(ground)
 
         def step(number: int) -> float:
-            assert number < 3 or self.let.wait(30)
+            assert number < 3 or self.let.wait(120)
             return course.step(number)
 
         return Course(course.settings, course.parts, course.steps, step)

@@ -78,7 +78,10 @@ def test_a_perturbation_is_shown_from_its_smallest_to_its_largest_value() -> Non
 
 
 @pytest.mark.slow
-def test_photos_alone_are_drawn_and_the_rest_is_said_to_be_absent(tmp_path: Path) -> None:
+def test_photos_alone_are_drawn_and_the_rest_is_said_to_be_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(figure_8._GAMES["photos"], "image_size", 32)
     random = np.random.default_rng(0)
     for label in ("dark", "light"):
         (tmp_path / "photos" / label).mkdir(parents=True)

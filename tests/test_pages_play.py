@@ -7,6 +7,7 @@ test_python_in_pages.py.
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from command_lines import ROOT, shown, simple_commands
 
 from midstream.command.main import cli
+from midstream.players.course import Course, Ground, Learner, begin
+from midstream.run import prepared
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -38,13 +41,18 @@ GAMES = sorted({" ".join(words) for page in PAGES for words in lines(page)})
 
 @pytest.fixture(autouse=True)
 def briefly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Settings that a command line does not name come from the environment."""
+    """Settings that a command line does not name come from the environment; what learns takes two steps."""
     monkeypatch.chdir(ROOT)
     settings = {"MAX_STEPS": "2", "TRANSPORT": "local", "THREADS": "1"}
     for name, value in settings.items():
         monkeypatch.setenv(f"MIDSTREAM_{name}", value)
     for name in ("OUT", "CACHE"):
         monkeypatch.setenv(f"MIDSTREAM_{name}", str(tmp_path / name))
+
+    def short_course(learner: Learner, ground: Ground) -> Course:
+        return replace(begin(learner, ground), steps=2)
+
+    monkeypatch.setattr(prepared, "begin", short_course)
 
 
 @pytest.mark.parametrize("line", GAMES)

@@ -16,13 +16,14 @@ from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.dataset_checks import DatasetError
 from midstream.run.models import build_model
+from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches
@@ -69,8 +70,9 @@ class AttackedRun:
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
         few = self._few(), self._validation[1][:FEW]
-        self._order = agreed_order(self._model, *few, described.derivatives)
-        remember(self._model, self._few(), self._order)
+        with in_float32():
+            self._order = agreed_order(self._model, *few, described.derivatives)
+        remember(computing(self._model), self._few(), self._order)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
@@ -188,7 +190,7 @@ class AttackedRun:
         return pixels(self._validation[0][:FEW])
 
     def _new_model(self) -> nn.Module:
-        model = self._built()
+        model = computing(self._built())
         remember(model, self._few(), self._order)
         return model
 

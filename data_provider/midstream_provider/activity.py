@@ -1,8 +1,8 @@
 """The provider's current activity, for its status page."""
 
 import time
-from collections.abc import Callable
 
+from midstream.players.reporting import Say
 from midstream.protocol.messages import runs as messages
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.web.status.page import RunStatus, Status
@@ -21,7 +21,7 @@ class Activity:
         say: called with each sentence given to `Activity.say`.
     """
 
-    def __init__(self, server: str, say: Callable[[str], None]) -> None:
+    def __init__(self, server: str, say: Say) -> None:
         self._server = server
         self._say = say
         self._doing = f"waiting for {server}"

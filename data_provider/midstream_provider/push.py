@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 
 from midstream.errors import MidstreamError
+from midstream.players.reporting import Say
 from midstream.protocol.link import Link
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.runs import Status
@@ -12,7 +13,6 @@ from midstream.protocol.signature import signed
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
-from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
 

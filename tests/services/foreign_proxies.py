@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,17 +14,23 @@ import pytest
 
 from midstream import pixels
 from midstream.protocol.wire import BATCH_TYPE, WireBatch, decode_batch
+from midstream.run.datasets import Source
+from midstream.web.client import Client
+from midstream.web.link import HttpLink
+from midstream_provider.push import feed, load_source
 from midstream_server.http.app import make_app
 from midstream_server.runs.registry import Registry
 from services import tiny
-from services.commands import Command, Program
+from services.commands import Program
 from services.loopback import served, unused_url
 from services.plain_batches import changed, inputs, label, pixel
 from services.recorder import Recorder
 from services.tiny import STEPS, TinyRun, problem
-from services.waiting import until
+from services.waiting import LONGEST, until
 
 EPSILON = 1.5
+DIGITS = {"dataset": "digits", "model": "logistic", "batch_size": 200, "epochs": 12, "learning_rate": 0.02}
+"""The specification of a real game."""
 
 Start = Callable[[Path, str, int], Program]
 """Starts a proxy: its folder, the server's URL, the port to listen on."""
@@ -175,81 +182,90 @@ def check_no_answer_is_502(start: Start, folder: Path) -> None:
             assert client.put(path, content=tiny.body(0)).status_code == 502
 
 
-class Games:
-    """Games on one server, a process of its own, behind a proxy or not."""
+class Provider:
+    """A run on a server, and the provider that feeds it in a thread."""
 
-    def __init__(self, stack: ExitStack, folder: Path, start: Start, **specification: Any) -> None:
-        self._stack, self._folder, self._proxy, self._specification = stack, folder, start, specification
-        self.server_url = stack.enter_context(unused_url())
-        self.url = stack.enter_context(unused_url())
-        serve = ("serve", "--port", str(port_of(self.server_url)), "--threads", "1")
-        server = stack.enter_context(Command(folder, *serve))
-        server.until_it_says("listening on")
-        self.client = stack.enter_context(httpx.Client(base_url=self.server_url, trust_env=False, timeout=60))
+    def __init__(self, direct: httpx.Client, name: str, **specification: Any) -> None:
+        assert direct.post("/v1/runs", json={"name": name, **specification}).status_code == 201
+        self.direct, self.name = direct, name
+        self._leaves_at = -1
+        self._thread = Thread()
 
-    def start_proxy(self) -> Program:
-        """Start the proxy."""
-        program = self._proxy(self._folder / "proxy", self.server_url, port_of(self.url))
-        return self._stack.enter_context(program)
+    def status(self) -> dict[str, Any]:
+        """Return how far the run is."""
+        found: dict[str, Any] = self.direct.get(f"/v1/runs/{self.name}").json()
+        return found
 
-    def provide(self, run: str, *, attacked: bool = True) -> Command:
-        """Start a run and its provider."""
-        self.client.post("/v1/runs", json={"name": run, **self._specification})
-        return self.provide_again(run, attacked=attacked)
+    def feeds(self, url: str, *, leaves_at: int = -1) -> None:
+        """Feed the run at a URL; leave once a batch of that number is acknowledged."""
+        self._leaves_at = leaves_at
+        self._thread = Thread(target=self._feed, args=(url,))
+        self._thread.start()
 
-    def provide_again(self, run: str, *, attacked: bool = True) -> Command:
-        """Start the provider of a run."""
-        server = self.url if attacked else self.server_url
-        return self._stack.enter_context(
-            Command(self._folder / run, "provide", "--server", server, "--run", run)
-        )
+    def _feed(self, url: str) -> None:
+        client = Client(url)
+        try:
+            status = client.run(self.name)
+            batches = load_source(status, Source(), allowed=[])
+            for _, answer in feed(HttpLink(client, self.name), batches, first=status.step):
+                if answer.seq == self._leaves_at:
+                    return
+        finally:
+            client.close()
 
-    def step(self, run: str) -> int:
-        """Return how far a run is."""
-        step: int = self.client.get(f"/v1/runs/{run}").json()["step"]
-        return step
+    def ended(self) -> dict[str, Any]:
+        """Return the run's status once all is sent, or the provider left."""
+        self._thread.join(LONGEST)
+        assert not self._thread.is_alive()
+        return self.status()
 
-    def result(self, run: str) -> dict[str, Any]:
-        """Return a run's result, once its provider has sent all."""
-
-        def result() -> Any:
-            return self.client.get(f"/v1/runs/{run}").json()["result"]
-
-        until(result, f"the result of {run}")
-        found: dict[str, Any] = result()
+    def result(self) -> dict[str, Any]:
+        """Return the run's result, once its provider has sent all."""
+        self.ended()
+        until(lambda: self.status()["result"], f"the result of {self.name}")
+        found: dict[str, Any] = self.status()["result"]
         return found
 
 
-def check_a_real_game(games: Games, *, lost: float) -> None:
-    """Play a game clean, attacked, and attacked with provider and proxy killed on the way.
+def check_a_real_game(
+    registry: Registry, start: Start, folder: Path, *, lost: float, **specification: Any
+) -> None:
+    """Play a game clean, attacked, and attacked where a provider leaves and the proxy is killed on the way.
 
     Args:
-        games: where to play.
+        registry: the server's runs.
+        start: starts the proxy.
+        folder: of the proxy.
         lost: test accuracy that the attack must cost.
+        specification: of the game.
     """
-    assert games.provide("clean", attacked=False).end() == 0
-    proxy = games.start_proxy()
-    assert games.provide("attacked").end() == 0
-    provider = games.provide("disturbed")
-    until(lambda: games.step("disturbed") >= 5, "the game to be under way")
-    provider.process.kill()
-    provider.process.wait()
-    reached = games.step("disturbed")
-    provider = games.provide_again("disturbed")
-    until(lambda: games.step("disturbed") >= reached + 5, "the game to go on")
-    proxy.process.kill()
-    proxy.process.wait()
-    assert games.step("disturbed") < games.result("clean")["steps"]
-    games.start_proxy()
-    assert provider.end() == 0
-    clean, attacked, disturbed = (games.result(run) for run in ("clean", "attacked", "disturbed"))
-    print(
-        f"test accuracy {clean['test_accuracy']:.4f} clean, {attacked['test_accuracy']:.4f} attacked, "
-        f"{disturbed['test_accuracy']:.4f} with provider and proxy killed on the way"
-    )
-    accuracies = f"{clean['test_accuracy']:.3f} clean, {attacked['test_accuracy']:.3f} attacked"
-    assert clean["test_accuracy"] - attacked["test_accuracy"] > lost, accuracies
-    assert disturbed["parameters_sha256"] == attacked["parameters_sha256"]
+    with ExitStack() as stack:
+        upstream = stack.enter_context(served(make_app(registry)))
+        url = stack.enter_context(unused_url())
+        through, direct = (
+            stack.enter_context(httpx.Client(base_url=base, trust_env=False, timeout=60))
+            for base in (url, upstream)
+        )
+        clean, attacked, disturbed = (
+            Provider(direct, name, **specification) for name in ("clean", "attacked", "disturbed")
+        )
+        clean.feeds(upstream)
+        proxy = stack.enter_context(start(folder, upstream, port_of(url)))
+        until_it_listens(through, proxy)
+        attacked.feeds(url)
+        lone, hurt = clean.result(), attacked.result()
+        disturbed.feeds(url, leaves_at=5)
+        assert disturbed.ended()["step"] == 6
+        disturbed.feeds(url)
+        until(lambda: disturbed.status()["step"] > 10, "the game to go on")
+        proxy.process.kill()
+        proxy.process.wait()
+        assert disturbed.status()["step"] < lone["steps"]
+        stack.enter_context(start(folder, upstream, port_of(url)))
+        again = disturbed.result()
+    accuracies = f"{lone['test_accuracy']:.3f} clean, {hurt['test_accuracy']:.3f} attacked"
+    assert lone["test_accuracy"] - hurt["test_accuracy"] > lost, accuracies
+    assert again["parameters_sha256"] == hurt["parameters_sha256"]
 
 
 def skip_without_network(said: str, what: str) -> None:

@@ -1,63 +1,26 @@
 """A proxy that is started again: the same bytes for what comes again, the same attacker for what follows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from midstream_proxy.app import Proxy, make_app
-from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
-from services import tiny
+from services import attacked, tiny
+from services.attacked import LEVEL_1, Served, client_at, undisturbed
 from services.loopback import served
-from services.recorder import Recorder
 from services.tiny import STEPS, TinyRun, problem
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = AttackSettings("level-1,beta=0.9")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A run on a server, and what comes to it."""
-
-    upstream: str
-    recorder: Recorder
-    tmp_path: Path
-
-    @contextmanager
-    def attacked(self, settings: AttackSettings = SETTINGS, **options: Any) -> Iterator[TinyRun]:
-        """Give the run through a proxy that remembers; after it another can be started, as after a crash."""
-        proxy = Proxy(self.upstream, settings, out=self.tmp_path / "attacks", **options)
-        with served(make_app(proxy), transparent=True) as url, _client(url) as client:
-            yield TinyRun.found(client)
-
 
 @pytest.fixture
 def on_a_server(tmp_path: Path) -> Iterator[Served]:
-    recorder = Recorder(make_server(tiny.registry(tmp_path / "runs")))
-    with served(recorder) as upstream, _client(upstream) as client:
-        TinyRun(client, defender="level-1")
-        yield Served(upstream, recorder, tmp_path)
-
-
-def _client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, trust_env=False, timeout=60)
-
-
-def undisturbed(tmp_path: Path, defender: str = "level-1") -> str:
-    """Return the fingerprint that one proxy alone comes to."""
-    with served(make_server(tiny.registry(tmp_path / "others"))) as upstream:
-        proxy = Proxy(upstream, SETTINGS)
-        with served(make_app(proxy), transparent=True) as url, _client(url) as client:
-            run = TinyRun(client, defender=defender)
-            run.play(0)
-            return run.sha256()
+    with attacked.on_a_server(tmp_path, defender="level-1") as found:
+        yield found
 
 
 def test_a_proxy_for_every_batch_comes_to_the_same_parameters(on_a_server: Served, tmp_path: Path) -> None:
@@ -65,7 +28,7 @@ def test_a_proxy_for_every_batch_comes_to_the_same_parameters(on_a_server: Serve
         with on_a_server.attacked() as run:
             run.play(seq, seq + 1)
             fingerprint = run.sha256()
-    assert fingerprint == undisturbed(tmp_path)
+    assert fingerprint == undisturbed(tmp_path, LEVEL_1, defender="level-1")
 
 
 def test_a_batch_that_comes_again_has_the_very_same_bytes(on_a_server: Served) -> None:
@@ -80,7 +43,7 @@ def test_a_batch_that_comes_again_has_the_very_same_bytes(on_a_server: Served) -
 def test_an_attack_that_was_begun_otherwise_is_refused_by_name(on_a_server: Served) -> None:
     with on_a_server.attacked() as run:
         run.play(0, 1)
-    other = replace(SETTINGS, attacker="level-1,beta=0.5")
+    other = replace(LEVEL_1, attacker="level-1,beta=0.5")
     with on_a_server.attacked(other) as run:
         found = problem(run.put(1), 409)
         assert "attacker level-1,beta=0.9, here level-1,beta=0.5" in found["detail"]
@@ -96,11 +59,11 @@ def test_what_is_remembered_of_another_run_of_that_name_is_forgotten(
         run.play(0)
     said: list[str] = []
     registry = tiny.registry(tmp_path / "second")
-    with served(make_server(registry)) as upstream, _client(upstream) as client:
+    with served(make_server(registry)) as upstream, client_at(upstream) as client:
         TinyRun(client, defender="level-1")
         with replace(on_a_server, upstream=upstream).attacked(say=said.append) as run:
             run.play(0)
-            assert run.sha256() == undisturbed(tmp_path)
+            assert run.sha256() == undisturbed(tmp_path, LEVEL_1, defender="level-1")
     assert any("another run of that name" in text for text in said)
 
 
@@ -137,14 +100,14 @@ def test_a_server_that_is_away_while_the_attacker_reads_is_waited_for(tmp_path: 
                 return
         await app(scope, receive, send)
 
-    with served(sometimes_away) as upstream, _client(upstream) as client:
+    with served(sometimes_away) as upstream, client_at(upstream) as client:
         TinyRun(client, defender="none")
-        proxy = Proxy(upstream, SETTINGS, out=tmp_path / "attacks")
-        with served(make_app(proxy), transparent=True) as url, _client(url) as through:
+        proxy = Proxy(upstream, LEVEL_1, out=tmp_path / "attacks")
+        with served(make_app(proxy), transparent=True) as url, client_at(url) as through:
             run = TinyRun.found(through)
             answers = []
             while run.status()["step"] < STEPS:
                 answers.append(run.put(run.status()["step"]).status_code)
             assert answers == [200, 503, 200, 200, 503, 200, 200, 200]
             fingerprint = run.sha256()
-    assert undisturbed(tmp_path, defender="none") == fingerprint
+    assert undisturbed(tmp_path, LEVEL_1) == fingerprint

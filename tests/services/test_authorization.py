@@ -1,7 +1,10 @@
-"""Tokens at the door of real services: who gets in, who does not, and what is never said."""
+"""Tokens at the door of real services: who gets in, who does not, and what is never said.
+
+The commands play under tokens in test_tls.py.
+"""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +18,7 @@ from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
 from midstream_server.runs.registry import Registry
 from services import tiny
-from services.commands import Command
-from services.conftest import Ended
-from services.loopback import served, unused_url
+from services.loopback import served
 from services.tiny import SPECIFICATION, TinyRun, problem
 
 TOKENS: dict[Role, str] = {role: f"{role}-with-a-secret" for role in ROLES}
@@ -175,37 +176,3 @@ def test_a_proxy_with_tokens_of_its_own_asks_for_them(server: httpx.Client) -> N
     with served(make_app(proxy), guard=GUARD, transparent=True) as url:
         problem(httpx.get(f"{url}/v1/runs", trust_env=False), 401)
         assert httpx.get(f"{url}/v1/runs", headers=shown("observer"), trust_env=False).status_code == 200
-
-
-@pytest.mark.process
-def test_the_commands_play_under_tokens_and_never_show_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, midstream: Callable[..., Ended]
-) -> None:
-    tokens = tmp_path / "tokens.yaml"
-    assert midstream("tokens", str(tokens)).code == 0
-    secrets = [line.split()[1] for line in tokens.read_text().splitlines()]
-    provider = tmp_path / "provider.token"
-    provider.touch(0o600)
-    provider.write_text(tokens.read_text().splitlines()[1])
-    monkeypatch.delenv("MIDSTREAM_TOKEN", raising=False)
-    with unused_url() as server, unused_url() as proxy:
-        ports = [url.rpartition(":")[2] for url in (server, proxy)]
-        game = ["--dataset", "digits", "--run", "game", "--epochs", "1", "--batch-size", "500"]
-        serving = Command(tmp_path, "serve", "--port", ports[0], "--tokens", str(tokens), *game)
-        attacking = Command(tmp_path, "attack", "--port", ports[1], "--server", server)
-        with serving, attacking:
-            serving.until_it_says("listening")
-            attacking.until_it_says("listening")
-            stranger = midstream("provide", "--server", proxy)
-            assert stranger.code == 1
-            assert "--token-file" in stranger.err
-            providing = midstream("provide", "--server", proxy, "--token-file", str(provider))
-            assert providing.code == 0, providing.err
-            assert "all 2 batches" in providing.err
-            assert serving.interrupt() == attacking.interrupt() == 0
-            said = [serving.out, serving.err, attacking.out, attacking.err, providing.err, providing.out]
-    folder = (tmp_path / "runs/game").rglob("*")
-    said += [path.read_bytes().decode("latin-1") for path in folder if path.is_file()]
-    said += [midstream("serve", "--tokens", str(tokens), "--show-config").out]
-    said += [midstream("provide", "--token-file", str(provider), "--show-config").out]
-    assert not any(secret in text for secret in secrets for text in said)

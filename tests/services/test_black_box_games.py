@@ -22,7 +22,7 @@ from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Command
 from services.games import in_one_process
-from services.loopback import served, unused_url
+from services.loopback import served
 from services.recorder import Recorder
 from services.tiny import STEPS, TinyRun, problem
 from services.waiting import until
@@ -183,21 +183,22 @@ def test_an_attacker_that_breaks_on_its_surrogate_is_refused_each_time(
 
 
 @pytest.mark.process
-def test_a_proxy_that_is_stopped_goes_on_with_the_training(tmp_path: Path) -> None:
-    game = ["--dataset", "digits", "--access", "black-box", "--run", "game", "--threads", "1"]
-    with unused_url() as server, unused_url() as proxy:
-        ports = {url: ["--port", url.rpartition(":")[2]] for url in (server, proxy)}
-        cache = ["--cache", str(tmp_path / "cache"), "--surrogate-epochs", "1000000"]
-        with (
-            Command(tmp_path, "serve", *game, *ports[server]),
-            Command(tmp_path, "attack", "--server", server, *ports[proxy], *cache) as attack,
-            Command(tmp_path, "provide", "--server", proxy) as provide,
-        ):
-            attack.until_it_says("training a surrogate")
-            provide.until_it_says("the attacker learns what it needs for run 'game': surrogate, epoch")
-            assert attack.end(signal.SIGTERM) == 0
-            assert attack.err.splitlines()[-1] == "proxy: stopped"
-            assert "Traceback" not in attack.err
-            with Command(tmp_path, "attack", "--server", server, *ports[proxy], *cache) as again:
-                again.until_it_says("training a surrogate, auto, for at most 1000000 epochs, from step")
-            assert provide.process.poll() is None  # it waits for a proxy, and there may be one again
+def test_a_proxy_that_is_stopped_goes_on_with_the_training(
+    server: httpx.Client, tmp_path: Path, port: int
+) -> None:
+    own = ["--port", str(port), "--server", str(server.base_url), "--threads", "1"]
+    attack = ["attack", *own, "--cache", str(tmp_path / "cache"), "--surrogate-epochs", "1000000"]
+    run = TinyRun(server, access="black-box")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as run.client:
+        with Command(tmp_path, *attack) as first:
+            first.until_it_says("listening on")
+            learns = "the attacker learns what it needs for run 'tiny': surrogate, epoch"
+            until(lambda: learns in problem(run.put(0), 503)["detail"], "the surrogate to be trained")
+            first.until_it_says("training a surrogate")
+            assert first.end(signal.SIGTERM) == 0
+            assert first.err.splitlines()[-1] == "proxy: stopped"
+            assert "Traceback" not in first.err
+        with Command(tmp_path, *attack) as again:
+            again.until_it_says("listening on")
+            problem(run.put(0), 503)
+            again.until_it_says("training a surrogate, auto, for at most 1000000 epochs, from step")

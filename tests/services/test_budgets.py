@@ -1,4 +1,7 @@
-"""A budget per side: the attacker and the defender are each held to a ball of their own."""
+"""A budget per side: the attacker and the defender are each held to a ball of their own.
+
+Over HTTP, test_run_folder.py plays a game with a ball for each to the same bits.
+"""
 
 import json
 from collections.abc import Callable
@@ -15,7 +18,6 @@ from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.storage.run_folder import read_metrics
 from services.conftest import Ended
-from services.small_games import TRANSPORTS
 
 # Asks for far more than it may have, and for nothing that the pixel range would cut off. What the defender
 # is given is what the attacker sent.
@@ -36,7 +38,6 @@ SIZE = ["--train-size", "50", "--validation-size", "20", "--batch-size", "25", "
 STEPS = 4
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(
     ("flags", "attack", "defense"),
     [
@@ -48,7 +49,6 @@ STEPS = 4
 def test_each_side_has_its_own_ball(
     midstream: Callable[..., Ended],
     tmp_path: Path,
-    transport: str,
     flags: str,
     attack: tuple[float, Norm],
     defense: tuple[float, Norm],
@@ -57,7 +57,7 @@ def test_each_side_has_its_own_ball(
     player.write_text(GREEDY)
     (tmp_path / "received").mkdir()
     players = ["--attacker", f"{player}:Greedy", "--defender", f"{player}:Greedy,folder={tmp_path}/received"]
-    how = ["--transport", transport, "--out", str(tmp_path), "--run", "game", "--threads", "1", "--json"]
+    how = ["--transport", "local", "--out", str(tmp_path), "--run", "game", "--threads", "1", "--json"]
     ended = midstream("play", *players, *flags.split(), *SIZE, *how)
     assert ended.code == 0, ended.err
     outcome: dict[str, Any] = json.loads(ended.out)

@@ -66,33 +66,27 @@ def in_order(text: str, last: str) -> bool:
     return lines[-1].startswith(last)
 
 
-@pytest.mark.parametrize("order", ["provider proxy server", "server provider proxy"])
-def test_started_in_any_order_they_find_each_other(terminals: Terminals, order: str) -> None:
-    start = {
-        "server": lambda: terminals.serve(*DIGITS),
-        "proxy": terminals.attack,
-        "provider": terminals.provide,
-    }
-    started = {}
-    for name in order.split():
-        started[name] = start[name]()
-        if name == "provider" and not order.endswith("provider"):
-            started[name].until_it_says(f"waiting for {terminals.proxy_url}")
-        elif name == "proxy":
-            started[name].until_it_says(f"listening on {terminals.proxy_url}")
-        elif name == "server":
-            started[name].until_it_says("waits for batch 0 from a data provider")
-    if order == "provider proxy server":
-        started["provider"].until_it_says("answers again")
-    assert started["provider"].end() == 0
-    started["server"].until_it_says("run 'game' finished")
-    for name in ("proxy", "server"):
-        assert started[name].interrupt() == 0, started[name].err
-        assert in_order(started[name].err, f"{name}: stopped")
-    assert in_order(started["provider"].err, "provider: all 5 batches of run 'game' were taken")
-    result = started["provider"].out.splitlines()
+def test_started_in_the_wrong_order_they_find_each_other(terminals: Terminals, tmp_path: Path) -> None:
+    provider = terminals.provide()
+    provider.until_it_says(f"waiting for {terminals.proxy_url}")
+    proxy = terminals.attack("--out", "mine")
+    proxy.until_it_says(f"memory in {tmp_path / 'mine'}")
+    proxy.until_it_says(f"listening on {terminals.proxy_url}")
+    server = terminals.serve(*DIGITS, "--allow-host", "a.lan", "--allow-host", "b.lan")
+    server.until_it_says("waits for batch 0 from a data provider")
+    provider.until_it_says("answers again")
+    assert provider.end() == 0
+    server.until_it_says("run 'game' finished")
+    runs = f"{terminals.server_url}/v1/runs"
+    found = [httpx.get(runs, headers={"Host": f"{name}.lan"}, trust_env=False) for name in "abc"]
+    assert [answer.status_code for answer in found] == [200, 200, 421]
+    for name, service in (("proxy", proxy), ("server", server)):
+        assert service.interrupt() == 0, service.err
+        assert in_order(service.err, f"{name}: stopped")
+        assert service.out == ""
+    assert in_order(provider.err, "provider: all 5 batches of run 'game' were taken")
+    result = provider.out.splitlines()
     assert [line.split()[0] for line in result] == ["run", "game"], result
-    assert [started[name].out for name in ("proxy", "server")] == ["", ""]
 
 
 def test_services_that_are_told_to_stop_keep_their_work_and_wake_who_waits(
@@ -121,17 +115,3 @@ def test_services_that_are_told_to_stop_keep_their_work_and_wake_who_waits(
         assert poll.getresponse().status == 304
     with safe_open(tmp_path / "runs/game/checkpoint.safetensors", "pt") as checkpoint:
         assert checkpoint.metadata()["step"] == str(steps)
-
-
-def test_a_provider_gives_up_on_a_killed_server_when_told_to(terminals: Terminals) -> None:
-    server = terminals.serve(*LONG)
-    proxy = terminals.attack()
-    provider = terminals.provide("--give-up-after", "3")
-    server.until_it_says("listening on")
-    until(lambda: terminals.steps() > 2, "the game to be under way")
-    assert server.end(signal.SIGKILL) == -signal.SIGKILL
-    assert provider.end() == 1
-    assert in_order(provider.err, f"midstream: {terminals.proxy_url} has not answered for ")
-    assert terminals.server_url in provider.err.splitlines()[-1]
-    assert proxy.interrupt() == 0
-    assert in_order(proxy.err, "proxy: stopped")

@@ -1,4 +1,7 @@
-"""A damaged run folder is refused by the file's name, by every command that reads one."""
+"""A damaged run folder is refused by the file's name, by every command that reads one.
+
+`midstream play` is started on one in test_play_goes_on.py.
+"""
 
 import json
 import shutil
@@ -7,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from midstream.command.game import GamePlan
+from midstream.protocol.specification import Specification
+from services import tiny
 from services.conftest import Ended
 from services.games import in_one_process
 
@@ -103,10 +109,22 @@ def test_a_setting_out_of_range_stops_robustness(copy: Path, midstream: Midstrea
     assert "epochs: Input should be greater than or equal to 1, not -1" in ended.err
 
 
-@pytest.mark.parametrize("damage", ["cut", "list", "deep", "binary"])
-def test_play_does_not_go_on_with_what_it_cannot_read(damage: str, copy: Path, midstream: Midstream) -> None:
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("cut", "is damaged: Unterminated string"),
+        ("list", "was altered after the run was started: it is no longer a JSON object"),
+        ("deep", "is damaged: maximum recursion depth exceeded"),
+        ("binary", "is damaged: 'utf-8' codec can't decode"),
+    ],
+)
+def test_play_leaves_a_game_to_its_server_which_says_why_it_cannot_go_on(
+    damage: str, why: str, copy: Path
+) -> None:
     (copy / "open").touch()
     (copy / "specification.json").write_bytes(DAMAGE[damage])
-    ended = midstream("play", "--run", copy.name, "--out", str(copy.parent))
-    assert ended.code == 1
-    assert str(copy / "specification.json") in ended.err.splitlines()[-1], ended.err
+    specification = Specification.model_validate({"name": copy.name})
+    assert GamePlan(specification, "none", specification.budget, out=copy.parent).begun
+    registry = tiny.registry(copy.parent)
+    registry.take_up([copy.name])
+    assert f"{copy / 'specification.json'} {why}" in registry.set_aside[copy.name].sentence

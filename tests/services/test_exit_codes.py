@@ -1,4 +1,8 @@
-"""A command ends with the codes that `midstream --help` tells of, and with no others."""
+"""A command ends with the codes that `midstream --help` tells of, and with no others.
+
+That a stopped service ends with 0 is in test_by_hand.py; that a game over HTTP ends with 130 at Ctrl-C is in
+test_run_folder.py.
+"""
 
 import signal
 import sys
@@ -10,7 +14,7 @@ from midstream_server.http.app import make_app
 from services import tiny
 from services.commands import Command, Program
 from services.loopback import client_of, unused_url
-from services.small_games import GAME, TRANSPORTS, Midstream
+from services.small_games import GAME, Midstream
 from services.tiny import TinyRun
 from services.waiting import until
 
@@ -32,15 +36,23 @@ def test_help_tells_the_codes(midstream: Midstream) -> None:
     assert [line.split()[0] for line in told.splitlines()] == ["0", "1", "2", "130"]
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("side", ["--attacker", "--defender"])
+@pytest.mark.parametrize(
+    ("transport", "side"),
+    [
+        ("local", "--attacker"),
+        ("local", "--defender"),
+        pytest.param("http", "--attacker", marks=pytest.mark.process),
+    ],
+)
 def test_a_game_that_fails_is_1(
     midstream: Midstream, broken: str, tmp_path: Path, transport: str, side: str
 ) -> None:
     ended = midstream(*GAME, "--out", str(tmp_path), "--transport", transport, side, broken)
     assert ended.code == 1
     assert ended.out == ""
-    assert "out of ideas" in ended.err.splitlines()[-1]
+    said = ended.err.splitlines()[-1]
+    for mention in ("out of ideas", broken, "batch 0"):
+        assert mention in said
 
 
 def test_a_command_line_that_is_wrong_is_2(midstream: Midstream) -> None:
@@ -66,38 +78,34 @@ def test_a_provider_that_nobody_answers_is_1(midstream: Midstream) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_game_that_is_interrupted_is_130(tmp_path: Path, number: int) -> None:
+def test_a_game_that_is_terminated_is_130(tmp_path: Path) -> None:
     game = ["--transport", "local", "--epochs", "100000", "--evaluate-every", "1", "--run", "long"]
     with Command(tmp_path, *GAME, *game) as command:
         metrics = tmp_path / "runs/long/metrics.jsonl"
         until(lambda: metrics.exists() and metrics.stat().st_size > 0, "a step to be taken")
-        assert command.end(number) == 130
+        assert command.end(signal.SIGTERM) == 130
         assert command.err.splitlines()[-1] == "midstream: interrupted"
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_service_that_is_stopped_is_0(tmp_path: Path, number: int) -> None:
-    with Command(tmp_path, "serve", "--port", "0") as command:
-        command.until_it_says("listening on")
-        assert command.end(number) == 0
-
-
 PRESSED_AGAIN = """
-import atexit, signal, sys
+import atexit, signal
 from midstream.command.main import main
 
-number = int(sys.argv.pop(1))
-atexit.register(lambda: [signal.raise_signal(number), print("tidied up")])  # as libraries do
+
+def tidy_up():  # as libraries do
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+    print("tidied up")
+
+
+atexit.register(tidy_up)
 main()
 """
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_while_it_ends_changes_nothing(tmp_path: Path, number: int) -> None:
-    command = (sys.executable, "-c", PRESSED_AGAIN, str(int(number)), "plya")
+def test_a_second_signal_while_it_ends_changes_nothing(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", PRESSED_AGAIN, "plya")
     with Program(tmp_path, *command, name="twice") as program:
         assert program.end() == 2
         assert (program.out, "Traceback" in program.err) == ("tidied up\n", False)

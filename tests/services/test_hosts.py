@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPResponse
-from pathlib import Path
 
 import click
 import httpx
@@ -19,7 +18,6 @@ from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
 from midstream_server.runs.registry import Registry
 from services import tiny
-from services.commands import Command
 from services.loopback import served
 from services.tiny import TinyRun, problem
 
@@ -138,13 +136,3 @@ def test_a_service_on_all_addresses_has_the_machines_name() -> None:
 def test_what_is_no_name_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(click.UsageError, match="--allow-host"):
         hosts_of("127.0.0.1", (name,))
-
-
-@pytest.mark.process
-def test_the_commands_take_the_names(tmp_path: Path, port: int) -> None:
-    serve = ("serve", "--port", str(port), "--allow-host", "a.lan", "--allow-host", "b.lan")
-    with Command(tmp_path, *serve) as serving:
-        serving.until_it_says("listening")
-        url = f"http://127.0.0.1:{port}/v1/runs"
-        found = [httpx.get(url, headers={"Host": f"{name}.lan"}, trust_env=False) for name in "abc"]
-        assert [answer.status_code for answer in found] == [200, 200, 421]

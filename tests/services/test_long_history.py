@@ -1,5 +1,6 @@
 """A long history: given in pieces and pages, while everything else goes on."""
 
+import asyncio
 import csv
 import io
 import json
@@ -8,14 +9,16 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from midstream_server.http import history
 from midstream_server.runs.registry import Registry
 from services.sockets import ask
 from services.tiny import TinyRun, problem
-from services.waiting import LONGEST
+from services.waiting import LONGEST, until
 
 pytestmark = pytest.mark.slow
 
@@ -49,21 +52,45 @@ def test_what_nobody_reads_takes_up_nothing(long: TinyRun, path: str) -> None:
         assert long.put(1).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/metrics?format=csv"])
-def test_others_are_answered_while_it_is_read(long: TinyRun, path: str) -> None:
+@pytest.mark.parametrize(("path", "encode"), [("/metrics", "_members"), ("/metrics?format=csv", "as_csv")])
+def test_others_are_answered_while_it_is_read(
+    long: TinyRun, path: str, encode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the first pieces is held up while it is encoded, until others have been answered meanwhile."""
+    encoded, answered, sizes = getattr(history, encode), [0], list[int]()
+
+    def after_others(records: history.Records, *more: object) -> object:
+        if records:
+            sizes.append(len(records))
+            before = answered[0]
+            until(lambda: len(sizes) > 16 or answered[0] > before + 1, "others to be answered")
+        return encoded(records, *more)
+
     def read() -> int:
         return len(
             httpx.get(f"{long.client.base_url}{long.path}{path}", trust_env=False, timeout=LONGEST).text
         )
 
-    answered = 0
+    monkeypatch.setattr(history, encode, after_others)
+    monkeypatch.setattr(history, "_REST", 0.0)
     with ThreadPoolExecutor(1) as pool:
         whole = pool.submit(read)
         while not whole.done():
             assert long.client.get("/health/live").status_code == 200
-            answered += 1
+            answered[0] += 1
     assert whole.result() > 10 * LONG
-    assert answered > 30
+    assert answered[0] > 30
+    assert sum(sizes) == LONG
+    assert max(sizes) <= history.AT_ONCE
+
+
+def test_the_thread_that_encodes_it_rests_twice_as_long_as_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, rested = iter([10.0, 13.0]), list[float]()
+    monkeypatch.setattr(
+        history, "time", SimpleNamespace(perf_counter=lambda: next(clock), sleep=rested.append)
+    )
+    assert asyncio.run(history.aside(lambda: "done")) == "done"
+    assert rested == [6.0]
 
 
 def test_it_comes_in_pages(run: TinyRun) -> None:

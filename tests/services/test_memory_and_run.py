@@ -16,7 +16,6 @@ from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
 from services import tiny
 from services.attacked import EVOSHIFT, LEVEL_1, client_at, on_a_server, other_body, undisturbed
-from services.commands import Command
 from services.conftest import Ended
 from services.loopback import served
 from services.tiny import STEPS, TinyRun, problem
@@ -202,10 +201,3 @@ def test_a_proxy_outlives_a_run_and_begins_with_the_next_of_its_name(tmp_path: P
                 run.play(0, steps)
                 ended = run.sha256()
     assert ended == undisturbed(tmp_path, EVOSHIFT)
-
-
-@pytest.mark.process
-def test_the_folder_of_its_memory_is_said_as_it_is(tmp_path: Path) -> None:
-    with Command(tmp_path, "attack", "--port", "0", "--out", "mine") as attack:
-        attack.until_it_says(f"memory in {tmp_path / 'mine'}")
-        assert attack.interrupt() == 0

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import venv
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.foreign_proxies import (
-    Games,
+    DIGITS,
     check_a_real_game,
     check_a_repeated_batch_goes_on_as_the_same_bytes,
     check_each_batch_is_moved_within_the_budget,
@@ -31,8 +30,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "mitmproxy-addon"
 def mitmdump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return mitmdump in an environment of its own, since it holds its dependencies back."""
     folder = tmp_path_factory.mktemp("mitmproxy") / "venv"
-    venv.create(folder, with_pip=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--retries", "0"]
+    venv.create(folder)
+    here = ["--python", str(folder / "bin" / "python")]
+    pip = [sys.executable, "-m", "pip", *here, "install", "--quiet", "--retries", "0", "--no-compile"]
     done = subprocess.run(
         [*pip, "--requirement", str(EXAMPLE / "requirements.txt")],
         capture_output=True,
@@ -56,11 +56,10 @@ def start(mitmdump: Path, folder: Path, server: str, port: int) -> Program:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="mitmproxy has no release for this Python yet")
-def test_a_real_game_loses_accuracy_and_nothing_else(mitmdump: Path, tmp_path: Path) -> None:
-    digits = {"dataset": "digits", "model": "logistic", "batch_size": 200, "epochs": 12}
-    with ExitStack() as stack:
-        games = Games(stack, tmp_path, partial(start, mitmdump), learning_rate=0.02, **digits)
-        check_a_real_game(games, lost=0.25)
+def test_a_real_game_loses_accuracy_and_nothing_else(
+    registry: Registry, mitmdump: Path, tmp_path: Path
+) -> None:
+    check_a_real_game(registry, partial(start, mitmdump), tmp_path, lost=0.25, **DIGITS)
 
 
 def test_it_is_a_man_in_the_middle(registry: Registry, mitmdump: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from midstream_server.runs.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.foreign_proxies import (
+    DIGITS,
     EPSILON,
-    Games,
     check_a_real_game,
     check_a_repeated_batch_goes_on_as_the_same_bytes,
     check_each_batch_is_moved_within_the_budget,
@@ -151,13 +150,7 @@ def test_told_to_stop_it_stops(registry: Registry, installed: Path, tmp_path: Pa
         assert program.end(signal.SIGTERM) == 0
 
 
-def test_a_real_game_loses_accuracy_and_nothing_else(installed: Path, tmp_path: Path) -> None:
-    digits = {
-        "dataset": "digits",
-        "model": "logistic",
-        "batch_size": 200,
-        "epochs": 12,
-        "learning_rate": 0.02,
-    }
-    with ExitStack() as stack:
-        check_a_real_game(Games(stack, tmp_path, partial(start, installed), **digits), lost=0.25)
+def test_a_real_game_loses_accuracy_and_nothing_else(
+    registry: Registry, installed: Path, tmp_path: Path
+) -> None:
+    check_a_real_game(registry, partial(start, installed), tmp_path, lost=0.25, **DIGITS)

@@ -23,12 +23,28 @@ def test_the_same_command_goes_on_to_the_same_bits(tmp_path: Path, midstream: Ca
         killed.process.kill()
     steps = len(metrics.read_text().splitlines())
     assert steps < 60
-    other = midstream("play", *GAME, *SIZE, "--seed", "1", "--out", str(tmp_path / "runs"))
+
+    def play(*other: str) -> Ended:
+        return midstream("play", *GAME, *SIZE, "--out", str(tmp_path / "runs"), *other)
+
+    other = play("--seed", "1")
     assert other.code == 1
     assert "a different unfinished game: seed 0, here 1" in other.err
-    with Command(tmp_path, "play", *GAME, *SIZE) as again:
-        assert again.end() == 0, again.err
-        outcome = json.loads(again.out)
+    specification = tmp_path / "runs/game/specification.json"
+    written = json.loads(specification.read_text())
+    for spoiled, said in (
+        (json.dumps(written | {"learning_rate": 0.5}), "a different unfinished game: learning_rate 0.5"),
+        ("{", f"{specification} is damaged: "),
+    ):
+        specification.write_text(spoiled)
+        refused = play()
+        assert (refused.code, refused.out) == (1, "")
+        assert said in refused.err.splitlines()[-1]
+    specification.unlink()
+    again = play()
+    assert again.code == 0, again.err
+    assert json.loads(specification.read_text()) == written  # it is written again
+    outcome = json.loads(again.out)
     local = midstream("play", *GAME, *SIZE, "--transport", "local", "--out", str(tmp_path / "local"))
     assert local.code == 0, local.err
     assert outcome["parameters_sha256"] == json.loads(local.out)["parameters_sha256"]

@@ -23,12 +23,6 @@ def sentence(ended: Ended) -> str:
     return lines[0]
 
 
-BROKEN = """
-class Broken:
-    def perturb(self, batch, view):
-        raise KeyError("out of ideas")
-"""
-
 REFUSALS: list[tuple[str, str]] = [
     ("plya", "'play'"),
     ("play --datset mnist", "--dataset"),
@@ -136,18 +130,3 @@ def test_a_provider_without_a_server(midstream: Midstream) -> None:
         assert f"{url} has not answered" in sentence(
             midstream("provide", "--server", url, "--give-up-after", "0")
         )
-
-
-@pytest.mark.process
-def test_what_only_a_service_finds_wrong_reaches_who_plays(midstream: Midstream, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.py"
-    broken.write_text(
-        "class Broken:\n    def perturb(self, batch, view):\n        raise KeyError('out of ideas')\n"
-    )
-    attacker = f"{broken}:Broken"
-    for transport in ("local", "http"):
-        ended = midstream("play", "--attacker", attacker, "--transport", transport, "--out", str(tmp_path))
-        said = sentence(ended)
-        assert attacker in said
-        assert "out of ideas" in said
-        assert "batch 0" in said

@@ -1,6 +1,5 @@
 """A batch that the server did not take: the attacker goes on as if it had never come."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from services.attacked import (
     other_body,
     undisturbed,
 )
-from services.conftest import Ended
+from services.games import in_one_process
 from services.loopback import served
 from services.recorder import Recorder
-from services.small_games import played, training
+from services.small_games import training
 from services.tiny import TinyRun, problem
 
 
@@ -122,17 +121,15 @@ def test_a_plug_in_that_fails_is_as_it_was_before(at: int, tmp_path: Path) -> No
         assert run.sha256() == undisturbed(tmp_path, attack)
 
 
-@pytest.mark.process
-def test_a_game_with_a_plug_in_that_fails_at_its_first_batch_is_the_same_over_http(
-    midstream: Callable[..., Ended], tmp_path: Path
-) -> None:
-    words = ["--attacker", counting(tmp_path, fails_at=0), "--on-error", "pass-clean"]
-    outcomes = {
-        transport: played(midstream, *words, "--transport", transport, "--out", str(tmp_path / transport))
-        for transport in ("http", "local")
-    }
-    assert outcomes["http"]["parameters_sha256"] == outcomes["local"]["parameters_sha256"]
-    assert outcomes["http"]["passed_clean"] == {"attacker": 1, "defender": 0}
+def test_a_game_with_a_plug_in_that_fails_at_its_first_batch_is_the_same_over_http(tmp_path: Path) -> None:
+    attacker = counting(tmp_path, fails_at=0)
+    local = in_one_process(tmp_path / "local", attacker, "none", on_error="pass-clean")
+    attack = AttackSettings(attacker, on_error="pass-clean")
+    with on_a_server(tmp_path, on_error="pass-clean") as found, found.attacked(attack) as run:
+        run.play(0)
+        result = run.until("finished")["result"]
+    assert result["parameters_sha256"] == local["parameters_sha256"]
+    assert result["passed_clean"] == {"attacker": 1, "defender": 0}
 
 
 def test_what_it_counted_of_that_batch_is_forgotten(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from services.waiting import until
 pytestmark = pytest.mark.process
 
 GAME = ["--attacker", "level-1,beta=0.5", "--defender", "level-1", "--seed", "3", "--threads", "1"]
-GAME += ["--attack-epsilon", "2"]
+GAME += ["--attack-epsilon", "0.2", "--attack-norm", "linf", "--gradient", "own"]
 SIZE = ["--train-size", "250", "--validation-size", "100", "--epochs", "2"]
 
 
@@ -68,7 +68,7 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
         "level-1,beta=0.5",
         "level-1",
     )
-    assert (outcome["attack_epsilon"], outcome["attack_norm"]) == (2.0, "l2")
+    assert (outcome["attack_epsilon"], outcome["attack_norm"]) == (0.2, "linf")
     assert (outcome["epsilon"], outcome["norm"]) == (1.5, "l2")
     assert (outcome["seed"], outcome["steps"], outcome["epochs"]) == (3, 6, 2)
     assert 0 <= outcome["test_accuracy"] <= 1
@@ -111,12 +111,14 @@ def test_the_checkpoint_is_the_parameters_at_the_end(folder: Path, outcome: dict
 
 
 @pytest.mark.usefixtures("played")
-def test_the_scenario_repeats_the_game(
+def test_the_scenario_repeats_the_game_in_one_process_to_the_same_bits(
     folder: Path, outcome: dict[str, Any], midstream: Callable[..., Ended]
 ) -> None:
     scenario = folder / "runs/game/scenario.yaml"
-    assert yaml.safe_load(scenario.read_text())["attacker"] == "level-1,beta=0.5"
-    again = midstream("play", str(scenario), "--transport", "local", "--out", str(folder / "again"), "--json")
+    settings = yaml.safe_load(scenario.read_text())
+    assert (settings["attacker"], settings["gradient"]) == ("level-1,beta=0.5", "own")
+    here = ["--transport", "local", "--gradient", "server", "--out", str(folder / "again")]
+    again = midstream("play", str(scenario), *here, "--json")
     assert again.code == 0, again.err
     repeated = json.loads(again.out)
     for key in set(outcome) - {"run", "seconds"}:

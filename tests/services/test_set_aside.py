@@ -14,7 +14,6 @@ from services.commands import Command
 from services.conftest import Ended
 from services.loopback import client_of
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem
-from services.waiting import until
 
 Midstream = Callable[..., Ended]
 
@@ -118,21 +117,3 @@ def test_a_server_without_a_name_begins_no_second_one_like_it(tmp_path: Path, mi
     assert ended.code == 1
     assert "specification.json was altered" in ended.err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("what", ["altered", "cut off"])
-def test_a_game_that_was_killed_is_not_played_on(tmp_path: Path, midstream: Midstream, what: str) -> None:
-    game = ["play", "--run", "game", *WORDS, "--epochs", "40", "--out", str(tmp_path)]
-    metrics = tmp_path / "game/metrics.jsonl"
-    with Command(tmp_path, *game) as killed:
-        until(lambda: metrics.exists() and metrics.stat().st_size > 0, "a step")
-        killed.process.kill()
-    path = tmp_path / "game/specification.json"
-    spoil(path) if what == "altered" else path.write_text("{")
-    ended = midstream(*game)
-    assert ended.code == 1
-    assert "game/specification.json" in ended.err.splitlines()[-1]
-    path.unlink()
-    assert midstream(*game).code == 0, "it is written again"
-    assert json.loads(path.read_text())["learning_rate"] == 0.0008

@@ -1,6 +1,6 @@
 """A peer that falls silent is named; one that is gone is given up; one that works may take its time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app
 from midstream_server.runs.registry import Registry
 from services import tiny
+from services.conftest import Ended
 from services.games import in_one_process
 from services.loopback import served
 from services.relay import Relay
@@ -67,6 +68,28 @@ def test_a_host_that_takes_connections_and_says_nothing_is_given_up() -> None:
         with pytest.raises(ServerGoneError, match="no sign of life"):
             client.runs()
         assert said == [f"waiting for {url}: no sign of life (timed out)"]
+
+
+def test_a_provider_gives_up_on_a_server_that_is_gone_when_told_to(
+    registry: Registry, midstream: Callable[..., Ended]
+) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        upstream = server.enter_context(served(make_app(registry)))
+        url = stack.enter_context(served(make_proxy(Proxy(upstream, AttackSettings("none")))))
+        run = TinyRun(server.enter_context(httpx.Client(base_url=upstream, trust_env=False)), epochs=10_000)
+
+        def leave() -> None:
+            until(lambda: run.status()["step"] > 2, "the game to be under way")
+            server.close()
+
+        leaving = stack.enter_context(ThreadPoolExecutor(1)).submit(leave)
+        ended = midstream("provide", "--server", url, "--give-up-after", "0.5")
+        leaving.result()
+    assert ended.code == 1
+    said = ended.err.splitlines()[-1]
+    assert said.startswith(f"midstream: {url} has not answered for ")
+    assert upstream in said
 
 
 class Game:

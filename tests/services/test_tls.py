@@ -115,9 +115,13 @@ def test_files_that_will_not_do(
 
 
 @pytest.mark.process
-def test_a_whole_game_over_tls_under_tokens(midstream: Midstream, ours: Authority, tmp_path: Path) -> None:
+def test_a_whole_game_over_tls_under_tokens_that_nobody_shows(
+    midstream: Midstream, ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MIDSTREAM_TOKEN", raising=False)
     tokens, provider = tmp_path / "tokens.yaml", tmp_path / "provider.token"
-    midstream("tokens", str(tokens))
+    assert midstream("tokens", str(tokens)).code == 0
+    secrets = [line.split()[1] for line in tokens.read_text().splitlines()]
     provider.touch(0o600)
     provider.write_text(tokens.read_text().splitlines()[1])
     shown = ["--certificate", str(ours.certificate), "--key", str(ours.key)]
@@ -136,12 +140,21 @@ def test_a_whole_game_over_tls_under_tokens(midstream: Midstream, ours: Authorit
             distrusted = midstream("provide", "--server", url, "--token-file", str(provider))
             assert distrusted.code == 1
             assert "--ca" in distrusted.err
-            trusted = ["--server", url, "--token-file", str(provider), "--ca", str(ours.ca)]
-            providing = midstream("provide", *trusted)
+            trusted = ["--server", url, "--ca", str(ours.ca)]
+            stranger = midstream("provide", *trusted)
+            assert stranger.code == 1
+            assert "--token-file" in stranger.err
+            providing = midstream("provide", *trusted, "--token-file", str(provider))
             assert providing.code == 0, providing.err
             assert "all 2 batches" in providing.err
             assert "attacking run 'game'" in attacking.err
             assert serving.interrupt() == attacking.interrupt() == 0
+            said = [serving.out, serving.err, attacking.out, attacking.err, providing.err, providing.out]
+    folder = (tmp_path / "runs/game").rglob("*")
+    said += [path.read_bytes().decode("latin-1") for path in folder if path.is_file()]
+    said += [midstream("serve", "--tokens", str(tokens), "--show-config").out]
+    said += [midstream("provide", "--token-file", str(provider), "--show-config").out]
+    assert not any(secret in text for secret in secrets for text in said)
 
 
 def test_errors_that_are_each_others_cause_are_looked_through() -> None:

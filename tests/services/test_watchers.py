@@ -137,7 +137,7 @@ def test_who_reads_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "READ_SECONDS", SHORT, raising=False)
     endless = Endless()
     with served(endless) as url, asked(url, "/"):
-        assert endless.over.wait(20)
+        assert endless.over.wait(LONGEST)
 
 
 def test_who_reads_slowly_has_the_whole_answer(monkeypatch: pytest.MonkeyPatch, run: TinyRun) -> None:

@@ -7,11 +7,11 @@ from midstream.mathematics.pixels import pixels
 from midstream.mathematics.utility import total_loss
 from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
 from midstream.run.learned import CacheFile
-from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from functools import partial
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from midstream.protocol.messages.history import Record, RunRecord
@@ -87,9 +86,10 @@ def _joined(records: Records, name: str | None) -> str:
     return "".join(_step(name, record) for record in records)
 
 
-def _step(name: str | None, record: Mapping[str, Any]) -> str:
+def _step(name: str | None, record: Mapping[str, object]) -> str:
     if name is None:
-        return _event("step", Record.model_validate(record), record["step"])
+        step = Record.model_validate(record)
+        return _event("step", step, step.step)
     return _event("step", RunRecord.model_validate({"run": name, **record}))
 
 

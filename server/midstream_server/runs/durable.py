@@ -6,8 +6,8 @@ from typing import Literal
 
 from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError
+from midstream.players.reporting import Say
 from midstream.protocol.wire import WireBatch, decode_batch
-from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream_server.runs.checkpointed import CheckpointedRun
 from midstream_server.runs.journal import Entry, Journal

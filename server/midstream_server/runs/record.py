@@ -14,7 +14,7 @@ from midstream.players.remembering import RESUMED_ANYWAY
 from midstream.protocol.messages.history import COLUMNS
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
-from midstream.storage.run_folder import METRICS, RunFolder, read_metrics
+from midstream.storage.run_folder import METRICS, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
 from midstream_server.runs.checkpoint import ATTACKER, Checkpoint, write_checkpoint
 from midstream_server.runs.evaluation import Evaluation
@@ -132,16 +132,14 @@ class RecordedRun:
             received, defended, labels = (
                 part[:PICTURED].cpu() for part in (step.received, step.defended, step.labels)
             )
-            self.folder.write(f"samples/{seq:07d}.png", sample_sheet(received, defended))
-            self.folder.write_json(
-                f"samples/{seq:07d}.json",
-                {
-                    "version": step.step,
-                    "labels": labels.tolist(),
-                    "received": self.run.predict(received),
-                    "defended": self.run.predict(defended),
-                },
-            )
+            seen = {
+                "version": step.step,
+                "labels": labels.tolist(),
+                "received": self.run.predict(received),
+                "defended": self.run.predict(defended),
+            }
+            self.folder.write_sample(f"{seq:07d}.png", sample_sheet(received, defended))
+            self.folder.write_sample(f"{seq:07d}.json", as_json(seen))
         self.folder.append_metrics(record)
         faults.reached("recorded")
         self.records.append(record)
@@ -165,7 +163,7 @@ class RecordedRun:
         return self._checkpoint()
 
     def _checkpoint(self) -> Path:
-        self.folder.synchronise_metrics()
+        self.folder.synchronise()
         history = {
             "metrics_bytes": self.folder.metrics_bytes,
             "metrics_sha256": self.folder.metrics_sha256,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from midstream.run.reporting import Say
+from midstream.players.reporting import Say
 from midstream.storage.run_folder import RunFolder, write_json
 from midstream_server.runs.checkpoint import Checkpoint
 from midstream_server.runs.checkpointed import CheckpointedRun

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from midstream.players.reporting import Say
 from midstream.run.environment import differences
-from midstream.run.reporting import Say
 from midstream.storage.run_folder import OPEN, RunFolder, write_json
 from midstream.storage.sqlite import set_aside
 from midstream_server.runs.checkpoint import NEWEST, OLDER, Checkpoint

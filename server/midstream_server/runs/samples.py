@@ -37,5 +37,5 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
     factor = max(1, _HEIGHT // received.shape[2])
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    image.save(buffer, "png")
+    image.save(buffer, "png", compress_level=1)  # two to four times as fast as the default
     return buffer.getvalue()

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from midstream.protocol.messages.runs import PassedClean, ResumedAnyway, Status
 from midstream.protocol.problem import Problem
@@ -90,7 +89,7 @@ def _provenance(folder: Path) -> Provenance | None:
     return None if standing is None else standing.provenance
 
 
-def _specification(folder: Path, said: dict[str, Any] | None) -> Specification | None:
+def _specification(folder: Path, said: dict[str, object] | None) -> Specification | None:
     try:
         content = said or json.loads((folder / SPECIFICATION).read_text(encoding="utf-8"))
         return Specification.model_validate(content)

@@ -15,11 +15,11 @@ from midstream.mathematics.pixels import pixels
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
+from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.evaluation import Evaluation, evaluate
 
@@ -168,7 +168,7 @@ class TrainingRun(Training):
         return Step(
             step=self.step,
             loss=loss,
-            correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
+            correction=self._size_of(defended, batch.inputs),
             seconds=time.perf_counter() - started,
             received=batch.inputs,
             defended=defended,
@@ -195,11 +195,18 @@ class TrainingRun(Training):
     def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
+        if name == "none":
+            return batch.inputs, batch, []
         defended = move(name, self.defender, batch, view)
         corrected = replace(batch, inputs=defended)
         trained_on = augmented(name, self.defender, corrected, view)
         also = rehearsed(name, self.defender, corrected, view)
         return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
+
+    def _size_of(self, defended: Tensor, received: Tensor) -> float:
+        if defended is received:
+            return 0.0
+        return self.specification.budget.size(defended - received).mean().item()
 
     def evaluation_due(self) -> bool:
         """Return whether the current parameters are due for evaluation."""

@@ -17,11 +17,11 @@ from midstream.command.game import Follow, GameError, GamePlan, progress_text
 from midstream.command.pipeline import GameStep
 from midstream.mathematics.pixels import pixels
 from midstream.players.remembering import give_back, memory_of, remembers
+from midstream.players.reporting import Tell
 from midstream.protocol.link import Link
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
-from midstream.run.reporting import Tell
 from midstream_provider.push import RunEndedError, feed
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.link import AttackLink

@@ -11,6 +11,8 @@ from midstream.console.finite import FINITE
 from midstream.console.options import named, option, radius, together
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from midstream.mathematics.budget import Budget
     from midstream.protocol.specification import Specification
 
@@ -79,7 +81,7 @@ attack_budget_options = together(
 )
 
 
-def specification_of(settings: dict[str, Any], **fixed: Any) -> "Specification":
+def specification_of(settings: Mapping[str, object], **fixed: object) -> "Specification":
     """Return the specification from a command's settings; unset ones get the data set's defaults.
 
     Args:
@@ -97,7 +99,7 @@ def specification_of(settings: dict[str, Any], **fixed: Any) -> "Specification":
     try:
         return Specification.model_validate(chosen | fixed)
     except ValidationError as error:
-        raise click.UsageError("; ".join(_fault(dict(fault)) for fault in error.errors())) from error
+        raise click.UsageError("; ".join(_fault(fault) for fault in error.errors())) from error
 
 
 def attack_budget_of(settings: Mapping[str, Any], specification: "Specification") -> "Budget":
@@ -120,7 +122,7 @@ def attack_budget_of(settings: Mapping[str, Any], specification: "Specification"
     return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)
 
 
-def _fault(fault: Mapping[str, Any]) -> str:
+def _fault(fault: "ErrorDetails") -> str:
     """Return the message for one invalid setting, which names its flag."""
     if not fault["loc"]:
         return str(fault["msg"])

@@ -1,6 +1,6 @@
 """The specification of a training run: every setting that its result depends on, in one JSON document."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -92,7 +92,7 @@ class Specification(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_defaults(cls, values: Any) -> Any:
+    def _fill_defaults(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
         for name, value in values.items():

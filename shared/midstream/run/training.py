@@ -22,6 +22,7 @@ from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
+from midstream.run.precision import computing, in_float32
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -90,14 +91,15 @@ class Training:
 
     def another_model(self) -> nn.Module:
         """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
-        model = self.new_model().eval()
+        model = computing(self.new_model().eval())
         remember(model, self._example(), self.order)
         return model
 
     def _check(self) -> Order:
         inputs = self._example()
-        order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
-        remember(self.model, inputs, order)
+        with in_float32():
+            order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
+        remember(computing(self.model), inputs, order)
         return order
 
     def _example(self) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from midstream.errors import MidstreamError
 from midstream.mathematics.training_step import TrainingStep
+from midstream.players.reporting import Say
+from midstream.protocol.buffers import Buffer, length, slices
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.history import Metrics, Record
 from midstream.protocol.messages.message import Message
@@ -21,12 +23,11 @@ from midstream.protocol.messages.runs import Runs, Status
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.protocol.specification import Specification
 from midstream.protocol.step_file import decode_step
-from midstream.protocol.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
+from midstream.protocol.wire import BATCH_TYPE, decode_tensors
 from midstream.web.liveness import KEPT_ALIVE, Watch
 from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify, distrust
 
-Say = Callable[[str], None]
 M = TypeVar("M", bound=Message)
 
 _PATIENCE = 2.0  # seconds of waiting before the client says why
@@ -129,7 +130,7 @@ class Client:
         """Return θ at a version.
 
         Raises:
-            Problem: 404 where the run has not got there, 410 where that version is no longer kept.
+            Problem: 404 if the run has not reached that version, 410 if it is no longer available.
         """
         return decode_tensors(self._get(f"{_path(run)}/parameters", params={"version": version}).content)
 
@@ -141,7 +142,7 @@ class Client:
         """Return the optimizer before the step from a parameters version.
 
         Raises:
-            Problem: 404 where the run has not got there, 410 where it is past.
+            Problem: 404 if the run has not reached that version, 410 if it has passed it.
         """
         return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
 
@@ -175,12 +176,12 @@ class Client:
         return self._request("GET", path, **options)
 
     def _request(
-        self, method: str, path: str, content: Callable[[], Any] | None = None, **options: Any
+        self, method: str, path: str, content: Callable[[], Iterator[bytes]] | None = None, **options: Any
     ) -> httpx.Response:
         def once() -> httpx.Response:
-            body = {} if content is None else {"content": content()}
+            body = None if content is None else content()
             with self._watch.during() as extensions:
-                return self._http.request(method, path, extensions=extensions, **body, **options)
+                return self._http.request(method, path, content=body, extensions=extensions, **options)
 
         response = self._until_answered(once)
         if response.status_code >= 400:
