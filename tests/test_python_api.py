@@ -164,6 +164,23 @@ def test_a_player_can_be_an_object(attacker: Any, tmp_path: Path) -> None:
     assert defended.parameters_sha256 == play(tmp_path, attacker=Lighter, defender="none").parameters_sha256
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"train_size": 9999}, "9999"), ({"device": "abacus"}, "device 'abacus' cannot be used here")],
+)
+def test_a_game_that_cannot_be_played_here_is_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(GameError, match=words):
+        play(tmp_path, **settings)
+    with (
+        pytest.raises(GameError, match=words),
+        midstream.Game(**SMALL | {"out": tmp_path} | settings, follow=quiet),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_object_that_is_no_player_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="has no method perturb"):
         play(tmp_path, attacker=object())
