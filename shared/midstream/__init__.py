@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from midstream.command.api.play import play
     from midstream.command.api.result import GameResult
     from midstream.command.pipeline import GameStep
+    from midstream.command.sweep.results import Results, read_results
+    from midstream.command.sweep.sweeping import sweep
     from midstream.defences.loop import Defender
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
@@ -67,6 +69,7 @@ __all__ = [
     "Order",
     "Player",
     "RandomLayersWarning",
+    "Results",
     "Sgd",
     "Source",
     "TrainingStep",
@@ -89,7 +92,9 @@ __all__ = [
     "optimal_contraction_vector",
     "pixels",
     "play",
+    "read_results",
     "steps_by_rule",
+    "sweep",
     "training_step",
     "unrolled_utility_gradient",
     "utility",
@@ -101,6 +106,8 @@ _HOMES = {
     "midstream.command.api.play": ("play",),
     "midstream.command.api.result": ("GameResult",),
     "midstream.command.pipeline": ("GameStep",),
+    "midstream.command.sweep.results": ("Results", "read_results"),
+    "midstream.command.sweep.sweeping": ("sweep",),
     "midstream.defences.loop": ("Defender",),
     "midstream.errors": ("MidstreamError",),
     "midstream.mathematics.budget": ("Budget",),

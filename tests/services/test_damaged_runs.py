@@ -123,7 +123,7 @@ def test_play_leaves_a_game_to_its_server_which_says_why_it_cannot_go_on(
 ) -> None:
     (copy / "open").touch()
     (copy / "specification.json").write_bytes(DAMAGE[damage])
-    specification = Specification(name=copy.name)
+    specification = Specification.model_validate({"name": copy.name})
     assert GamePlan(specification, "none", specification.budget, out=copy.parent).begun
     registry = tiny.registry(copy.parent)
     registry.take_up([copy.name])

@@ -71,7 +71,7 @@ class Budget:
             gradient: `(batch, *input)`; its scale does not matter, not even a very small one.
         """
         if self.norm == "l2":
-            return _unit(gradient)
+            return _unit(gradient.flatten(1)).reshape(gradient.shape)
         return gradient.sign().where(~gradient.isnan(), gradient)
 
     def project(self, perturbation: Tensor) -> Tensor:
@@ -84,11 +84,11 @@ class Budget:
         """
         if self.norm == "linf":
             return perturbation.clamp(-self.epsilon, self.epsilon)
-        norm = perturbation.flatten(1).norm(dim=1)
+        flat = perturbation.flatten(1)
+        norm = flat.norm(dim=1, keepdim=True)
         factor = (self.epsilon / norm).where(norm > self.epsilon, 1.0)
-        fitted = perturbation * per_example(factor, perturbation)
-        overflows = per_example(norm.isinf(), perturbation)
-        return (self.epsilon * _unit(perturbation)).where(overflows, fitted)
+        fitted = (self.epsilon * _unit(flat)).where(norm.isinf(), flat * factor)
+        return fitted.reshape(perturbation.shape)
 
     def beyond(self, inputs: Tensor) -> tuple[float, float] | None:
         """Return the smallest and the largest value of inputs that leave the pixel range.
@@ -166,10 +166,11 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def _unit(u: Tensor) -> Tensor:
+def _unit(flat: Tensor) -> Tensor:
     # The squares of a well-trained model's gradients underflow, so divide by the largest entry first.
     # A NaN stays a NaN, for the host to refuse.
-    largest = u.flatten(1).abs().amax(dim=1)
-    scaled = u / per_example(largest.where(largest != 0, 1.0), u)
-    norm = scaled.flatten(1).norm(dim=1)
-    return scaled / per_example(norm.where(norm != 0, 1.0), u)
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    scaled = flat / largest.masked_fill(largest == 0, 1.0)
+    norm = scaled.norm(dim=1, keepdim=True)
+    unit: Tensor = scaled / norm.masked_fill(norm == 0, 1.0)
+    return unit
