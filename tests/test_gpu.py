@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from device_games import Game, played, resumed
-from installed_players import VARIANTS
+from installed_players import Side, installed
 
-from midstream import plugins
 from midstream.mathematics.capturing import switch
 from midstream.run.environment import configure
 
@@ -30,19 +29,6 @@ CAPTURED = [
     ("influence,max_iterations=3", "influence,max_iterations=3"),
     ("conversion,target=3", "level-1+cutmix"),
 ]
-NEEDS = {
-    "level-k": "level-k,k=2,steps=2",
-    "conversion": "conversion,target=1",
-    "evasion": "evasion,target=1",
-    "deep-confuse": "deep-confuse,epochs=1,surrogate_epochs=1,width=4",
-    "atn": "atn,epochs=1,width=4",
-    "vae": "vae,epochs=1,width=4",
-    "cvae": "cvae,epochs=1,width=4",
-    "gan": "gan,epochs=1,width=4",
-    "ddpm": "ddpm,epochs=1,width=4,steps=3",
-    "cw": "cw,steps=3,searches=2",
-}
-"""The options that a player needs here, or that keep it quick."""
 
 
 @pytest.fixture
@@ -56,17 +42,17 @@ def device() -> Iterator[torch.device]:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def every(side: plugins.Kind) -> list[str]:
-    """Return all players of a side, with the options that they need."""
-    return [NEEDS.get(name, name) for name in plugins.names(side)]
+def every(side: Side) -> list[str]:
+    """Return all players of a side, with options that keep them quick."""
+    return [chosen.text for chosen in installed(side)]
 
 
-@pytest.mark.parametrize("attacker", every("attackers") + VARIANTS["attackers"])
+@pytest.mark.parametrize("attacker", every("attackers"))
 def test_every_attacker_plays_the_same_game_twice(attacker: str, device: torch.device) -> None:
     assert played(device, attacker, "none") == played(device, attacker, "none")
 
 
-@pytest.mark.parametrize("defender", every("defenders") + VARIANTS["defenders"])
+@pytest.mark.parametrize("defender", every("defenders"))
 def test_every_defender_plays_the_same_game_twice(defender: str, device: torch.device) -> None:
     assert played(device, "level-1", defender) == played(device, "level-1", defender)
 

@@ -1,7 +1,5 @@
 """The attacker's side of a run whose parameters it can read: a copy of the model at θ_t, and the attack."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache, partial
 
 from torch import Tensor, nn
@@ -21,15 +19,14 @@ from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
 from midstream.players.reporting import Say, Tell
-from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
-from midstream.run.dataset_checks import DatasetError
 from midstream.run.models import build_model
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.replayed import replayed_validation_gradient
 from midstream_proxy.attack import AttackSettings, Game, budget_of
+from midstream_proxy.host_errors import hosting
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches
 
@@ -211,7 +208,7 @@ class AttackedRun:
 
     def _possessed(self) -> BatchSource:
         if self._batches is None:
-            with _hosting():
+            with hosting():
                 split = load_split(
                     self._specification,
                     self.settings.source,
@@ -227,7 +224,7 @@ class AttackedRun:
     def _training_step(self) -> TrainingStep:
         if self._step is None:
             assert self._version is not None
-            with _hosting():
+            with hosting():
                 found = self._game.training_step(self._version)
             self._step = found.with_moments(
                 {moment: self._laid_out(of) for moment, of in found.moments.items()}
@@ -238,7 +235,7 @@ class AttackedRun:
         if self._gradient is None:
             assert self._version is not None
             if self.settings.gradient == "server":
-                with _hosting():
+                with hosting():
                     found = self._game.validation_gradient(self._version)
                 self._gradient = self._laid_out(found)
             else:
@@ -249,12 +246,3 @@ class AttackedRun:
         # The wire drops the tensors' order and memory layout; both decide the order of a sum, and its bits.
         parameters = trainable(self._model).items()
         return along(read, {name: value for name, value in parameters if name in read})
-
-
-@contextmanager
-def _hosting() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, Problem, DatasetError, plugins.PluginError) as error:
-        # The server is unreachable or at another version, or the data set is missing or not the run's.
-        raise HostError(str(error)) from error
