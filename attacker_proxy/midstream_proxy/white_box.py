@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from midstream.mathematics.derivatives.gradients import Gradient, along, validat
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.rows import content_keys
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
@@ -106,7 +108,7 @@ class AttackedRun:
         self.prepared = True
 
     def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
-        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq.
+        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq, on the device.
 
         Args:
             batch: what the provider sent.
@@ -123,7 +125,9 @@ class AttackedRun:
         version = batch.seq if version is None else version
         self._follow(version)
         device = self.settings.device
-        seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
+        inputs = pixels(batch.inputs)
+        keys = cache(partial(content_keys, inputs))  # computed once, from the host's copy
+        seen = Batch(batch.seq, inputs.to(device), batch.labels.to(device), keys)
         view = self._view(seen)
         away: BaseException | None = None
         self.before.mark()
@@ -135,12 +139,12 @@ class AttackedRun:
                 raise
             self.before.back()
             pass_clean(view, error)
-            attacked, labels = pixels(batch.inputs), batch.labels
+            attacked, labels = seen.inputs, seen.labels
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:
             raise away
-        return WireBatch(batch.seq, version, attacked.cpu(), labels.cpu(), view.reports)
+        return WireBatch(batch.seq, version, attacked, labels, view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:

@@ -102,11 +102,27 @@ class Budget:
         if inputs.numel() == 0:
             return None
         lowest, highest = torch.stack(inputs.detach().aminmax()).tolist()
-        scale = max([1.0, *(abs(bound) for bound in (self.low, self.high) if math.isfinite(bound))])
-        rounding = torch.finfo(inputs.dtype).eps if inputs.is_floating_point() else 0.0
-        slack = scale * max(1e-5, 16 * rounding)
+        slack = self._slack(inputs)
         held = self.low - slack <= lowest and highest <= self.high + slack
         return None if held and math.isfinite(highest - lowest) else (lowest, highest)
+
+    def within(self, inputs: Tensor) -> Tensor:
+        """Return whether inputs are in the pixel range, up to rounding, as a tensor that need not be read.
+
+        >>> Budget(1.0).within(torch.tensor([[0.0, 255.0]]))
+        tensor(False)
+        """
+        if inputs.numel() == 0:
+            return torch.ones((), dtype=torch.bool, device=inputs.device)
+        lowest, highest = inputs.detach().aminmax()
+        slack = self._slack(inputs)
+        held = (lowest >= self.low - slack) & (highest <= self.high + slack)
+        return held & (highest - lowest).isfinite()
+
+    def _slack(self, inputs: Tensor) -> float:
+        scale = max([1.0, *(abs(bound) for bound in (self.low, self.high) if math.isfinite(bound))])
+        rounding = torch.finfo(inputs.dtype).eps if inputs.is_floating_point() else 0.0
+        return scale * max(1e-5, 16 * rounding)
 
     def perturb(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
         """Return `clamp(x + Proj(p), low, high)`, the perturbed inputs.
@@ -118,13 +134,26 @@ class Budget:
         Raises:
             ValueError: the inputs leave the pixel range, so the clamp would move them further than ε.
         """
-        if (found := self.beyond(inputs)) is not None:
-            raise ValueError(
-                f"inputs range from {found[0]:g} to {found[1]:g}, outside of the budget's pixel range "
-                f"[{self.low:g}, {self.high:g}]: its clamp would move them further than epsilon. Give the "
-                f"budget their range, low and high, and epsilon in its units; or bring them to pixels first"
-            )
+        self.check(inputs)
+        return self.moved(inputs, perturbation)
+
+    def check(self, inputs: Tensor) -> None:
+        """Raise ValueError if inputs leave the pixel range; see `perturb`."""
+        if self.beyond(inputs) is not None:
+            raise self.refusal(inputs)
+
+    def moved(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
+        """Return what `perturb` returns, for inputs that are known to be within the pixel range."""
         return (inputs + self.project(perturbation)).clamp(self.low, self.high)
+
+    def refusal(self, inputs: Tensor) -> ValueError:
+        """Return the error for inputs that leave the pixel range."""
+        lowest, highest = self.beyond(inputs) or torch.stack(inputs.detach().aminmax()).tolist()
+        return ValueError(
+            f"inputs range from {lowest:g} to {highest:g}, outside of the budget's pixel range "
+            f"[{self.low:g}, {self.high:g}]: its clamp would move them further than epsilon. Give the "
+            f"budget their range, low and high, and epsilon in its units; or bring them to pixels first"
+        )
 
     def size(self, perturbation: Tensor) -> Tensor:
         """Return the norm of each example's perturbation, `(batch,)`, in pixel units."""
