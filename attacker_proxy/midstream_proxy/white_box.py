@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from midstream import plugins
 from midstream.mathematics.derivatives.check import FEW
+from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
 from midstream.mathematics.derivatives.gradients import Gradient, along, validation_gradient
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
@@ -75,6 +76,7 @@ class AttackedRun:
         with in_float32():
             self._order = agreed_order(self._model, *few, described.derivatives)
         remember(computing(self._model), self._few(), self._order)
+        choose_chunk_size(self._model, described.chunk_size)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
@@ -196,6 +198,7 @@ class AttackedRun:
     def _new_model(self) -> nn.Module:
         model = computing(self._built())
         remember(model, self._few(), self._order)
+        choose_chunk_size(model, self._described.chunk_size)
         return model
 
     def _train(self) -> tuple[Tensor, Tensor]:

@@ -200,7 +200,7 @@ class TrainingRun(Training):
     def _defend(self, batch: Batch, view: View, checks: Checks | None) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
-        if isinstance(self.defender, NoDefense):
+        if type(self.defender) is NoDefense:
             return batch.inputs, batch, []
         # A defender that goes on from its corrected batch must not see one that breaks the rules.
         goes_on = isinstance(self.defender, (Augmenting, Rehearsing, AugmentingRehearsal))

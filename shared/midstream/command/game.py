@@ -1,7 +1,8 @@
 """The plan of one game, used by `play` and `demo`: its settings, its files and its outcome."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
 from midstream.players.interface import Player
 from midstream.protocol.specification import Specification
+from midstream.run.precisions import Precision
 from midstream.storage.run_files import read_object
 from midstream.storage.run_folder import holds_run, write_whole
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
@@ -27,6 +29,17 @@ Follow = Callable[[int, int, str], None]
 
 class GameError(MidstreamError, RuntimeError):
     """A game failed or cannot be played in its folder; the message says why."""
+
+
+@contextmanager
+def as_game_errors() -> Iterator[None]:
+    """Turn errors of the machine and of values, which the command prints as sentences, into GameError."""
+    try:
+        yield
+    except MidstreamError:
+        raise
+    except (OSError, ValueError) as error:
+        raise GameError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class GamePlan:
         download: whether missing data may be downloaded.
         device: the torch device to compute on.
         threads: CPU threads of each process; None for torch's default.
+        precision: what each process computes its derivatives and steps in.
         signed: who signs the batches, if the server requires a signature: the `provider`, or the `attacker`,
             who then acts as the provider. None: no signature is required.
         attacking: the attacker itself, for a game in this process; None makes the one that `attacker` names.
@@ -62,6 +76,7 @@ class GamePlan:
     download: bool = False
     device: str = "auto"
     threads: int | None = None
+    precision: Precision = "float32"
     signed: Literal["provider", "attacker"] | None = None
     attacking: Player | None = field(default=None, repr=False)
     defending: Player | None = field(default=None, repr=False)
@@ -169,6 +184,7 @@ class GamePlan:
             "signed": self.signed,
             "device": self.device,
             "threads": self.threads,
+            "precision": self.precision,
             "lr": self.specification.learning_rate,
             **self.specification.model_dump(exclude={"name", "learning_rate"}),
         }

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from midstream.errors import MidstreamError
 from midstream.mathematics.derivatives.check import FEW, check_derivatives
+from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
@@ -21,6 +22,7 @@ from midstream.players.course import load_optimizer_state, optimizer_state
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
+from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
 from midstream.run.precision import computing, in_float32
@@ -76,8 +78,14 @@ class Training:
         self.optimizer = optimizers[specification.optimizer](
             self.model.parameters(), lr=specification.learning_rate
         )
+        self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
+
+    def use_chunk_size(self, size: int | None) -> None:
+        """Differentiate `size` examples at a time; None leaves it to the derivatives."""
+        self.chunk_size = size
+        choose_chunk_size(self.model, size)
 
     def new_model(self) -> nn.Module:
         """Return a model of the run's architecture, initialized from torch's global generator."""
@@ -95,6 +103,7 @@ class Training:
         """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
         model = computing(self.new_model().eval())
         remember(model, self._example(), self.order)
+        choose_chunk_size(model, self.chunk_size)
         return model
 
     def _check(self) -> Order:
@@ -138,6 +147,7 @@ class Training:
             reduction="sum",
             optimizer=self.specification.optimizer,
             learning_rate=self.specification.learning_rate,
+            chunk_size=self.chunk_size,
             derivatives=self.order,
         )
 

@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     batch_size: int | None
     epochs: int | None
     max_steps: int | None
+    chunk_size: int | None
     optimizer: Literal["adam", "sgd"] | None
     lr: float | None
     epsilon: float | None
@@ -70,6 +71,7 @@ class Settings(TypedDict, total=False):
     resume: bool | None
     device: str | None
     threads: int | None
+    precision: Literal["float32", "tf32", "bfloat16"] | None
 
 
 TRANSPORT = "local"

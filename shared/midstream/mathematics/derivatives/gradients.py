@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.by_formula import differentiable
+from midstream.mathematics.derivatives.chunk_size import chunk_size_of
 from midstream.mathematics.derivatives.functional import DerivativeError as DerivativeError
 from midstream.mathematics.derivatives.functional import called, holding, warn_of_random_layers
 from midstream.mathematics.derivatives.functional import functional_call as functional_call
@@ -55,8 +56,9 @@ def validation_gradient(
         inputs: the validation inputs, `(examples, *input)`; uint8 is converted to pixels, x/255, per chunk.
         labels: their targets, `(examples,)`.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time; other values round differently in the last bits. None takes 250, or
-            500 if an input has at most 1,024 values.
+        chunk_size: examples at a time; other values round differently in the last bits. None takes the
+            number that `choose_chunk_size` set for the model, or else 250, or 500 if an input has at most
+            1,024 values.
 
     Raises:
         DerivativeError: the model has batch norm over batch statistics, which couples the examples; or it
@@ -69,7 +71,7 @@ def validation_gradient(
     torch.Size([2, 2])
     """
     warn_of_random_layers(model)
-    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)[1]
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size_of(model, chunk_size))[1]
 
 
 def loss_and_gradient(
@@ -82,7 +84,7 @@ def loss_and_gradient(
 ) -> tuple[Tensor, Gradient]:
     """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
     warn_of_random_layers(model)
-    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size_of(model, chunk_size))
 
 
 def _loss_and_gradient(
@@ -167,6 +169,7 @@ def mixed_derivative(
     """
     refuse_coupled_examples(model)
     warn_of_random_layers(model)
+    chunk_size = chunk_size_of(model, chunk_size)
     if order is None and loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
         return _mixed_by_stack(model, stack, inputs, labels, vector, chunk_size)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
