@@ -21,6 +21,9 @@ MidstreamError
 ├── SettingError            a setting of `midstream.play` does not exist, or its value is wrong
 ├── GameError               a game ended early, or cannot go on
 ├── NotFinishedError        a folder holds no finished game
+├── CellError               a cell of a table to reproduce does not exist, or cannot be played
+├── ReproduceError          games of a table to reproduce failed
+├── ShippedError            results that ship with midstream cannot be read
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail
 ├── ServerGoneError         a service does not answer

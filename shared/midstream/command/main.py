@@ -38,6 +38,9 @@ _COMMANDS = {
     "robustness": Entry("midstream.command.robustness", "play", "Attack a finished model at test time."),
     "plugins": Entry("midstream.command.plugins_check", "play", "Check your own attacker or defender."),
     "figure": Entry("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
+    "reproduce": Entry(
+        "midstream.command.reproduce.command", "play", "Play the paper's tables, beside its figures."
+    ),
     "estimate": Entry("midstream.command.estimate", "play", "Estimate M and the number of PGD steps."),
     "serve": Entry("midstream_server.command", "server", "Run the training server."),
     "provide": Entry("midstream_provider.command", "provider", "Run the data provider."),

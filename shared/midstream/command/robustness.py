@@ -90,7 +90,7 @@ def command(
     order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
     test = split.test[order]
     if epsilon is None:
-        epsilon = _GREY if test.inputs.shape[1] == 1 else _COLOUR
+        epsilon = usual_radius(test.inputs.shape[1])
     with Progress(len(test), label="robustness") as progress:
         found = robustness(
             model,
@@ -109,6 +109,15 @@ def command(
         click.echo(json.dumps(_about(played) | asdict(found) | {"suspicions": said} | settings))
     else:
         _print(played, found)
+
+
+def usual_radius(channels: int) -> float:
+    """Return the paper's L∞ radius for images of so many channels.
+
+    >>> usual_radius(1)
+    0.3
+    """
+    return _GREY if channels == 1 else _COLOUR
 
 
 def _about(played: "PlayedRun") -> dict[str, object]:

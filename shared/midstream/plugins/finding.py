@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable, Collection
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from midstream.players.culprit import place
-from midstream.plugins.naming import SINGULAR, Kind, PluginError, names, unknown
+from midstream.plugins.naming import SINGULAR, Kind, PluginError, installed, names, unknown
 
 
 def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Callable[..., Any]:
@@ -27,7 +26,7 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
     Raises:
         PluginError: there is no such name, module or attribute, or it is not allowed.
     """
-    for entry in entry_points(group=f"midstream.{kind}", name=name):
+    for entry in installed(kind).select(name=name):
         loaded: Callable[..., Any] = _load(entry.load, name, entry.module)
         return loaded
     if ":" not in name and name.endswith(".py"):

@@ -1,11 +1,16 @@
 """How a plug-in is named: installed names, `name,option=value,…`, and the plus sign between defenders."""
 
 import re
+import sys
 from collections.abc import Collection
 from difflib import get_close_matches
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from midstream.errors import MidstreamError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 Kind = Literal["attackers", "defenders", "models", "datasets"]
 
@@ -30,9 +35,20 @@ def names(kind: Kind) -> list[str]:
     >>> "mnist-cnn" in names("models")
     True
     """
+    return sorted(installed(kind).names)
+
+
+def installed(kind: Kind) -> "EntryPoints":
+    """Return the entry points of one kind, of all packages on the present `sys.path`."""
+    return _read(f"midstream.{kind}", tuple(sys.path))
+
+
+@cache
+def _read(group: str, path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001, another path has others
+    """Read entry points. It takes milliseconds, and a sweep asks for each player of each game."""
     from importlib.metadata import entry_points  # takes longer to import than all of this module
 
-    return sorted({entry.name for entry in entry_points(group=f"midstream.{kind}")})
+    return entry_points(group=group)
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:

@@ -169,7 +169,7 @@ class Results:
         }
         return plots.curves(grouped, value=value)
 
-    def document(self, table: Table | None) -> dict[str, Any]:
+    def document(self, table: Table | None) -> dict[str, object]:
         """Return the object that `midstream sweep --json` prints."""
         return {
             "trials": [one.outcome for one in self.trials],
