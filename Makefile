@@ -13,7 +13,7 @@ demo: $(VENV)/.installed ## play three games on embedded digits; print a table, 
 	$(BIN)/midstream demo
 
 test: $(VENV)/.installed check ## run all checks and all tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 quick: $(VENV)/.installed ## run the tests that start no process and no browser: 90 seconds on two cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal -q \

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SHOWN = re.compile(r"(?:\w+=\S+ )*(?:midstream|make|python -m) .*")
 _INLINE = re.compile(r"`((?:midstream|make) [^`]+)`")
+_SAVED = re.compile(r"^```\w+\n((?:(?!```).*\n)*)```\n\nSave this as `([\w.]+)`", re.MULTILINE)
 _TARGETS = re.compile(r"^([a-z-]+):", re.MULTILINE)
 _PLAYERS: dict[str, Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
 
@@ -54,6 +55,15 @@ def simple_commands(line: str) -> Iterator[list[str]]:
             words = []
         elif words or not re.match(r"\w+=", word):
             words.append(word)
+
+
+def workspace(folder: Path) -> None:
+    """Fill a folder with links to the repository's files, and with what pages tell readers to save."""
+    for entry in ROOT.iterdir():
+        (folder / entry.name).symlink_to(entry)
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for content, name in _SAVED.findall(page.read_text(encoding="utf-8")):
+            (folder / name).write_text(content)
 
 
 def check(words: list[str]) -> None:

@@ -21,6 +21,10 @@ _ENVIRONMENT = {name: os.environ.pop(name) for name in list(os.environ) if name.
 os.environ |= {f"TESTS_OF_{name}": value for name, value in _ENVIRONMENT.items()}
 
 
+# The processes that tests start read the compiled modules of those before them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # What players learn before a game is kept for these tests alone.
 _CACHE = TemporaryDirectory(prefix="midstream-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name

@@ -124,6 +124,8 @@ def test_a_player_without_a_fault(side: Role, text: str, effective: bool) -> Non
     ],
 )
 def test_every_installed_player_passes(side: Role, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "RESTART", 6)  # in the second visit of each example
+    monkeypatch.setattr(bench, "FEW", 3)
     monkeypatch.setattr(bench, "STEPS", bench.RESTART + bench.FEW)
     checks = check_player(side, text)
     assert len(checks) == 7 + any(check.name == "training" for check in checks)

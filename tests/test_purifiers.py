@@ -56,7 +56,7 @@ def ground(inputs: Tensor, labels: Tensor, budget: Budget, *, seed: int = 0) -> 
 
 
 DIGITS = ground(*digits(0, every=2), Budget(1.5))
-HELD_OUT = digits(1, every=4)
+HELD_OUT = digits(1, every=8)
 
 
 def view(of: Ground) -> View:
@@ -139,7 +139,7 @@ def test_a_course_gone_on_with_ends_in_the_same_bits(name: str, interrupted: int
 
 @every_purifier
 def test_a_move_depends_on_seed_and_number_of_the_batch_alone(name: str) -> None:
-    player, x = on_digits(name), HELD_OUT[0][:7]
+    player, x = taught(STEPS[name], DIGITS), HELD_OUT[0][:7]
     state = torch.get_rng_state()
     first, again, later = (perturbation(player, x, DIGITS, seq=seq) for seq in (3, 3, 4))
     assert torch.equal(first, again)
@@ -181,6 +181,7 @@ def test_what_it_cannot_do_it_says(name: str) -> None:
         made(f"{name},steps=0")
 
 
+@pytest.mark.slow
 def test_the_conditional_one_uses_the_label() -> None:
     player, (x, labels) = on_digits("cvae"), HELD_OUT
     assert isinstance(player, DefenseCvae)
@@ -211,6 +212,7 @@ def test_the_evidence_loss_is_that_of_the_distributions() -> None:
     assert torch.allclose(found, (divergence - likelihood) / 3)
 
 
+@pytest.mark.slow
 def test_the_search_finds_what_the_generator_made() -> None:
     player, random = on_digits("gan"), torch.Generator().manual_seed(0)
     assert isinstance(player, DefenseGan)
@@ -232,6 +234,7 @@ def test_the_search_finds_what_the_generator_made() -> None:
     assert away[2].mean() < 0.2 * away[0].mean()
 
 
+@pytest.mark.slow
 def test_the_generator_makes_every_digit() -> None:
     player = on_digits("gan")
     assert isinstance(player, DefenseGan)

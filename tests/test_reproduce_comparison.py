@@ -9,17 +9,17 @@ import pytest
 from midstream.command.reproduce import shipped
 from midstream.command.reproduce.cells import Cell, CellError, cells_of
 from midstream.command.reproduce.comparison import Compared, compared
-from midstream.command.reproduce.document import Scale, reproduction
+from midstream.command.reproduce.document import reproduction
 from midstream.command.reproduce.gains import gains
 from midstream.command.reproduce.games import Game
 from midstream.command.reproduce.markdown import missing_words, page_of
 from midstream.command.reproduce.names import names
 from midstream.command.reproduce.plots import picture
+from midstream.command.reproduce.scales import scales_of
 from midstream.command.reproduce.shipped import ShippedError, read_shipment, write_shipment
 from midstream.command.sweep.trial import Trial
 
 WHERE = {"midstream": "0.1.0", "torch": "2", "device": "cpu", "threads": 1}
-SCALES: tuple[Scale, ...] = ("quick", "paper")
 
 
 def game(trial: Trial, accuracy: float, *, seconds: float = 10.0) -> Game:
@@ -46,7 +46,7 @@ def with_accuracies(cells: Iterable[Cell], *accuracies: float) -> list[Compared]
 def test_every_cell_can_be_played(name: str, tmp_path: Path) -> None:
     shown = reproduction(name)
     for dataset in shown.datasets:
-        for scale in SCALES:
+        for scale in scales_of(dataset):
             cells = cells_of(shown, scale, dataset, seeds=1, photos=tmp_path)
             assert len({str(cell) + cell.panel.name for cell in cells}) == len(cells)
             assert all(isinstance(cell.at, int | float) for cell in cells if cell.panel.kind == "line")
@@ -70,6 +70,8 @@ def test_cells_are_chosen_by_row_or_by_row_and_column() -> None:
 def test_what_cannot_be_played_is_refused() -> None:
     with pytest.raises(CellError, match=r"Table 2 is not for photos, but for mnist, cifar10, cifar100"):
         cells_of(reproduction("table-2"), "quick", "photos", seeds=1)
+    with pytest.raises(CellError, match="the paper does not play digits; choose --scale cpu or quick"):
+        cells_of(reproduction("table-2"), "paper", "digits", seeds=1)
     with pytest.raises(CellError, match="name their folder with --photos"):
         cells_of(reproduction("figure-a10"), "quick", "photos", seeds=1)
 

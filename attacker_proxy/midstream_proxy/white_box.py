@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 
 from torch import Tensor, nn
 
 from midstream import plugins
 from midstream.mathematics.derivatives.check import FEW
+from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
 from midstream.mathematics.derivatives.gradients import Gradient, along, validation_gradient
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.rows import content_keys
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
@@ -73,6 +76,7 @@ class AttackedRun:
         with in_float32():
             self._order = agreed_order(self._model, *few, described.derivatives)
         remember(computing(self._model), self._few(), self._order)
+        choose_chunk_size(self._model, described.chunk_size)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
@@ -104,7 +108,7 @@ class AttackedRun:
         self.prepared = True
 
     def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
-        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq.
+        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq, on the device.
 
         Args:
             batch: what the provider sent.
@@ -121,7 +125,9 @@ class AttackedRun:
         version = batch.seq if version is None else version
         self._follow(version)
         device = self.settings.device
-        seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
+        inputs = pixels(batch.inputs)
+        keys = cache(partial(content_keys, inputs))  # computed once, from the host's copy
+        seen = Batch(batch.seq, inputs.to(device), batch.labels.to(device), keys)
         view = self._view(seen)
         away: BaseException | None = None
         self.before.mark()
@@ -133,12 +139,12 @@ class AttackedRun:
                 raise
             self.before.back()
             pass_clean(view, error)
-            attacked, labels = pixels(batch.inputs), batch.labels
+            attacked, labels = seen.inputs, seen.labels
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:
             raise away
-        return WireBatch(batch.seq, version, attacked.cpu(), labels.cpu(), view.reports)
+        return WireBatch(batch.seq, version, attacked, labels, view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:
@@ -192,6 +198,7 @@ class AttackedRun:
     def _new_model(self) -> nn.Module:
         model = computing(self._built())
         remember(model, self._few(), self._order)
+        choose_chunk_size(model, self._described.chunk_size)
         return model
 
     def _train(self) -> tuple[Tensor, Tensor]:

@@ -147,7 +147,18 @@ _IMAGES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "MaxViT": (maxvit, 32),
 }
 
-_COSTLY = {"AlexNet", "GoogLeNet, evaluation", "MNASNet", "MobileNetV2", "ResNeXt", "Wide ResNet"}
+_COSTLY = {
+    "AlexNet",
+    "GoogLeNet, evaluation",
+    "MNASNet",
+    "MaxViT",
+    "MobileNetV2",
+    "ResNeXt",
+    "ResNet-18, frozen batch norm",
+    "ResNet-18, group norm",
+    "Swin transformer",
+    "Wide ResNet",
+}
 
 VISION = [
     *(

@@ -8,9 +8,9 @@ from midstream.command.reproduce.cells import cells_of
 from midstream.command.reproduce.comparison import Compared, compared
 from midstream.command.reproduce.document import DataSet, Reproduction, Scale, reproduction
 from midstream.command.reproduce.games import Game
-from midstream.command.reproduce.markdown import NAMES, missing_words, text_of
+from midstream.command.reproduce.markdown import NAMES, text_of
 from midstream.command.reproduce.names import names
-from midstream.command.reproduce.scales import seeds_of
+from midstream.command.reproduce.scales import scales_of, seeds_of
 from midstream.command.reproduce.shipped import shipments, shipped_games
 
 _HEAD = """# Results
@@ -30,8 +30,6 @@ deviation, or ours if the paper gives none. Games that are smaller than the pape
 with it.
 
 """
-
-_SCALES: tuple[Scale, ...] = ("paper", "cpu", "quick")
 
 
 def page() -> str:
@@ -55,7 +53,7 @@ def _blocks(name: str, games: dict[str, Game]) -> Iterator[str]:
 
 
 def _largest(name: str, shown: Reproduction, dataset: DataSet, games: dict[str, Game]) -> str | None:
-    for scale in _SCALES:
+    for scale in scales_of(dataset):
         found = compared(cells_of(shown, scale, dataset, seeds=seeds_of(scale)), games)
         if any(one.spread for one in found):
             return _block(name, shown, scale, dataset, found)
@@ -65,7 +63,9 @@ def _largest(name: str, shown: Reproduction, dataset: DataSet, games: dict[str, 
 def _block(name: str, shown: Reproduction, scale: Scale, dataset: DataSet, found: list[Compared]) -> str:
     command = f"    midstream reproduce {name} --scale {scale} --dataset {dataset}"
     parts = [f"### {NAMES[dataset]}, scale {scale}", command, text_of(shown, dataset, found)]
-    return "\n\n".join([*parts, missing_words(found)] if missing_words(found) else parts)
+    whole = {trial.name for one in found for trial in one.cell.trials}
+    missing = {trial.name for one in found for trial in one.missing}
+    return "\n\n".join([*parts, *[f"{len(missing)} of {len(whole)} games are missing."] * bool(missing)])
 
 
 def _distinct(environments: Sequence[Mapping[str, Any]], key: str) -> str:

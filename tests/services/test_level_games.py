@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pytest
-from installed_players import installed
+from installed_players import VARIANTS, installed
 
 from midstream_server.runs.registry import Registry
 from services.games import in_one_process, over_http
 
 pytestmark = pytest.mark.slow
 
-ATTACKERS, DEFENDERS = ([chosen.text for chosen in installed(side)] for side in ("attackers", "defenders"))
+ATTACKERS, DEFENDERS = (
+    [chosen.text for chosen in installed(side) if chosen.text not in VARIANTS[side]] for side in VARIANTS
+)
 PAIRS = [
     (ATTACKERS[i % len(ATTACKERS)], DEFENDERS[i % len(DEFENDERS)])
     for i in range(max(len(ATTACKERS), len(DEFENDERS)))

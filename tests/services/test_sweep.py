@@ -7,12 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from midstream.command.sweep import ray_workers, sweeping
+from midstream.command.sweep.axes import GridError
+from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.results import MergeError, Results, gathered, read_results
@@ -205,6 +210,63 @@ def test_finished_trials_are_not_played_again(swept: Path) -> None:
     results = play_trials(trials_of([GRID]), place(swept), workers=2)
     assert facts(results)[1]
     assert {path: path.stat().st_mtime_ns for path in swept.glob("*/*")} == before
+
+
+def test_a_sweep_stops_in_time(
+    swept: Path, tmp_path: Path, midstream: Midstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = read_results(swept).trials
+    shutil.copytree(first.folder, tmp_path / first.folder.name)
+    closed = []
+
+    def slow(*_: object, **__: object) -> Generator[None]:
+        try:
+            while True:
+                yield None
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(sweeping, "play_on_workers", slow)
+    flags = ["--attacker", "none", "--attacker", "level-1", "--seeds", "2"]
+    ended = midstream("sweep", *FLAGS, *flags, "--out", str(tmp_path), "--hours", "0.00001", "--json")
+    assert (ended.code, closed) == (1, [True])
+    found = json.loads(ended.out)
+    assert [trial["run"] for trial in found["trials"]] == [str(tmp_path / first.folder.name)]
+    assert sorted(found["unfinished"]) == sorted(str(one.trial) for one in others)
+    assert "3 of 4 trials are not finished; the same 'midstream sweep' plays them" in ended.err
+
+
+def test_a_node_without_the_results_folder_sends_the_run_folder(swept: Path, tmp_path: Path) -> None:
+    trial, out = trials_of([GRID])[-1], tmp_path / "results"
+    reason, packed = ray_workers._play(trial.document(), place(out).document(), "another file system")
+    assert reason is None
+    assert packed is not None
+    assert not out.exists()
+    out.mkdir()
+    for _ in range(2):  # what came before is replaced
+        ray_workers._unpack(packed, out, trial.name)
+    assert facts(gathered([trial], [out])) == facts(gathered([trial], [swept]))
+
+
+def test_a_node_with_the_results_folder_plays_there(tmp_path: Path) -> None:
+    trial = trials_of([GRID])[0]
+    (tmp_path / ".shared").write_text("this one")
+    assert ray_workers._play(trial.document(), place(tmp_path).document(), "this one") == (None, None)
+    assert gathered([trial], [tmp_path]).trials
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_an_engine_that_is_not_installed_is_named(tmp_path: Path, midstream: Midstream) -> None:
+    ended = midstream("sweep", *FLAGS, "--engine", "ray", "--out", str(tmp_path))
+    assert (ended.code, "pip install 'midstream[ray]'" in ended.err) == (1, True)
+
+
+def test_games_share_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(GridError, match="no GPU here: use workers"):
+        shared_devices("auto")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert (shared_devices("auto"), shared_devices("cuda:1")) == (["cuda:0", "cuda:1"], ["cuda:1"])
 
 
 def test_a_trial_in_hand_is_held(tmp_path: Path) -> None:

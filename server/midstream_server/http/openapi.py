@@ -40,7 +40,8 @@ def mend(document: dict[str, Any]) -> None:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for message in Message.__subclasses__():
-        if isinstance(extra := message.model_config.get("json_schema_extra"), dict):
+        extra = message.model_config.get("json_schema_extra")
+        if message.__name__ in schemas and isinstance(extra, dict):
             schemas[message.__name__].update(extra)
 
 

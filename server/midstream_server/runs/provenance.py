@@ -101,7 +101,12 @@ class Standing:
 
 def environment_of(run: TrainingRun) -> dict[str, object]:
     """Return everything besides the specification that a run's bits depend on, as it is here and now."""
-    return {**describe(run.device), "dataset_sha256": run.dataset_sha256, "derivatives": run.order}
+    return {
+        **describe(run.device),
+        "dataset_sha256": run.dataset_sha256,
+        "derivatives": run.order,
+        "chunk_size": run.chunk_size,
+    }
 
 
 def read_standing(folder: Path) -> Standing | None:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from midstream import plugins
+from midstream.defences.levels import NoDefense
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.players.checks import Checks
 from midstream.players.course import Ground
-from midstream.players.interface import Batch, Player, View
+from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
 from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
@@ -156,19 +158,22 @@ class TrainingRun(Training):
         """
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
-        view = self.view()
+        view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
         try:
-            defended, trained_on, also = self._defend(batch, view)
+            defended, trained_on, also = self._defend(batch, view, checks if stops else None)
         except PlayerError as error:
-            if self.specification.on_error == "stop":
+            if stops:
                 raise
             pass_clean(view, error)
             defended, trained_on, also = batch.inputs, batch, []
-        loss = self._stepped(trained_on, also)
+        correction = None
+        if defended is not batch.inputs:
+            correction = checks.number(self.specification.budget.size(defended - batch.inputs).mean())
+        loss = self._stepped(trained_on, also, checks)
         return Step(
             step=self.step,
             loss=loss,
-            correction=self._size_of(defended, batch.inputs),
+            correction=0.0 if correction is None else correction.value,
             seconds=time.perf_counter() - started,
             received=batch.inputs,
             defended=defended,
@@ -176,12 +181,12 @@ class TrainingRun(Training):
             reported=view.reports,
         )
 
-    def _stepped(self, batch: Batch, rehearsed: list[Batch]) -> float:
-        """Take the step; undo the run's last step if the model's losses are then not finite."""
+    def _stepped(self, batch: Batch, rehearsed: list[Batch], checks: Checks) -> float:
+        """Take the step if the checks hold; undo the run's last step if its losses are not finite."""
         if self.step + 1 < self.total_steps:
-            return self.take_step_and_rehearse(batch, rehearsed)
+            return self.take_step_and_rehearse(batch, rehearsed, checks)
         before = {name: value.clone() for name, value in Training.state_dict(self).items()}
-        loss = self.take_step_and_rehearse(batch, rehearsed)
+        loss = self.take_step_and_rehearse(batch, rehearsed, checks)
         self._last = found = self.evaluate()
         if not math.isfinite(found.validation_loss) or not math.isfinite(found.test_loss):
             Training.load_state_dict(self, before, step=self.step - 1)
@@ -192,21 +197,18 @@ class TrainingRun(Training):
             )
         return loss
 
-    def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
+    def _defend(self, batch: Batch, view: View, checks: Checks | None) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
-        if name == "none":
+        if type(self.defender) is NoDefense:
             return batch.inputs, batch, []
-        defended = move(name, self.defender, batch, view)
+        # A defender that goes on from its corrected batch must not see one that breaks the rules.
+        goes_on = isinstance(self.defender, (Augmenting, Rehearsing, AugmentingRehearsal))
+        defended = move(name, self.defender, batch, view, checks=None if goes_on else checks)
         corrected = replace(batch, inputs=defended)
         trained_on = augmented(name, self.defender, corrected, view)
         also = rehearsed(name, self.defender, corrected, view)
         return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
-
-    def _size_of(self, defended: Tensor, received: Tensor) -> float:
-        if defended is received:
-            return 0.0
-        return self.specification.budget.size(defended - received).mean().item()
 
     def evaluation_due(self) -> bool:
         """Return whether the current parameters are due for evaluation."""

@@ -16,6 +16,7 @@ from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
 from midstream.players.interface import Player
 from midstream.protocol.specification import Specification
+from midstream.run.precisions import Precision
 from midstream.storage.run_files import read_object
 from midstream.storage.run_folder import holds_run, write_whole
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
@@ -57,6 +58,7 @@ class GamePlan:
         download: whether missing data may be downloaded.
         device: the torch device to compute on.
         threads: CPU threads of each process; None for torch's default.
+        precision: what each process computes its derivatives and steps in.
         signed: who signs the batches, if the server requires a signature: the `provider`, or the `attacker`,
             who then acts as the provider. None: no signature is required.
         attacking: the attacker itself, for a game in this process; None makes the one that `attacker` names.
@@ -74,6 +76,7 @@ class GamePlan:
     download: bool = False
     device: str = "auto"
     threads: int | None = None
+    precision: Precision = "float32"
     signed: Literal["provider", "attacker"] | None = None
     attacking: Player | None = field(default=None, repr=False)
     defending: Player | None = field(default=None, repr=False)
@@ -135,7 +138,7 @@ class GamePlan:
             )
         return result
 
-    def _differences(self, was: Mapping[str, Any], **how: str) -> list[str]:
+    def _differences(self, was: Mapping[str, object], **how: str) -> list[str]:
         """Describe where this game differs from the one that its folder holds.
 
         Args:
@@ -154,13 +157,13 @@ class GamePlan:
             if was.get(name) != value
         ]
 
-    def _attack(self) -> dict[str, Any]:
+    def _attack(self) -> dict[str, object]:
         """Return what the attacker's moves depend on besides the specification, by option name."""
         budget = {name.replace("_", "-"): value for name, value in self._attack_budget().items()}
         surrogate = self.surrogate_settings() if self.specification.access == "black-box" else {}
         return {"attacker": self.attacker, **budget, **surrogate}
 
-    def _as_begun(self) -> dict[str, Any]:
+    def _as_begun(self) -> dict[str, object]:
         standing = read_standing(self.folder)
         return {} if standing is None else standing.provenance.specification
 
@@ -181,6 +184,7 @@ class GamePlan:
             "signed": self.signed,
             "device": self.device,
             "threads": self.threads,
+            "precision": self.precision,
             "lr": self.specification.learning_rate,
             **self.specification.model_dump(exclude={"name", "learning_rate"}),
         }
@@ -194,7 +198,7 @@ class GamePlan:
         content = f"# midstream play {self.folder}/scenario.yaml\n{text}".encode()
         write_whole(self.folder / "scenario.yaml", content)
 
-    def surrogate_settings(self) -> dict[str, Any]:
+    def surrogate_settings(self) -> dict[str, object]:
         """Return the surrogate's settings by option name."""
         chosen = self.surrogate
         return {
@@ -204,7 +208,7 @@ class GamePlan:
             "surrogate-seed": chosen.seed,
         }
 
-    def outcome(self, result: Mapping[str, Any]) -> GameResult:
+    def outcome(self, result: Mapping[str, object]) -> GameResult:
         """Return the game's result.
 
         Args:
@@ -213,7 +217,7 @@ class GamePlan:
         attack = {"attacker": self.attacker, **self._attack_budget()}
         return GameResult.of(self.folder, self.specification.model_dump(), result, attack)
 
-    def _attack_budget(self) -> dict[str, Any]:
+    def _attack_budget(self) -> dict[str, object]:
         return {"attack_epsilon": self.attack_budget.epsilon, "attack_norm": self.attack_budget.norm}
 
 

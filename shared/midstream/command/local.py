@@ -71,7 +71,7 @@ class LocalPipeline:
 
     def _open(self, plan: GamePlan, follow: Follow, undo: ExitStack) -> None:
         undo.callback(torch.set_num_threads, torch.get_num_threads())
-        device = configure(threads=plan.threads, device=plan.device)
+        device = configure(threads=plan.threads, device=plan.device, precision=plan.precision)
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
         self.run = TrainingRun(specification, split, device=device, defender=plan.defending)

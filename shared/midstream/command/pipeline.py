@@ -20,7 +20,7 @@ class GameStep:
         attacked: the inputs after the attacker. Over HTTP None: they never pass through this process.
         defended: the inputs after the defender. Over HTTP None.
         loss: mean training loss at the parameters before the step, in nats per example.
-        metrics: the step's record, see `midstream_server.http.messages.Record`.
+        metrics: the step's record, see `midstream.protocol.messages.history.Record`.
     """
 
     seq: int

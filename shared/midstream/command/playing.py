@@ -15,7 +15,10 @@ from midstream.console.specification_options import attack_budget_of, specificat
 from midstream.players.interface import Player
 from midstream_proxy.surrogates.surrogate_options import surrogate_of
 
-_AS_GIVEN = ("gradient", "transport", "signed", "out", "data_root", "download", "device", "threads")
+_AS_GIVEN = (
+    *("gradient", "transport", "signed", "out", "data_root", "download"),
+    *("device", "threads", "precision"),
+)
 _SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
 
 

@@ -146,7 +146,8 @@ def started(plan: GamePlan) -> Iterator[Started]:
         midstream.protocol.problem.Problem: the server refused the specification.
     """
     plan.refuse_taken()
-    common = ["--device", plan.device] + ([] if plan.threads is None else ["--threads", str(plan.threads)])
+    common = ["--device", plan.device, "--precision", plan.precision]
+    common += [] if plan.threads is None else ["--threads", str(plan.threads)]
     cache = [] if plan.surrogate.cache is None else ["--cache", str(plan.surrogate.cache)]
     here = [*_data(plan), *cache, *_allow(plan), *common]
     begun = plan.begun

@@ -66,7 +66,7 @@ class SeedGroup:
         """Return the spread of the best test accuracies, or None if a run has none."""
         return _spread([(numbers["best"] or {}).get("test_accuracy") for numbers in self.numbers.values()])
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the group as one JSON value."""
         spreads = {
             "test_accuracy": self.end("test_accuracy"),

@@ -45,6 +45,12 @@ specification_options = together(
     option("--max-steps", type=int, help="Stop after this many steps, even before all epochs are done."),
     option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam by default."),
     option("--lr", "learning_rate", type=FINITE, help="Learning rate; 0.0008 by default."),
+    option(
+        "--chunk-size",
+        type=int,
+        help="Examples differentiated at a time; more need more memory, and change the last bits. By default "
+        "250 or 500 on a CPU, and as many as fit on a GPU.",
+    ),
     option("--epsilon", type=FINITE, help="Perturbation budget, in pixel units."),
     option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
     option(

@@ -35,7 +35,7 @@ def names(kind: Kind) -> list[str]:
     >>> "mnist-cnn" in names("models")
     True
     """
-    return sorted({entry.name for entry in installed(kind)})
+    return sorted(installed(kind).names)
 
 
 def installed(kind: Kind) -> "EntryPoints":

@@ -61,6 +61,12 @@ class Specification(BaseModel):
     learning_rate: float = Field(
         0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="The learning rate η."
     )
+    chunk_size: int | None = Field(
+        None,
+        ge=1,
+        description="Examples differentiated at a time; null lets the server choose. Memory grows with it, "
+        "and the last bits depend on it.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random draw.")
     defender: str = Field(
         "none", min_length=1, description="The defender, with options: none, level-1, level-1+cutmix, …"

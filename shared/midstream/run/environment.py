@@ -40,19 +40,6 @@ def configure(*, threads: int | None, device: str, precision: Precision = "float
     return chosen
 
 
-def accelerators(device: str) -> list[str]:
-    """Return the GPUs that a device's name stands for: all of them for `auto` and `cuda`, else the one named.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if device in ("auto", "cpu", "cuda"):
-        raise ValueError(f"no GPU is to be shared: the device is {device!r}, and torch finds no GPU here")
-    return [device]
-
-
 _BITS = (
     "midstream",
     "python",

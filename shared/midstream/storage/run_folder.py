@@ -124,7 +124,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_whole(path, as_json(content))
 
 
-def as_json(content: Mapping[str, Any]) -> bytes:
+def as_json(content: Mapping[str, object]) -> bytes:
     """Return the bytes of a JSON file."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -23,7 +23,7 @@ _SHOWN = {
 }
 
 
-def as_html(outcome: Mapping[str, Any], curve: Mapping[str, NDArray[Any]]) -> str:
+def as_html(outcome: Mapping[str, object], curve: Mapping[str, NDArray[Any]]) -> str:
     """Return a result as HTML.
 
     Args:

@@ -29,7 +29,7 @@ class Metrics(Mapping[str, Array]):
     `defender.NAME`.
 
     Args:
-        records: one per step, see `midstream_server.http.messages.Record`.
+        records: one per step, see `midstream.protocol.messages.history.Record`.
 
     >>> metrics = Metrics([{"step": 1, "loss": 2.3, "test_accuracy": None, "attacker": {"residual": 0.1}}])
     >>> metrics["attacker.residual"], metrics["test_accuracy"]
@@ -122,9 +122,9 @@ class GameResult:
     def of(
         cls,
         folder: Path,
-        specification: Mapping[str, Any],
-        result: Mapping[str, Any],
-        attack: Mapping[str, Any],
+        specification: Mapping[str, object],
+        result: Mapping[str, object],
+        attack: Mapping[str, object],
     ) -> "GameResult":
         """Return the result that a finished run's files describe.
 
@@ -150,7 +150,7 @@ class GameResult:
 
         return load(Path(folder))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the object that `midstream play --json` prints."""
         return asdict(self)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import click
 from click.core import ParameterSource
@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     batch_size: int | None
     epochs: int | None
     max_steps: int | None
+    chunk_size: int | None
     optimizer: Literal["adam", "sgd"] | None
     lr: float | None
     epsilon: float | None
@@ -70,6 +71,7 @@ class Settings(TypedDict, total=False):
     resume: bool | None
     device: str | None
     threads: int | None
+    precision: Literal["float32", "tf32", "bfloat16"] | None
 
 
 TRANSPORT = "local"
@@ -83,7 +85,7 @@ def known() -> dict[str, click.Parameter]:
     return {_name(parameter): parameter for parameter in command.params if _is_setting(parameter)}
 
 
-def plan_from(given: Mapping[str, Any]) -> tuple[GamePlan, bool]:
+def plan_from(given: Mapping[str, object]) -> tuple[GamePlan, bool]:
     """Return the plan that settings describe, and whether a finished game in its folder is its result.
 
     Args:
@@ -111,7 +113,7 @@ def plan_from(given: Mapping[str, Any]) -> tuple[GamePlan, bool]:
     return plan, resume
 
 
-def _refuse_own(own: Mapping[str, object], values: Mapping[str, Any]) -> None:
+def _refuse_own(own: Mapping[str, object], values: Mapping[str, object]) -> None:
     for setting in own:
         if values["transport"] != "local":
             raise SettingError(
@@ -125,7 +127,7 @@ def _refuse_own(own: Mapping[str, object], values: Mapping[str, Any]) -> None:
         )
 
 
-def _words(settings: Mapping[str, Any]) -> Iterator[str]:
+def _words(settings: Mapping[str, object]) -> Iterator[str]:
     """Yield the settings as the command's words."""
     parameters = known()
     for name, value in settings.items():
@@ -171,7 +173,7 @@ def signature() -> Signature:
     )
 
 
-def _default(parameter: click.Parameter) -> Any:
+def _default(parameter: click.Parameter) -> object:
     default = TRANSPORT if parameter.name == "transport" else parameter.default
     return default if isinstance(default, str | int | float | bool) else None
 

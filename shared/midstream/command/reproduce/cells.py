@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from midstream.command.reproduce.document import DataSet, Panel, Reproduction, Scale, Setting, Stated
-from midstream.command.reproduce.scales import resolved
+from midstream.command.reproduce.scales import resolved, scales_of
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.trial import Trial
 from midstream.errors import MidstreamError
@@ -69,11 +69,16 @@ def cells_of(
         chosen: the cells to return, as `ROW,COLUMN` or `ROW`; all if empty.
 
     Raises:
-        CellError: the table does not have this data set or a chosen cell, or the photos have no folder.
+        CellError: the table does not have this data set or a chosen cell, the data set not this scale, or the
+            photos no folder.
     """
     if dataset not in reproduction.datasets:
         raise CellError(
             f"{reproduction.source} is not for {dataset}, but for {', '.join(reproduction.datasets)}"
+        )
+    if scale not in scales_of(dataset):
+        raise CellError(
+            f"the paper does not play {dataset}; choose --scale {' or '.join(scales_of(dataset))}"
         )
     return [
         _cell(panel, row, column, scale, dataset, seeds, photos)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from midstream.command.reproduce.cells import Cell
 from midstream.command.reproduce.games import Game
@@ -49,7 +48,7 @@ class Compared:
         deviation = found.deviation if stated.deviation is None else stated.deviation
         return None if deviation is None else abs(found.mean - stated.mean) <= DEVIATIONS * deviation
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the cell as a JSON object; figures in per cent."""
         stated, found = self.cell.stated, self.spread
         return {

@@ -34,6 +34,16 @@ def sizes_of(scale: Scale, dataset: DataSet) -> dict[str, Setting]:
     return dict(_scales()[scale]["settings"][dataset])
 
 
+def scales_of(dataset: DataSet) -> tuple[Scale, ...]:
+    """Return the scales of a data set, the largest first.
+
+    >>> scales_of("mnist"), scales_of("digits")  # the paper does not play digits
+    (('paper', 'cpu', 'quick'), ('cpu', 'quick'))
+    """
+    order: tuple[Scale, ...] = ("paper", "cpu", "quick")
+    return tuple(scale for scale in order if dataset in _scales()[scale]["settings"])
+
+
 def resolved(settings: Mapping[str, Setting], scale: Scale, dataset: DataSet) -> dict[str, Setting]:
     """Return the settings of a game: those of its scale, replaced by those given.
 

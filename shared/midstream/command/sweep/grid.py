@@ -37,7 +37,7 @@ def trials_of(grids: Sequence[Axes]) -> list[Trial]:
     return list({trial.name: trial for trial in trials}.values())
 
 
-def _combinations(grid: Axes) -> Iterator[dict[str, Any]]:
+def _combinations(grid: Axes) -> Iterator[dict[str, object]]:
     """Yield each combination of a grid as the settings of `midstream play`, by parameter name."""
     known = axes_of_play()
     axes = {name.replace("_", "-"): _values(name, values) for name, values in grid.items()}
@@ -81,7 +81,7 @@ def _seeds(axes: Mapping[str, Sequence[Value]]) -> list[Value]:
     return list(range(int(str(count))))
 
 
-def _trial(settings: Mapping[str, Any]) -> Trial:
+def _trial(settings: Mapping[str, object]) -> Trial:
     of_the_machine = {
         **dict.fromkeys(OF_THE_MACHINE),
         "out": Path(),

@@ -79,7 +79,7 @@ class Output:
         except TableError as error:
             raise click.UsageError(str(error)) from error
 
-    def _as_json(self, compared: Sequence[tuple[dict[str, Setting], PairedDifference]]) -> dict[str, Any]:
+    def _as_json(self, compared: Sequence[tuple[dict[str, Setting], PairedDifference]]) -> dict[str, object]:
         return {"paired": [group | asdict(found) for group, found in compared]} if self.paired else {}
 
     def _as_text(self, compared: Sequence[tuple[dict[str, Setting], PairedDifference]]) -> str:

@@ -27,7 +27,7 @@ class Place:
     download: bool = False
     cache: Path | None = None
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the place as JSON values.
 
         >>> Place.of(Place(Path("results/a")).document()) == Place(Path("results/a"))

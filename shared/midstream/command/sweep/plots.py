@@ -94,7 +94,7 @@ def bars(table: Table) -> Figure:
         axes.tick_params(axis="x", labelrotation=20 if len(rows) > 3 else 0)
         axes.set_xlabel(", ".join(name.replace("_", " ") for name in table.rows))
     if table.columns:
-        axes.legend(loc="best")
+        figure.legend(loc="outside upper center", ncols=min(len(columns), 3))
     return figure
 
 
@@ -106,4 +106,5 @@ def _blank(value: str) -> tuple[Figure, Axes]:
     if value in _SHARES:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
     return figure, axes

@@ -169,7 +169,7 @@ class Results:
         }
         return plots.curves(grouped, value=value)
 
-    def document(self, table: Table | None) -> dict[str, Any]:
+    def document(self, table: Table | None) -> dict[str, object]:
         """Return the object that `midstream sweep --json` prints."""
         return {
             "trials": [one.outcome for one in self.trials],
@@ -238,10 +238,16 @@ def _same(found: Sequence[PlayedTrial]) -> PlayedTrial:
     return first
 
 
-def _order(trial: Trial) -> tuple[str, ...]:
-    settings = {**trial.settings}
-    seed = settings.pop("seed")
-    return (*(str(settings[name]) for name in sorted(settings)), f"{seed:>20}")
+def _order(trial: Trial) -> list[tuple[str, int, float, str]]:
+    """Return the key that sorts trials by their settings, seeds last, and `none` before others."""
+    names = sorted(trial.settings, key=lambda name: (name == "seed", name))
+    return [(name, *_place(trial.settings[name])) for name in names]
+
+
+def _place(value: Setting) -> tuple[int, float, str]:
+    if value in (None, "none"):
+        return 0, 0.0, ""
+    return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
 
 
 def _is_number(found: object) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from midstream.command.sweep.axes import Axes, GridError
+from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.events import Ended, Event
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
@@ -16,7 +17,6 @@ from midstream.command.sweep.progress import SweepProgress
 from midstream.command.sweep.results import Results, gathered
 from midstream.command.sweep.results_folder import outcome_of, write_failure
 from midstream.command.sweep.trial import Trial
-from midstream.run.environment import accelerators
 
 Engine = Literal["local", "ray"]
 
@@ -121,7 +121,7 @@ def _events(
         return play_on_ray(trials, place, workers=workers, games_per_device=games_per_device, address=address)
     devices = [place.device]
     if games_per_device is not None:
-        devices = accelerators(place.device)
+        devices = shared_devices(place.device)
         workers = games_per_device * len(devices)
     return play_on_workers(trials, place, workers=workers, devices=devices)
 

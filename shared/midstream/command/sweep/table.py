@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from midstream.command.sweep.spread import Spread, spread
 from midstream.command.sweep.trial import Setting
@@ -55,14 +54,17 @@ class Table:
     over: tuple[str, ...]
     cells: tuple[Cell, ...]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the table as one JSON value, with one object per cell."""
-        names = {"value": self.value, "rows": self.rows, "columns": self.columns, "over": self.over}
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in names.items()} | {
-            "cells": self.records()
+        return {
+            "value": self.value,
+            "rows": list(self.rows),
+            "columns": list(self.columns),
+            "over": list(self.over),
+            "cells": self.records(),
         }
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, object]]:
         """Return one record per cell: its settings, mean, deviation and n."""
         return [
             {

@@ -22,6 +22,7 @@ class ModelDescription(Message):
                     "reduction": "sum",
                     "optimizer": "adam",
                     "learning_rate": 0.0008,
+                    "chunk_size": None,
                     "derivatives": "reverse-over-forward",
                 }
             ]
@@ -35,6 +36,11 @@ class ModelDescription(Message):
     reduction: Literal["sum"] = Field(description="How the loss is reduced over a batch.")
     optimizer: str = Field(description="The training optimizer.")
     learning_rate: float = Field(description="The learning rate η.")
+    chunk_size: int | None = Field(
+        None,
+        description="Examples that the server differentiates at a time; the low bits of derivatives depend "
+        "on it. null: 500 if an input has at most 1,024 values, otherwise 250.",
+    )
     derivatives: Order = Field(
         description="The order in which second derivatives are computed; their low bits depend on it."
     )
