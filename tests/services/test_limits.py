@@ -26,6 +26,8 @@ from services.loopback import served
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST, until
 
+pytestmark = pytest.mark.slow
+
 SHORT = 0.3  # seconds, in place of ten
 
 
