@@ -21,8 +21,8 @@ def malformed(good: bytes, chance: random.Random) -> tuple[str, bytes]:
         good: a valid batch with float32 inputs.
         chance: the only source of randomness.
     """
-    kind = chance.choice(list(_KINDS))
-    return kind, _KINDS[kind](good, chance)
+    kind = chance.choice(list(KINDS))
+    return kind, KINDS[kind](good, chance)
 
 
 def _noise(_: bytes, chance: random.Random) -> bytes:
@@ -151,24 +151,25 @@ def _dtype(fields: Fields, chance: random.Random) -> None:
     fields[name]["dtype"] = dtype
 
 
-_KINDS: dict[str, Spoil] = {
+KINDS: dict[str, Spoil] = {
     "random bytes": _noise,
-    "cut short": _cut,
-    "bytes behind it": _longer,
-    "bytes put in or taken out": _shifted,
+    "truncated": _cut,
+    "trailing bytes": _longer,
+    "bytes inserted or removed": _shifted,
     "bytes of the frame replaced": _damaged_frame,
-    "nested without end": _nested,
-    "sizes that are only claimed": _claims,
-    "a field missing": _field(_missing),
-    "a field unknown": _field(_unknown),
-    "a field of another type": _field(_replaced),
+    "unbounded nesting": _nested,
+    "sizes declared but not sent": _claims,
+    "a missing field": _field(_missing),
+    "an unknown field": _field(_unknown),
+    "a field of the wrong type": _field(_replaced),
     "another seq": _field(_seq),
-    "computed against the future": _field(_version),
-    "a report that is none": _field(_report),
-    "a signature that is none": _field(_signature),
+    "a parameters version in the future": _field(_version),
+    "an invalid report": _field(_report),
+    "an invalid signature": _field(_signature),
     "another shape": _field(_shape),
     "fewer examples": _field(_fewer),
-    "a pixel that is none": _field(_pixel),
-    "a label that is none": _field(_label),
+    "an invalid pixel": _field(_pixel),
+    "an invalid label": _field(_label),
     "another dtype": _field(_dtype),
 }
+"""The defects by name, as the table in `docs/reliability.md` lists them."""

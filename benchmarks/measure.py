@@ -1,11 +1,15 @@
-"""Timing, the machine's matrix rate, and the theoretical minimum cost of a step."""
+"""Timing, the machine's matrix rate, the theoretical minimum cost of a step, and a count of operations."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,57 @@ def floor_operations(validation_size: int, batch_size: int) -> int:
     the step.
     """
     return forward_operations() * (3 * validation_size + (4 + 4 + 3) * batch_size)
+
+
+_READING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::masked_select"}
+_COPYING = {Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.__array__}
+
+
+@dataclass
+class Operations:
+    """What some work asked torch to do.
+
+    Attributes:
+        dispatched: operations that torch dispatched. On a GPU, most of them are a kernel to launch.
+        read: how often the host read a value of a tensor. On a GPU, it waits there for all work before it.
+    """
+
+    dispatched: int = 0
+    read: int = 0
+
+
+def operations(work: Callable[[], object]) -> Operations:
+    """Count what `work` asks torch to do.
+
+    >>> operations(lambda: bool((torch.ones(2) + 1).sum() > 3))
+    Operations(dispatched=5, read=1)
+    """
+    counted = Operations()
+    with _Methods(counted), _Dispatched(counted):
+        work()
+    return counted
+
+
+class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, counted: Operations) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._counted = counted
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self._counted.dispatched += 1
+        self._counted.read += function.name().partition(".")[0] in _READING
+        return function(*args, **(kwargs or {}))
+
+
+class _Methods(TorchFunctionMode):
+    """Counts the methods that read a tensor without an operation, or would if it were on a GPU."""
+
+    def __init__(self, counted: Operations) -> None:
+        super().__init__()
+        self._counted = counted
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self._counted.read += function in _COPYING
+        return function(*args, **(kwargs or {}))

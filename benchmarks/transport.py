@@ -131,7 +131,7 @@ class _Pipeline:
     def play(self, specification: Specification, split: Split) -> Callable[[], object]:
         """Return a function that plays one step: send, attack, defend, train on and acknowledge a batch."""
         client = Client(self._url)
-        name = client.create_run(specification)["name"]
+        name = client.create_run(specification).name
         batches, numbers = BatchSource(specification, split.train), count()
 
         def step() -> object:

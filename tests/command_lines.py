@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SHOWN = re.compile(r"(?:\w+=\S+ )*(?:midstream|make|python -m) .*")
 _INLINE = re.compile(r"`((?:midstream|make) [^`]+)`")
+_SAVED = re.compile(r"^```\w+\n((?:(?!```).*\n)*)```\n\nSave this as `([\w.]+)`", re.MULTILINE)
 _TARGETS = re.compile(r"^([a-z-]+):", re.MULTILINE)
 _PLAYERS: dict[str, Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
 
@@ -56,6 +57,15 @@ def simple_commands(line: str) -> Iterator[list[str]]:
             words.append(word)
 
 
+def workspace(folder: Path) -> None:
+    """Fill a folder with links to the repository's files, and with what pages tell readers to save."""
+    for entry in ROOT.iterdir():
+        (folder / entry.name).symlink_to(entry)
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for content, name in _SAVED.findall(page.read_text(encoding="utf-8")):
+            (folder / name).write_text(content)
+
+
 def check(words: list[str]) -> None:
     """Fail where a command line would be refused for what it says: names, options, values, players.
 
@@ -87,7 +97,8 @@ def _check_midstream(words: list[str]) -> None:
         return
     settings: dict[str, Any] = context.params
     for name, kind in _PLAYERS.items():
-        if settings.get(name) is not None:
-            plugins.make(kind, settings[name])
-    if "dataset" in settings and "batch_size" in settings:
+        named = settings.get(name) or ()
+        for text in (named,) if isinstance(named, str) else named:
+            plugins.make(kind, text)
+    if "dataset" in settings and "batch_size" in settings and command.name != "sweep":
         specification_of(settings)

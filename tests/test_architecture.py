@@ -52,6 +52,14 @@ def test_each_walk_names_functions(walk: str) -> None:
     assert len(re.findall(r"`\w+(?:/\w+)*\.py:[\w.]+`", section)) >= 5
 
 
+def test_the_modules_beside_the_folders_import_no_folder() -> None:
+    for path in sorted((ROOT / "shared/midstream").glob("*.py")):
+        if path.name != "__init__.py":
+            imports = ast.walk(ast.parse(path.read_text()))
+            names = {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+            assert not [name for name in names if name and name.startswith("midstream.")], path
+
+
 def test_the_layers_are_those_of_the_import_contract() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 import pytest
-from command_lines import ROOT, check, mentioned, shown, simple_commands
+from command_lines import ROOT, check, mentioned, shown, simple_commands, workspace
 
 from midstream.command.main import cli
 from midstream.plugins import PluginError
@@ -46,9 +46,17 @@ def check_all(line: str) -> None:
         check(words)
 
 
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a reader who has saved what the pages tell them to."""
+    folder = tmp_path_factory.mktemp("reader")
+    workspace(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def in_the_readers_folder(reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader)
 
 
 @pytest.mark.parametrize("line", SHOWN)

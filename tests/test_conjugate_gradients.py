@@ -7,7 +7,7 @@ import pytest
 import torch
 from cases import CASES, LOGISTIC, Case
 from dense import flat, hessian, shaped
-from scipy.sparse.linalg import cg  # type: ignore[import-untyped]
+from scipy.sparse.linalg import cg
 from torch import Tensor
 
 from midstream import Gradient, conjugate_gradients, influence_vector, validation_gradient

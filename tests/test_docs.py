@@ -1,16 +1,18 @@
 """The documentation: written from the code where it can be, complete, and built without a warning."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from benchmarks.malformed import KINDS
 from docs.references import PAGES, commands, configuration, markdown, players, rest
 
 from midstream import plugins
 from midstream.players.interface import Player
-from midstream_server.http.messages import Checkpoint
+from midstream.protocol.messages.runs import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,3 +81,9 @@ def test_a_field_of_a_resource_without_a_description_is_found(monkeypatch: pytes
     finally:
         monkeypatch.undo()
         Checkpoint.model_rebuild(force=True)
+
+
+def test_the_table_of_malformed_batches_names_every_defect_as_the_benchmark_does() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    table = page.split("## Strangers\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| (.+) \| \d+: ", table, re.MULTILINE) == sorted(KINDS)

@@ -41,7 +41,7 @@ def test_what_is_kept(records: list[dict[str, Any]], points: int) -> None:
 @pytest.mark.parametrize("peak", [1, 4321, 99_998])
 def test_no_peak_of_a_long_history_is_lost(peak: int) -> None:
     quiet = {"loss": 1.0, "correction": 0.5, "test_accuracy": None}
-    records = [{"step": step, **quiet} for step in range(100_000)]
+    records: list[dict[str, Any]] = [{"step": step, **quiet} for step in range(100_000)]
     records[peak]["correction"] = 1.5
     kept = thinned(records, 2000)
     assert len(kept) <= 2000

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from command_lines import ROOT, shown, simple_commands
+from command_lines import ROOT, shown, simple_commands, workspace
 
 from midstream.command.main import cli
+from midstream.command.sweep.grid import trials_of
+from midstream.command.sweep.grid_file import read_grids
 from midstream.players.course import Course, Ground, Learner, begin
 from midstream.run import prepared
 
@@ -23,26 +25,31 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLAYED = ("play", "estimate")
+SWEPT = ("sweep", "results")
 # Placeholders, and what this machine may not have.
-ELSEWHERE = re.compile(r"DIR\b|mnist|folder:|cuda|gpu|--list|signed|adversarial|--show-config")
+ELSEWHERE = re.compile(
+    r"DIR\b|mnist|folder:|cuda|gpu|--engine ray|laptop|--list|signed|adversarial|--show-config"
+)
 
 
-def lines(page: Path) -> list[list[str]]:
+def lines(page: Path, names: tuple[str, ...] = PLAYED) -> list[list[str]]:
     commands = [words for line in shown(page.read_text(encoding="utf-8")) for words in simple_commands(line)]
     return [
         words
         for words in commands
-        if words[0] == "midstream" and words[1] in PLAYED and not ELSEWHERE.search(" ".join(words))
+        if words[0] == "midstream" and words[1] in names and not ELSEWHERE.search(" ".join(words))
     ]
 
 
+SWEEPS = [page for page in PAGES if lines(page, SWEPT)]
 GAMES = sorted({" ".join(words) for page in PAGES for words in lines(page)})
 
 
 @pytest.fixture(autouse=True)
 def briefly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings that a command line does not name come from the environment; what learns takes two steps."""
-    monkeypatch.chdir(ROOT)
+    workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
     settings = {"MAX_STEPS": "2", "TRANSPORT": "local", "THREADS": "1"}
     for name, value in settings.items():
         monkeypatch.setenv(f"MIDSTREAM_{name}", value)
@@ -64,6 +71,13 @@ def test_a_game_can_be_played(line: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_pages_show_games() -> None:
     assert len(GAMES) > 10
+    assert len(SWEEPS) >= 2
+
+
+@pytest.mark.parametrize("page", SWEEPS, ids=lambda page: page.name)
+def test_a_pages_sweeps_can_be_played_in_its_order(page: Path) -> None:
+    for words in lines(page, SWEPT):
+        cli.main(words[1:], standalone_mode=False)
 
 
 def blocks(language: str) -> list[Any]:
@@ -78,8 +92,11 @@ def blocks(language: str) -> list[Any]:
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_a_scenario_can_be_played(block: str, tmp_path: Path) -> None:
-    assert isinstance(yaml.safe_load(block), dict)
+    settings = yaml.safe_load(block)
     (tmp_path / "scenario.yaml").write_text(block)
+    if "seeds" in settings:
+        assert trials_of(read_grids(tmp_path / "scenario.yaml"))
+        return
     cli.main(["play", str(tmp_path / "scenario.yaml")], standalone_mode=False)
 
 

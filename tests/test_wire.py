@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from midstream.protocol.wire import SEND_CHUNK, WireBatch, decode_batch, encode_batch, length, slices
+from midstream.protocol.buffers import SEND_CHUNK, length, slices
+from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
 
 DECODERS = [msgpack.unpackb, ormsgpack.unpackb]
 ENCODERS = [msgpack.packb, ormsgpack.packb]

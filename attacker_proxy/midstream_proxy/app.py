@@ -1,19 +1,22 @@
 """The man in the middle as an ASGI application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from midstream.players.reporting import Say
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.messages.message import members
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.storage import faults
+from midstream.web.bodies import read_limited
 from midstream.web.client import Client
 from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify
@@ -52,7 +55,7 @@ class Proxy:
         run: str | None = None,
         out: Path | None = None,
         resume_anyway: bool = False,
-        say: Callable[[str], None] = lambda _: None,
+        say: Say = lambda _: None,
         verify: Verify = True,
         silent_after: float = SILENT_AFTER,
     ) -> None:
@@ -94,12 +97,13 @@ class Proxy:
             return self._answer(problem)
         try:
             attack = await self._preparation.ready(run, authorization)
-            seq, body = request.path_params["seq"], await _read(request, attack.rules.largest_body)
+            declared, most = request.headers.get("Content-Length", "0"), attack.rules.largest_body
+            body = await read_limited(declared, request.stream(), most=most, limit="a batch of this run has")
             faults.reached("received")
             work = asyncio.get_running_loop().run_in_executor(
-                self._worker, self._attack, run, seq, body, authorization
+                self._worker, self._attack, run, request.path_params["seq"], body, authorization
             )
-            return JSONResponse(await asyncio.shield(work))
+            return JSONResponse(members(await asyncio.shield(work)))
         except Problem as problem:
             return self._answer(problem, run)
 
@@ -128,7 +132,7 @@ class Proxy:
             problem.body(), problem.status, headers=problem.headers(), media_type=PROBLEM_TYPE
         )
 
-    def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> dict[str, Any]:
+    def _attack(self, run: str, seq: int, body: bytes, authorization: bytes | None) -> Acknowledgement:
         try:
             with as_problems(self.upstream), self._client.on_behalf_of(authorization):
                 if (attack := self._preparation.runs.get(run)) is None:
@@ -138,9 +142,9 @@ class Proxy:
                 self.activity.moved(run, attack.moves, attack.passed_clean, attack.resumed, attack.move)
                 self.activity.does(run, f"waits for the training server to take batch {seq}")
                 answer = self._client.put_batch(run, seq, [attacked])
-                self.activity.taken(run, answer.get("next_seq", seq + 1))
+                self.activity.taken(run, answer.next_seq)
                 faults.reached("forwarded")
-                attack.acknowledged(kept_from=answer.get("kept_from", seq))
+                attack.acknowledged(kept_from=answer.kept_from)
                 return answer
         except Problem as problem:
             if "parameters_version" in problem.more:  # the run has no θ_seq, so it expects another batch
@@ -175,15 +179,3 @@ def make_app(proxy: Proxy) -> Starlette:
 
 async def _nobody_there(_: Request, __: Exception) -> Response:
     return Response(status_code=400)  # the client disconnected during its request and will not read this
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    declared, body = request.headers.get("Content-Length", "0"), bytearray()
-    if declared.isdigit() and int(declared) <= limit:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
-    raise Problem(413, "The body is too large", f"a batch of this run has at most {limit} bytes")

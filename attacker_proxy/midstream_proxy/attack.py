@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Source
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
@@ -26,7 +27,7 @@ class Game(Protocol):
     def dataset_sha256(self) -> str | None:
         """Return the digest of the run's data set; None if it is not known."""
 
-    def model(self) -> dict[str, Any]:
+    def model(self) -> ModelDescription:
         """Return the description of the model: its architecture, loss and learning rate."""
 
     def validation(self) -> dict[str, Tensor]:

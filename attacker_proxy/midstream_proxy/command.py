@@ -13,6 +13,7 @@ from midstream.console.process_options import (
     data_options,
     device_options,
     on_error_option,
+    precision_option,
     resume_anyway_option,
 )
 from midstream.console.service_options import (
@@ -27,6 +28,7 @@ from midstream.console.service_options import (
 )
 from midstream.console.silence import silent_after_option
 from midstream.players.on_error import OnError
+from midstream.run.precisions import Precision
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 @sign_option
 @resume_anyway_option
 @device_options
+@precision_option
 @options.show_config
 def command(
     host: str,
@@ -111,6 +114,7 @@ def command(
     resume_anyway: bool,
     device: str,
     threads: int | None,
+    precision: Precision,
     **surrogate: Any,
 ) -> None:
     """Stand between a data provider and a training server, and perturb each minibatch.
@@ -149,7 +153,7 @@ def command(
         epsilon=epsilon,
         norm=norm,
         gradient=gradient,
-        device=configure(threads=threads, device=device),
+        device=configure(threads=threads, device=device, precision=precision),
         allowed=frozenset(allow),
         source=Source(data_root, download),
         surrogate=surrogate_of(surrogate),

@@ -17,10 +17,28 @@ from midstream_proxy.forward import unreachable
 from midstream_proxy.memory.recognised import refused
 from midstream_proxy.surrogates.surrogate import SurrogateError
 
+_OF_THE_ATTACK = (DerivativeError, PlayerError, PluginError, SurrogateError)
+
+
+@contextmanager
+def attack_as_problems() -> Iterator[None]:
+    """Turn the errors of the attack itself into problems.
+
+    Raises:
+        Problem: 500, the attack failed, or the run's data set is not here.
+    """
+    try:
+        yield
+    except (DatasetError, MissingDataError) as error:
+        detail = f"{error}; the batch was not passed on"
+        raise Problem(500, "The attacker lacks the run's data", detail) from error
+    except _OF_THE_ATTACK as error:
+        raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
+
 
 @contextmanager
 def as_problems(upstream: str) -> Iterator[None]:
-    """Turn the errors of an attack into problems.
+    """Turn the errors of an attack, of its memory and of its connection into problems.
 
     Args:
         upstream: the training server's base URL.
@@ -31,7 +49,8 @@ def as_problems(upstream: str) -> Iterator[None]:
             be stored.
     """
     try:
-        yield
+        with attack_as_problems():
+            yield
     except WireError as error:
         raise Problem(400, "The body is not a batch", str(error)) from error
     except ServerGoneError as error:
@@ -40,12 +59,10 @@ def as_problems(upstream: str) -> Iterator[None]:
         raise refused(str(error)) from error
     except StorageError as error:
         raise Problem(503, "The attacked batch cannot be stored", str(error), retry_after=1) from error
-    except (DatasetError, MissingDataError) as error:
-        detail = f"{error}; the batch was not passed on"
-        raise Problem(500, "The attacker lacks the run's data", detail) from error
-    except (DerivativeError, PlayerError, PluginError, SurrogateError) as error:
-        logging.getLogger("midstream.proxy").error("%s", error)
-        raise Problem(500, "The attack failed", f"{error}; the batch was not passed on") from error
+    except Problem as problem:
+        if isinstance(problem.__cause__, _OF_THE_ATTACK):
+            logging.getLogger("midstream.proxy").error("%s", problem.__cause__)
+        raise
 
 
 def another_run(run: str) -> Problem:

@@ -1,11 +1,10 @@
 """An attacker's view of a training in this process: of the run, or of its surrogate."""
 
-from typing import Any
-
 from torch import Tensor
 
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.training_step import TrainingStep
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.run.training import Training
@@ -29,7 +28,7 @@ class LocalGame:
         """Return the digest of the run's data set; None if it was built by hand."""
         return self._training.dataset_sha256
 
-    def model(self) -> dict[str, Any]:
+    def model(self) -> ModelDescription:
         """Return the architecture and the loss."""
         return self._open().description()
 

@@ -1,7 +1,6 @@
 """Getting the attacker ready for a run, which can take minutes: one run at a time, in the attack's thread."""
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 from midstream import plugins
 from midstream.console.progress import Progress
 from midstream.players.remembering import remembers
+from midstream.players.reporting import Say
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.problem import Problem
-from midstream.protocol.specification import Specification
 from midstream.storage.sqlite import IN_MEMORY
 from midstream.web.client import Client
 from midstream_proxy.activity import Activity
@@ -49,7 +48,7 @@ class Preparation:
         *,
         out: Path | None,
         resume_anyway: bool,
-        say: Callable[[str], None],
+        say: Say,
     ) -> None:
         self.runs: dict[str, RememberedAttack] = {}
         """The attacks that are ready, by the run's name."""
@@ -135,12 +134,10 @@ class Preparation:
         self._activity.is_ready(run, budget, specification.total_steps(size))
         self._say(f"attacking run {run!r}: {self._settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
 
-    def _memory(self, run: str, say: Callable[[str], None]) -> tuple[AttackMemory, Going]:
+    def _memory(self, run: str, say: Say) -> tuple[AttackMemory, Going]:
         status, player = self._client.run(run), plugins.make("attackers", self._settings.attacker)
-        going = Going(
-            status["id"], self._settings, remembers(player), status["step"], self._resume_anyway, say
-        )
+        going = Going(status.id, self._settings, remembers(player), status.step, self._resume_anyway, say)
         # The name as the specification validates it, not as the request spells it: it becomes a file name.
-        name = Specification.model_validate(status["specification"]).name
+        name = status.specification.name
         path = IN_MEMORY if self._out is None else self._out / f"attack-{name}.sqlite"
         return open_memory(path, going), going

@@ -1,11 +1,10 @@
 """An attacker's view of a run on a server, read over HTTP."""
 
-from typing import Any
-
 from torch import Tensor
 
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.training_step import TrainingStep
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.web.client import Client
@@ -20,13 +19,11 @@ class ServedGame:
 
     def identity(self) -> str:
         """Return the run's identity, which differs between runs of the same name."""
-        identity: str = self._client.run(self._run)["id"]
-        return identity
+        return self._client.run(self._run).id
 
     def step(self) -> int:
         """Return the number of the next batch of the run."""
-        step: int = self._client.run(self._run)["step"]
-        return step
+        return self._client.run(self._run).step
 
     def took(self, seq: int, body: bytes) -> bool | None:
         """Return whether the run took this content for an earlier batch; None if the server does not know.
@@ -43,20 +40,22 @@ class ServedGame:
         return True
 
     def specification(self) -> Specification:
-        """Return the run's specification."""
-        return Specification.model_validate(self._client.run(self._run)["specification"])
+        """Return the run's specification.
+
+        Raises:
+            Problem: it has settings that this version of midstream does not know.
+        """
+        return self._client.run(self._run).specification.known()
 
     def train_size(self) -> int:
         """Return the number of training examples."""
-        size: int = self._client.run(self._run)["train_size"]
-        return size
+        return self._client.run(self._run).train_size
 
     def dataset_sha256(self) -> str | None:
         """Return the digest of the run's data set; None if the server does not publish it."""
-        digest: str | None = self._client.run(self._run).get("dataset_sha256")
-        return digest
+        return self._client.run(self._run).dataset_sha256
 
-    def model(self) -> dict[str, Any]:
+    def model(self) -> ModelDescription:
         """Return the architecture and the loss."""
         return self._client.model(self._run)
 

@@ -2,27 +2,31 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 
 from torch import Tensor, nn
 
 from midstream import plugins
 from midstream.mathematics.derivatives.check import FEW
+from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
 from midstream.mathematics.derivatives.gradients import Gradient, along, validation_gradient
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.rows import content_keys
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.dataset_checks import DatasetError
 from midstream.run.models import build_model
+from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches
@@ -61,16 +65,18 @@ class AttackedRun:
         self._game = game
         self._specification = specification = game.specification()
         self._described = described = game.model()
-        self._learning_rate: float = described["learning_rate"]
+        self._learning_rate = described.learning_rate
         self.budget = budget_of(specification, settings)
-        self.input_shape = tuple(described["input_shape"])
-        self.classes = len(described["classes"])
+        self.input_shape = tuple(described.input_shape)
+        self.classes = len(described.classes)
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
         few = self._few(), self._validation[1][:FEW]
-        self._order = agreed_order(self._model, *few, described.get("derivatives"))
-        remember(self._model, self._few(), self._order)
+        with in_float32():
+            self._order = agreed_order(self._model, *few, described.derivatives)
+        remember(computing(self._model), self._few(), self._order)
+        choose_chunk_size(self._model, described.chunk_size)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
@@ -94,7 +100,7 @@ class AttackedRun:
             self.settings.attacker,
             self.player,
             self._ground(),
-            run=self._specification.model_copy(update={"model": self._described["model"]}),
+            run=self._specification.model_copy(update={"model": self._described.model}),
             cache=self.settings.surrogate.cache,
             tell=tell,
             say=say,
@@ -102,7 +108,7 @@ class AttackedRun:
         self.prepared = True
 
     def attack(self, batch: WireBatch, *, version: int | None = None) -> WireBatch:
-        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq.
+        """Return the attacked batch: float32 inputs, computed at the parameters θ_seq, on the device.
 
         Args:
             batch: what the provider sent.
@@ -119,7 +125,9 @@ class AttackedRun:
         version = batch.seq if version is None else version
         self._follow(version)
         device = self.settings.device
-        seen = Batch(batch.seq, pixels(batch.inputs).to(device), batch.labels.to(device))
+        inputs = pixels(batch.inputs)
+        keys = cache(partial(content_keys, inputs))  # computed once, from the host's copy
+        seen = Batch(batch.seq, inputs.to(device), batch.labels.to(device), keys)
         view = self._view(seen)
         away: BaseException | None = None
         self.before.mark()
@@ -131,12 +139,12 @@ class AttackedRun:
                 raise
             self.before.back()
             pass_clean(view, error)
-            attacked, labels = pixels(batch.inputs), batch.labels
+            attacked, labels = seen.inputs, seen.labels
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:
             raise away
-        return WireBatch(batch.seq, version, attacked.cpu(), labels.cpu(), view.reports)
+        return WireBatch(batch.seq, version, attacked, labels, view.reports)
 
     def _follow(self, version: int) -> None:
         if version != self._version:
@@ -176,7 +184,7 @@ class AttackedRun:
 
     def _built(self) -> nn.Module:
         model = build_model(
-            self._described["model"],
+            self._described.model,
             self.input_shape,
             self.classes,
             batch_norm=self._specification.batch_norm,
@@ -188,8 +196,9 @@ class AttackedRun:
         return pixels(self._validation[0][:FEW])
 
     def _new_model(self) -> nn.Module:
-        model = self._built()
+        model = computing(self._built())
         remember(model, self._few(), self._order)
+        choose_chunk_size(model, self._described.chunk_size)
         return model
 
     def _train(self) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,10 @@
 """The provider's current activity, for its status page."""
 
 import time
-from collections.abc import Callable
-from typing import Any
 
+from midstream.players.reporting import Say
+from midstream.protocol.messages import runs as messages
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.web.status.page import RunStatus, Status
 
 _Facts = dict[str, str | float | None]
@@ -20,7 +21,7 @@ class Activity:
         say: called with each sentence given to `Activity.say`.
     """
 
-    def __init__(self, server: str, say: Callable[[str], None]) -> None:
+    def __init__(self, server: str, say: Say) -> None:
         self._server = server
         self._say = say
         self._doing = f"waiting for {server}"
@@ -32,21 +33,17 @@ class Activity:
         self._doing = text
         self._say(text)
 
-    def feeds(self, status: dict[str, Any]) -> None:
+    def feeds(self, status: messages.Status) -> None:
         """Record the run that the provider feeds.
 
         Args:
             status: the run's status.
         """
-        self._first = (time.monotonic(), status["step"])
-        self._shows(
-            status["name"],
-            status["step"],
-            status["total_steps"],
-            {"data_set": status["specification"]["dataset"]},
-        )
+        self._first = (time.monotonic(), status.step)
+        facts: _Facts = {"data_set": status.specification.dataset}
+        self._shows(status.name, status.step, status.total_steps, facts)
 
-    def acknowledged(self, answer: dict[str, Any]) -> None:
+    def acknowledged(self, answer: Acknowledgement) -> None:
         """Record an acknowledged batch.
 
         Args:
@@ -54,12 +51,12 @@ class Activity:
         """
         assert self._run is not None
         assert self._first is not None
-        step, total = int(answer["next_seq"]), self._run.total_steps
+        step, total = answer.next_seq, self._run.total_steps
         seconds, steps = time.monotonic() - self._first[0], step - self._first[1]
         rate = steps / seconds if steps > 0 and seconds > 0 else None
         facts = {
             **self._run.facts,
-            "loss": answer["loss"],
+            "loss": answer.loss,
             "batches_a_second": rate,
             "seconds_left": (total - step) / rate if rate and total else None,
         }

@@ -66,11 +66,12 @@ def command(
     from midstream.protocol.signature import read_key
     from midstream.run.datasets import Source
     from midstream.web.client import Client
+    from midstream.web.link import HttpLink
     from midstream.web.status.beside import shown
     from midstream.web.tls import trusting
     from midstream_provider.activity import Activity
     from midstream_provider.ending import result_table, settled
-    from midstream_provider.push import find_run, load_source, push
+    from midstream_provider.push import feed, find_run, load_source
 
     key = read_key(sign_key) if sign_key else None
     token, verify = token_of(token_file), trusting(ca)
@@ -87,25 +88,21 @@ def command(
     try:
         with shown(activity.status, status_port, say):
             status = find_run(client, name, activity.say)
-            step = status["step"]
+            step = status.step
             batches = load_source(status, Source(data_root, download), allowed=allow)
             activity.say(
-                f"feeding run {status['name']!r} at {server}, "
-                f"from batch {status['step']} of {status['total_steps']}"
+                f"feeding run {status.name!r} at {server}, from batch {status.step} of {status.total_steps}"
             )
             activity.feeds(status)
-            with Progress(status["total_steps"], done=status["step"], label="provider") as progress:
-
-                def acknowledged(answer: dict[str, float]) -> None:
-                    nonlocal step
-                    step = int(answer["next_seq"])
-                    progress.update(step, f"loss {answer['loss']:.3f}")
-                    activity.acknowledged(answer)
-
-                while status["step"] < status["total_steps"]:
-                    push(client, status, batches, acknowledged, key=key)
+            with Progress(status.total_steps, done=status.step, label="provider") as progress:
+                while status.step < status.total_steps:
+                    link = HttpLink(client, status.name)
+                    for _, answer in feed(link, batches, first=status.step, key=key):
+                        step = answer.next_seq
+                        progress.update(step, f"loss {answer.loss:.3f}")
+                        activity.acknowledged(answer)
                     # Say this before waiting for the end, so that the result is the last output.
-                    activity.say(f"all {status['total_steps']} batches of run {status['name']!r} were taken")
+                    activity.say(f"all {status.total_steps} batches of run {status.name!r} were taken")
                     status = settled(client, status)
     except KeyboardInterrupt:
         say(f"stopped before batch {step}; the same command continues from there")

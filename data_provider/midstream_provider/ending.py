@@ -1,54 +1,54 @@
 """The end of a run: waiting for it, and the table of its result."""
 
 import time
-from typing import Any
 
+from midstream.protocol.messages.runs import Status
 from midstream.web.client import Client
 from midstream_provider.push import RunEndedError
 
 _POLL = 0.2
 
 
-def settled(client: Client, status: dict[str, Any]) -> dict[str, Any]:
+def settled(client: Client, status: Status) -> Status:
     """Wait until a run without further batches has finished or asks for batches again; return its status.
 
     Raises:
         RunEndedError: the run was stopped, or failed.
     """
     while True:
-        status = client.run(status["name"])
-        if status["state"] == "finished" or status["step"] < status["total_steps"]:
+        status = client.run(status.name)
+        if status.state == "finished" or status.step < status.total_steps:
             return status
-        if status["state"] in ("stopped", "failed"):
-            raise RunEndedError(f"run {status['name']!r} {status['state']}: {status['reason']}")
+        if status.state in ("stopped", "failed"):
+            raise RunEndedError(f"run {status.name!r} {status.state}: {status.reason}")
         time.sleep(_POLL)
 
 
-def result_table(status: dict[str, Any]) -> str:
+def result_table(status: Status) -> str:
     """Return the result of a finished run: a line of headings and a line of values.
 
-    >>> print(result_table({"name": "game", "specification": {"dataset": "digits", "defender": "none"},
-    ...     "step": 600, "test_accuracy": 0.98, "validation_loss": 0.07, "conversion_rate": None,
-    ...     "evasion_rate": None, "passed_clean": {"attacker": 0, "defender": 0},
-    ...     "resumed_anyway": {"attacker": 0}}))
-    run   data set  defender  steps  test accuracy  validation loss
-    game  digits    none      600    0.9800         0.0700
+    >>> from midstream.protocol.messages.runs import EXAMPLE_STATUS
+    >>> print(result_table(Status.model_validate({**EXAMPLE_STATUS, "conversion_rate": None})))
+    run       data set  defender  steps  test accuracy  validation loss  evasion rate
+    digits-1  digits    none      12     0.4100         2.1000           0.4200
     """
-    known = status["specification"]
     cells = {
-        "run": status["name"],
-        "data set": known["dataset"],
-        "defender": known["defender"],
-        "steps": str(status["step"]),
+        "run": status.name,
+        "data set": status.specification.dataset,
+        "defender": status.specification.defender,
+        "steps": str(status.step),
     }
-    for heading in ("test accuracy", "validation loss", "conversion rate", "evasion rate"):
-        value = status[heading.replace(" ", "_")]
-        if value is not None:
-            cells[heading] = f"{value:.4f}"
-    for side, count in status["passed_clean"].items():
+    measured = {
+        "test accuracy": status.test_accuracy,
+        "validation loss": status.validation_loss,
+        "conversion rate": status.conversion_rate,
+        "evasion rate": status.evasion_rate,
+    }
+    cells |= {heading: f"{value:.4f}" for heading, value in measured.items() if value is not None}
+    for side, count in status.passed_clean.by_side().items():
         if count:
             cells[f"failures of the {side}"] = str(count)
-    for side, count in status["resumed_anyway"].items():
+    for side, count in status.resumed_anyway.by_side().items():
         if count:
             cells[f"{side} resumed without its memory"] = str(count)
     widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]

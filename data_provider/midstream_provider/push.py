@@ -1,17 +1,18 @@
 """Sending minibatches to a run, each after the acknowledgement of the previous one."""
 
 import time
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from midstream.errors import MidstreamError
+from midstream.players.reporting import Say
+from midstream.protocol.link import Link
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.messages.runs import Status
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import signed
-from midstream.protocol.specification import Specification
-from midstream.protocol.wire import encode_batch
+from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
-from midstream.run.reporting import Say
 from midstream.storage import faults
 from midstream.web.client import Client
 
@@ -22,7 +23,7 @@ class RunEndedError(MidstreamError, RuntimeError):
     """The run ended, or cannot be fed; the message says why."""
 
 
-def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
+def find_run(client: Client, name: str | None, say: Say) -> Status:
     """Wait until there is a run to feed, and return its status.
 
     Args:
@@ -36,15 +37,16 @@ def find_run(client: Client, name: str | None, say: Say) -> dict[str, Any]:
     """
     told = False
     while True:
-        runs = [run for run in client.runs() if name in (None, run["name"])]
+        runs = [run for run in client.runs() if name in (None, run.name)]
         if name is None:
-            runs = [run for run in runs if run["state"] in ("waiting", "running", "paused")]
+            runs = [run for run in runs if run.state in ("waiting", "running", "paused")]
         if len(runs) == 1:
-            if runs[0]["state"] in ("stopped", "failed"):
-                raise RunEndedError(f"run {runs[0]['name']!r} {runs[0]['state']}: {runs[0]['reason']}")
-            return runs[0]
+            (run,) = runs
+            if run.state in ("stopped", "failed"):
+                raise RunEndedError(f"run {run.name!r} {run.state}: {run.reason}")
+            return run
         if runs:
-            names = ", ".join(run["name"] for run in runs)
+            names = ", ".join(run.name for run in runs)
             raise RunEndedError(
                 f"{client.url} has several runs that wait for batches: {names}; choose one with --run"
             )
@@ -65,7 +67,7 @@ def _refuse_set_aside(client: Client, name: str) -> None:
             raise
 
 
-def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[str]) -> BatchSource:
+def load_source(status: Status, source: Source, *, allowed: Collection[str]) -> BatchSource:
     """Load the data of a run, and return its minibatches.
 
     Raises:
@@ -74,52 +76,55 @@ def load_source(status: dict[str, Any], source: Source, *, allowed: Collection[s
         midstream.run.dataset_checks.DatasetError: the data on this machine differ from the server's, or are
             unsuitable for training.
         RunEndedError: the number of examples differs from the server's, which gives no digest.
+        Problem: the run has settings that this version of midstream does not know.
     """
-    specification = Specification.model_validate(status["specification"])
-    split = load_split(specification, source, allowed=allowed, dataset_sha256=status.get("dataset_sha256"))
-    if len(split.train) != status["train_size"]:
+    specification = status.specification.known()
+    split = load_split(specification, source, allowed=allowed, dataset_sha256=status.dataset_sha256)
+    if len(split.train) != status.train_size:
         raise RunEndedError(
-            f"the server's run trains on {status['train_size']} examples, but {specification.dataset!r} on "
+            f"the server's run trains on {status.train_size} examples, but {specification.dataset!r} on "
             f"this machine has {len(split.train)}; both must have the same data"
         )
     return BatchSource(specification, split.train)
 
 
-def push(
-    client: Client,
-    status: dict[str, Any],
-    batches: BatchSource,
-    acknowledged: Callable[[dict[str, Any]], None],
-    *,
-    key: bytes | None = None,
-) -> None:
-    """Send all remaining batches of a run, waiting for each acknowledgement.
+def feed(
+    link: Link, batches: BatchSource, *, first: int, key: bytes | None = None
+) -> Iterator[tuple[WireBatch, Acknowledgement]]:
+    """Hand a run its remaining batches one at a time, and yield each with its acknowledgement.
 
     Args:
-        client: the server, or a proxy in front of it.
-        status: the run's status; its `step` is the first batch to send.
+        link: takes the batches: the server, a proxy in front of it, or the pipeline in this process.
         batches: the run's minibatches.
-        acknowledged: called with each acknowledgement.
+        first: number of the first batch to send.
         key: the key to sign the batches with; None sends them unsigned.
 
     Raises:
         RunEndedError: the run was stopped, failed, or refused a batch.
         midstream.web.client.ServerGoneError: there was no response within the client's `give_up_after`.
     """
-    name, seq, sent_elsewhere = status["name"], status["step"], 0
-    while seq < status["total_steps"]:
+    specification = batches.specification
+    name, total_steps = str(specification.name), specification.total_steps(len(batches.train))
+    seq, sent_elsewhere = first, 0
+    while seq < total_steps:
         faults.reached("sending")
+        batch = signed(batches.batch(seq), run=name, key=key)
         try:
-            answer = client.put_batch(name, seq, encode_batch(signed(batches.batch(seq), run=name, key=key)))
+            answer = link.put(batch)
         except Problem as problem:
-            next_seq = problem.more.get("next_seq")
-            elsewhere = problem.status == 409 and isinstance(next_seq, int) and next_seq != seq
-            if elsewhere and sent_elsewhere < _SENT_ELSEWHERE:
+            wanted = _wanted(problem)
+            if wanted not in (None, seq) and sent_elsewhere < _SENT_ELSEWHERE:
                 # An acknowledgement was lost, or the server lost some of its batches.
-                seq, sent_elsewhere = next_seq, sent_elsewhere + 1
+                seq, sent_elsewhere = wanted, sent_elsewhere + 1
                 continue
-            raise RunEndedError(f"{client.url} refused batch {seq}. {problem}") from problem
+            raise RunEndedError(f"{link.url} refused batch {seq}. {problem}") from problem
         faults.reached("acknowledged")
-        acknowledged(answer)
+        yield batch, answer
         sent_elsewhere = 0
-        seq = answer["next_seq"]
+        seq = answer.next_seq
+
+
+def _wanted(problem: Problem) -> int | None:
+    """Return the batch that a refusal asks for; None if it asks for none."""
+    wanted = problem.more.get("next_seq")
+    return wanted if problem.status == 409 and isinstance(wanted, int) else None

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from docs.references import commands, configuration, players, rest
+from docs.references import commands, configuration, players, rest, results
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands.page,
     "configuration.md": configuration.page,
     "players.md": players.page,
     "rest.md": rest.page,
+    "results.md": results.page,
 }

@@ -13,10 +13,12 @@ from midstream.console.process_options import (
     data_options,
     device_options,
     on_error_option,
+    precision_option,
     resume_anyway_option,
 )
 from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
 from midstream.console.specification_options import specification_of, specification_options
+from midstream.run.precisions import Precision
 
 if TYPE_CHECKING:
     from midstream.protocol.specification import Specification
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 @cache_option
 @resume_anyway_option
 @device_options
+@precision_option
 @options.show_config
 def command(
     host: str,
@@ -85,6 +88,7 @@ def command(
     resume_anyway: bool,
     device: str,
     threads: int | None,
+    precision: Precision,
     **settings: Any,
 ) -> None:
     """Train on the minibatches that arrive, after a defender has corrected them.
@@ -123,7 +127,7 @@ def command(
     registry = Registry(
         Settings(
             out=out,
-            device=configure(threads=threads, device=device),
+            device=configure(threads=threads, device=device, precision=precision),
             source=Source(data_root, download),
             allowed=frozenset((*allow, *(text.partition(",")[0] for text in named))),
             checkpoint_every=checkpoint_every,

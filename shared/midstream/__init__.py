@@ -1,7 +1,7 @@
 """midstream: a testbed where training data is attacked and defended in flight.
 
-Everything that a plug-in or a training loop needs can be imported from here. A name is loaded when it is
-first used, so that `import midstream` and `midstream --help` need not wait for torch.
+Everything that a plug-in, a training loop or a notebook needs can be imported from here. A name is loaded
+when it is first used, so that `import midstream` and `midstream --help` need not wait for torch.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 from midstream.on_first_use import on_first_use
 
 if TYPE_CHECKING:
+    from midstream.command.api.game import Game
+    from midstream.command.api.play import play
+    from midstream.command.api.result import GameResult
+    from midstream.command.pipeline import GameStep
+    from midstream.command.sweep.results import Results, read_results
+    from midstream.command.sweep.sweeping import sweep
     from midstream.defences.loop import Defender
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
@@ -51,6 +57,9 @@ __all__ = [
     "Defender",
     "DerivativeError",
     "Examples",
+    "Game",
+    "GameResult",
+    "GameStep",
     "Gradient",
     "Ground",
     "Grouped",
@@ -60,6 +69,7 @@ __all__ = [
     "Order",
     "Player",
     "RandomLayersWarning",
+    "Results",
     "Sgd",
     "Source",
     "TrainingStep",
@@ -81,7 +91,10 @@ __all__ = [
     "mixed_derivative_by_double_backward",
     "optimal_contraction_vector",
     "pixels",
+    "play",
+    "read_results",
     "steps_by_rule",
+    "sweep",
     "training_step",
     "unrolled_utility_gradient",
     "utility",
@@ -89,6 +102,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "midstream.command.api.game": ("Game",),
+    "midstream.command.api.play": ("play",),
+    "midstream.command.api.result": ("GameResult",),
+    "midstream.command.pipeline": ("GameStep",),
+    "midstream.command.sweep.results": ("Results", "read_results"),
+    "midstream.command.sweep.sweeping": ("sweep",),
     "midstream.defences.loop": ("Defender",),
     "midstream.errors": ("MidstreamError",),
     "midstream.mathematics.budget": ("Budget",),

@@ -13,7 +13,17 @@ MidstreamError
 ├── MissingDataError        files of a data set are missing
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
-├── GameError               a game of several processes ended early
+├── GridError               the grid of a sweep is not valid
+├── TableError              a table of a sweep cannot be made
+├── MergeError              results folders disagree on a trial
+├── SweepError              trials of a sweep failed or are still to be played
+├── RayError                a Ray cluster cannot be used
+├── SettingError            a setting of `midstream.play` does not exist, or its value is wrong
+├── GameError               a game ended early, or cannot go on
+├── NotFinishedError        a folder holds no finished game
+├── CellError               a cell of a table to reproduce does not exist, or cannot be played
+├── ReproduceError          games of a table to reproduce failed
+├── ShippedError            results that ship with midstream cannot be read
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail
 ├── ServerGoneError         a service does not answer

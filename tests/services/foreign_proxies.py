@@ -16,7 +16,8 @@ from midstream import pixels
 from midstream.protocol.wire import BATCH_TYPE, WireBatch, decode_batch
 from midstream.run.datasets import Source
 from midstream.web.client import Client
-from midstream_provider.push import load_source, push
+from midstream.web.link import HttpLink
+from midstream_provider.push import feed, load_source
 from midstream_server.http.app import make_app
 from midstream_server.runs.registry import Registry
 from services import tiny
@@ -181,10 +182,6 @@ def check_no_answer_is_502(start: Start, folder: Path) -> None:
             assert client.put(path, content=tiny.body(0)).status_code == 502
 
 
-class LeftError(Exception):
-    """A provider leaves its run."""
-
-
 class Provider:
     """A run on a server, and the provider that feeds it in a thread."""
 
@@ -206,18 +203,15 @@ class Provider:
         self._thread.start()
 
     def _feed(self, url: str) -> None:
-        status = self.status()
         client = Client(url)
         try:
-            push(client, status, load_source(status, Source(), allowed=[]), self._acknowledged)
-        except LeftError:
-            pass
+            status = client.run(self.name)
+            batches = load_source(status, Source(), allowed=[])
+            for _, answer in feed(HttpLink(client, self.name), batches, first=status.step):
+                if answer.seq == self._leaves_at:
+                    return
         finally:
             client.close()
-
-    def _acknowledged(self, answer: dict[str, Any]) -> None:
-        if answer["seq"] == self._leaves_at:
-            raise LeftError
 
     def ended(self) -> dict[str, Any]:
         """Return the run's status once all is sent, or the provider left."""

@@ -26,7 +26,7 @@ class _Brisk:
 
 # uvicorn looks ten times a second whether it should end, and sleeps once more before it does. That would be a
 # quarter of a second for each of the two thousand servers of these tests.
-uvicorn.server.asyncio = _Brisk()  # type: ignore[attr-defined]
+uvicorn.server.asyncio = _Brisk()  # type: ignore[assignment, attr-defined]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from midstream import DerivativeError
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.training import Training
 from midstream_proxy.attack import AttackSettings
@@ -108,8 +109,8 @@ def test_the_order_is_told_and_recorded(registry: Registry, networks: str, tmp_p
 class OfOldRules(LocalGame):
     """A game whose server takes derivatives in an order that is wrong for its model."""
 
-    def model(self) -> dict[str, Any]:
-        return super().model() | {"derivatives": "reverse-over-forward"}
+    def model(self) -> ModelDescription:
+        return super().model().model_copy(update={"derivatives": "reverse-over-forward"})
 
 
 @pytest.fixture

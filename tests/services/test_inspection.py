@@ -217,3 +217,25 @@ def test_runs_of_one_name_are_told_apart(midstream: Midstream, games: Path, tmp_
     assert json.loads(ended.out)["differences"] == {}
     assert "given twice" in refused(midstream("compare", *[str(games / "deep")] * 2), 2)
     assert "two runs" in refused(midstream("compare", str(games / "deep")), 2)
+
+
+def test_runs_of_several_seeds_are_one_row(midstream: Midstream, games: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        in_one_process(tmp_path, "level-1", "none", name=f"plain-{seed}", seed=seed)
+    runs = [str(games / "plain"), str(tmp_path / "plain-1"), str(games / "deep"), str(tmp_path / "plain-2")]
+    found = json.loads(midstream("compare", *runs, "--json").out)
+    plain, deep = found["groups"]
+    assert (plain["runs"], plain["seeds"], deep["runs"]) == (
+        ["plain", "plain-1", "plain-2"],
+        [0, 1, 2],
+        ["deep"],
+    )
+    ends = [found["runs"][name]["learning_curve"][-1]["test_accuracy"] for name in plain["runs"]]
+    assert plain["test_accuracy"]["mean"] == pytest.approx(np.mean(ends))
+    assert plain["test_accuracy"]["deviation"] == pytest.approx(np.std(ends, ddof=1))
+    table = midstream("compare", *runs, "--plot", str(tmp_path / "plot.svg")).out
+    assert f"{np.mean(ends):.4f} ± {np.std(ends, ddof=1):.4f}" in table
+    assert "plain and 2 more, seeds 0, 1, 2" in (tmp_path / "plot.svg").read_text()
+    each = midstream("compare", *runs, "--each").out
+    assert all(f"{end:.4f} " in each for end in ends)
+    assert "±" not in each

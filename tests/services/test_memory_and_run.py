@@ -9,6 +9,7 @@ import pytest
 
 from midstream.players.remembering import remembers
 from midstream.plugins import make
+from midstream.protocol.messages.runs import Status
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
@@ -57,7 +58,7 @@ def test_going_on_without_it_is_told_wherever_the_run_is_shown(
             (shown,) = proxy.activity.status().runs
         assert shown.facts["times_resumed_although_its_memory_did_not_fit"] == 1
         assert status["resumed_anyway"] == status["result"]["resumed_anyway"] == {"attacker": 1}
-        assert "attacker resumed without its memory" in result_table(status)
+        assert "attacker resumed without its memory" in result_table(Status.model_validate(status))
         counted = 'midstream_resumed_anyway{run="tiny",side="attacker"} 1.0'
         with found.direct() as run:
             assert counted in run.client.get("/metrics").text

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import torch
 
+from midstream.protocol.messages.runs import Status
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.run.batches import load_split
@@ -99,11 +100,10 @@ def test_a_provider_of_other_data_says_so_before_the_first_batch(
 
 
 def test_a_server_that_tells_no_digest_is_compared_by_its_sizes(run: TinyRun) -> None:
-    status = run.status()
-    del status["dataset_sha256"]
+    status = Status.model_validate(run.status() | {"dataset_sha256": None})
     assert len(load_source(status, Source(), allowed=[]).train) == 25
     with pytest.raises(DifferentDatasetError):
-        load_source(status | {"dataset_sha256": "0" * 64}, Source(), allowed=[])
+        load_source(status.model_copy(update={"dataset_sha256": "0" * 64}), Source(), allowed=[])
 
 
 def test_a_game_whose_attacker_has_other_data_ends_with_a_sentence(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from midstream import pixels
+from midstream.protocol.messages.runs import Status
 from midstream.protocol.specification import Specification
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
@@ -76,7 +77,7 @@ def test_the_batch_is_trained_on_as_it_arrived(fault: str, tmp_path: Path, serve
         assert reports == [{"mood": 1}, {"passed_clean": 1}, *[{"mood": 1}] * 4]
         assert records[1]["correction"] == 0
         assert run.status()["passed_clean"]["defender"] == 1
-        headings, figures = result_table(run.status()).splitlines()
+        headings, figures = result_table(Status.model_validate(run.status())).splitlines()
         assert headings.endswith("validation loss  failures of the defender")
         assert figures.endswith(" 1")
         counted = 'midstream_passed_clean{run="tiny",side="defender"} 1.0'

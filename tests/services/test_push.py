@@ -9,10 +9,15 @@ import pytest
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.web.client import Client
-from midstream_provider.push import RunEndedError, push
+from midstream.web.link import HttpLink
+from midstream_provider.push import RunEndedError, feed
 from services import tiny
 from services.loopback import served
-from services.tiny import SPECIFICATION, STEPS
+from services.tiny import SPECIFICATION
+
+ACKNOWLEDGED = (
+    b'{"seq": %d, "next_seq": %d, "parameters_version": %d, "loss": 1.0, "replay": false, "kept_from": 0}'
+)
 
 
 class Answers:
@@ -33,7 +38,7 @@ class Answers:
             status, body = 409, b'{"title": "T", "detail": "D", "next_seq": %d}' % self.wanted[seq].pop(0)
         else:
             self.taken.append(seq)
-            status, body = 200, b'{"seq": %d, "next_seq": %d, "loss": 1.0}' % (seq, seq + 1)
+            status, body = 200, ACKNOWLEDGED % (seq, seq + 1, seq + 1)
         kind = b"application/json" if status == 200 else b"application/problem+json"
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
         await send({"type": "http.response.body", "body": body})
@@ -46,7 +51,7 @@ def pushing(wanted: dict[int, list[int]]) -> Iterator[Answers]:
     with served(answers) as url:
         client = Client(url)
         try:
-            push(client, {"name": "tiny", "step": 0, "total_steps": STEPS}, batches, lambda _: None)
+            list(feed(HttpLink(client, "tiny"), batches, first=0))
             yield answers
         finally:
             client.close()

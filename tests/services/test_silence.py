@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.web.client import Client, ServerGoneError
-from midstream_provider.push import push
+from midstream.web.link import HttpLink
+from midstream_provider.push import feed
 from midstream_proxy.app import Proxy
 from midstream_proxy.app import make_app as make_proxy
 from midstream_proxy.attack import AttackSettings
@@ -103,13 +105,13 @@ class Game:
 
     def _push(self) -> None:
         batches = BatchSource(Specification.model_validate(SPECIFICATION), tiny.split().train)
-        status = {"name": "tiny", "step": 0, "total_steps": STEPS}
         with client_at(self.url, self.said) as client:
-            push(client, status, batches, self._acknowledged)
+            for _, answer in feed(HttpLink(client, "tiny"), batches, first=0):
+                self._acknowledged(answer)
 
-    def _acknowledged(self, answer: dict[str, Any]) -> None:
-        self.taken.append(answer["seq"])
-        if answer["seq"] == 2:
+    def _acknowledged(self, answer: Acknowledgement) -> None:
+        self.taken.append(answer.seq)
+        if answer.seq == 2:
             self.third.set()
             self.go.wait()
 
@@ -175,7 +177,7 @@ def test_a_server_that_takes_its_time_is_not_taken_for_dead(tmp_path: Path, thro
         assert not quiet.wait(2 * SOON)
         assert not answer.done()
         let.touch()
-        assert answer.result()["replay"] is False
+        assert answer.result().replay is False
         assert said == [f"waiting for {url}: it is alive, and has not answered yet"]
         run.play(2)
 

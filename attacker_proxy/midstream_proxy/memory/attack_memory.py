@@ -2,36 +2,25 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
+from midstream.mathematics.rows import Rows
 from midstream.storage.sqlite import IN_MEMORY
-from midstream_proxy.memory.memory_file import AnswerRecord, MemoryFile
-from midstream_proxy.memory.stored_state import (
-    OpenAnswer,
-    Place,
-    decoded,
-    encoded,
-    keys_of,
-    known_of,
-    read,
-    record_of,
-    summed,
-)
+from midstream_proxy.memory.acknowledged import Acknowledged, delete_open
+from midstream_proxy.memory.changes import changes
+from midstream_proxy.memory.memory_file import MemoryFile
+from midstream_proxy.memory.records import AnswerRecord
+from midstream_proxy.memory.stored_rows import FollowedRows
+from midstream_proxy.memory.stored_state import OpenAnswer, Place, Stored, decoded, known_of, read
 
 _OPEN_ANSWERS = 8
 """Maximum number of stored answers to different contents of one batch, before the server takes one."""
 
-
-class _Settled(NamedTuple):
-    """An acknowledged answer, and the tensors to delete because of it."""
-
-    number: int
-    answer: OpenAnswer
-    tensors: list[tuple[str, int]]
+_FORMAT = 2
+"""Version of the records; those of version 1 had one record for each row."""
 
 
 class AttackMemory:
@@ -42,22 +31,28 @@ class AttackMemory:
     the one before the batch until the server has acknowledged the answer. Each record is checked against its
     checksum when it is read, and all records when the file is opened.
 
+    Most of an attacker's state may be `midstream.mathematics.rows.Rows`, of which each batch changes only its
+    own. They are stored in blocks, one for each answer, and are not part of the other state here.
+
     Args:
         path: the file; `midstream.storage.sqlite.IN_MEMORY` for a memory that ends with this process.
 
     Raises:
         midstream.storage.sqlite.StorageError: the file cannot be opened, or another proxy uses it.
-        midstream.storage.sqlite.DamagedDatabaseError: the file is damaged.
+        midstream.storage.sqlite.DamagedDatabaseError: the file is damaged, or an earlier midstream wrote it.
     """
 
     def __init__(self, path: Path = IN_MEMORY) -> None:
         self.path = path
         self._file = MemoryFile(path)
-        self._settling: list[_Settled] = []
+        self._rows = FollowedRows(self._file)
+        self._acknowledged = Acknowledged(self._file)
         try:
             self.begun = self._file.about("attack")
             """The description of the attack at its start; None before the start."""
-            self._place, self._known, self._open = read(self._file)
+            if self.begun is not None and self.begun.get("format") != _FORMAT:
+                raise self._file.written_earlier("with other records")
+            self._stored = read(self._file)
         except BaseException:
             self._file.close()
             raise
@@ -67,9 +62,10 @@ class AttackMemory:
     def begin(self, description: Mapping[str, Any]) -> None:
         """Store the description of the attack: everything it depends on, and the identity of its `run`."""
         self._file.run = str(description["run"])
+        begun = {"format": _FORMAT, **description}
         with self._file.transaction("how the attack was begun"):
-            self._file.note("attack", description)
-        self.begun = dict(description)
+            self._file.note("attack", begun)
+        self.begun = begun
 
     def resume(self, description: Mapping[str, Any], why: list[str], *, position: int | None = None) -> None:
         """Record that --resume-anyway continues the attack, and why it was needed.
@@ -79,24 +75,26 @@ class AttackMemory:
             why: the differences from the start.
             position: the batch to continue at with the present state; None if the state fits.
         """
-        self._settle()
-        now = {**description, "resumed_with": [*(self.begun or {}).get("resumed_with", []), why]}
-        place = self._place
+        self._acknowledged.write()
+        passed = [*(self.begun or {}).get("resumed_with", []), why]
+        now = {"format": _FORMAT, **description, "resumed_with": passed}
+        stored, place = self._stored, self._stored.place
         with self._file.transaction("that the attack is resumed"):
             self._file.note("attack", now)
             if place is not None and position is not None:
                 place = replace(place, position=position)
                 self._file.note("place", place.described())
                 self._file.delete_answers("seq >= ? OR number > ?", position, place.number)
-                self._file.delete_tensors(keys_of(self._open))
-        if place is not self._place:
-            self._place, self._open = place, {}
+                delete_open(self._file, stored.open)
+        if place is not stored.place:
+            stored.place, stored.open = place, {}
         self.begun = now
 
     @property
     def untold(self) -> bool:
         """Whether the server has not yet been informed of a resumption."""
-        return self.resumptions > (0 if self._place is None else self._place.told)
+        place = self._stored.place
+        return self.resumptions > (0 if place is None else place.told)
 
     @property
     def resumptions(self) -> int:
@@ -106,58 +104,76 @@ class AttackMemory:
     def forget(self) -> None:
         """Delete everything, because another run starts."""
         self._file.forget()
-        self.begun, self._place, self._known, self._open = None, None, {}, {}
+        self.begun, self._stored = None, Stored()
 
     @property
     def started(self) -> bool:
         """Whether the attacker's state is stored."""
-        return self._place is not None
+        return self._stored.place is not None
 
     @property
     def position(self) -> int:
         """The number of the next batch, before which the attacker's state holds."""
-        return 0 if self._place is None else self._place.position
+        return 0 if self._stored.place is None else self._stored.place.position
 
     @property
     def empty(self) -> bool:
         """Whether the server has not acknowledged any batch."""
-        return self._place is None or self._place.number == 0
+        return self._number == 0
 
-    def start(self, state: Mapping[str, Tensor]) -> None:
-        """Store the attacker's state before the first batch."""
-        records, known = encoded(self._file.run, state, 0)
-        place = Place(0, 0, summed(one.checksum for one in known.values()), 0)
+    @property
+    def _number(self) -> int:
+        return 0 if self._stored.place is None else self._stored.place.number
+
+    def start(self, state: Mapping[str, Tensor], rows: Rows | None = None) -> None:
+        """Store the attacker's state before the first batch; from now on its rows are followed, if any."""
+        found = changes(self._file.run, 0, Stored(), state, rows)
+        place = Place(0, 0, found.state, 0)
         with self._file.transaction("the attacker's state"):
-            self._file.insert(None, records)
+            self._file.insert(None, found.tensors, found.blocks)
             self._file.note("place", place.described())
-        self._place, self._known, self._fresh = place, known, False
+        self._stored, self._fresh = Stored(place, found.known), False
+        if found.block is not None:
+            self._stored.blocks.take(found.block)
+        if rows is not None:
+            self._rows.mark(rows, 0)
 
     def state(self) -> dict[str, Tensor]:
         """Return the stored state of the attacker before the next batch; the caller may modify it."""
-        self._settle()
+        self._acknowledged.write()
         if not self._fresh:
-            self._place, self._known, self._open = read(self._file)
+            self._stored = read(self._file)
         self._fresh = self._incomplete = False
-        return {name: known.value for name, known in self._known.items()}
+        return {name: known.value for name, known in self._stored.known.items()}
 
     def before(self, now: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the attacker's state before the current batch, given its state after that batch.
 
         Reads only the tensors that were replaced by another object or written to.
         """
-        self._settle()
+        self._acknowledged.write()
         if self._incomplete:
             return self.state()
-        lost = [name for name, known in self._known.items() if not known.is_still(now.get(name))]
+        known = self._stored.known
+        lost = [name for name, one in known.items() if not one.is_still(now.get(name))]
         found = {
             record.name: known_of(decoded(record.value), record)
             for record in self._file.tensors(lost)
-            if record.value is not None and record.number == self._known[record.name].number
+            if record.value is not None and record.number == known[record.name].number
         }
         if found.keys() != set(lost):
             raise self._file.damaged("part of the attacker's state is missing")
-        self._known |= found
-        return {name: known.value for name, known in self._known.items()}
+        known |= found
+        return {name: one.value for name, one in known.items()}
+
+    def rewind(self, rows: Rows) -> None:
+        """Bring the attacker's rows to what they were before the next batch."""
+        self._acknowledged.write()
+        self._rows.rewind(rows, self._number)
+
+    def keep(self, rows: Rows) -> None:
+        """Take the attacker's rows as those before the next batch, since its own answer was acknowledged."""
+        self._rows.mark(rows, self._number)
 
     def answer(self, seq: int, came: bytes) -> AnswerRecord | None:
         """Return the answer to the batch with this digest, or None if there is none."""
@@ -165,53 +181,53 @@ class AttackMemory:
 
     def open_answers(self) -> Iterator[AnswerRecord]:
         """Return the answers that the server has not acknowledged, the latest first."""
-        for _, waiting in sorted(self._open.items(), reverse=True):
+        for _, waiting in sorted(self._stored.open.items(), reverse=True):
             if (answer := self._file.answer(waiting.seq, waiting.came)) is not None:
                 yield answer
 
     def store(
-        self, seq: int, came: bytes, body: bytes, state: Mapping[str, Tensor], *, kept_from: int
+        self,
+        seq: int,
+        came: bytes,
+        body: bytes,
+        state: Mapping[str, Tensor],
+        *,
+        kept_from: int,
+        rows: Rows | None = None,
     ) -> AnswerRecord:
         """Store an answer and the changes to the attacker's state, in one transaction.
 
-        Writes only the tensors that were replaced by another object or written to since the previous batch.
+        Writes only the tensors that were replaced by another object or written to since the previous batch,
+        and only the rows that the batch wrote.
 
         Args:
             seq: the batch's place in the run.
             came: digest of the body that the provider sent.
             body: the attacked body.
-            state: the attacker's state after the batch.
+            state: the attacker's state after the batch, without its rows.
             kept_from: answers to batches before this one are deleted.
+            rows: the attacker's rows after the batch, if it has any.
 
         Raises:
             midstream.storage.sqlite.StorageError: the answer could not be stored.
         """
-        assert self._place is not None
-        number = max([self._place.number, *self._open]) + 1
-        changed = {
-            name: value
-            for name, value in state.items()
-            if (known := self._known.get(name)) is None or not known.is_still(value)
-        }
-        gone = self._known.keys() - state.keys()
-        records, new = encoded(self._file.run, changed, number)
-        records += [record_of(self._file.run, name, number, None) for name in gone]
-        old = [self._known[name].checksum for name in (*changed, *gone) if name in self._known]
-        now = summed((self._place.state, *old, *(one.checksum for one in new.values())))
-        after = Place(seq + 1, number, now, self.resumptions)
+        stored, place = self._stored, self._stored.place
+        assert place is not None
+        number = max([place.number, *stored.open]) + 1
+        found = changes(self._file.run, number, stored, state, rows)
+        after = Place(seq + 1, number, found.state, self.resumptions)
         answer = AnswerRecord(number, seq, came, after.described(), body)
-        surplus = sorted(self._open)[: max(0, len(self._open) + 1 - _OPEN_ANSWERS)]
+        oldest = sorted(stored.open)[: max(0, len(stored.open) + 1 - _OPEN_ANSWERS)]
+        surplus = {other: stored.open[other] for other in oldest}
         with self._file.transaction(f"batch {seq}"):
-            self._write_settled()
-            self._file.delete_answers("seq < ? AND number <= ?", kept_from, self._place.number)
-            for other in surplus:
-                self._file.delete_answers("number = ?", other)
-                self._file.delete_tensors(keys_of({other: self._open[other]}))
-            self._file.insert(answer, records)
-        self._settling.clear()
+            self._acknowledged.write_along()
+            self._file.delete_answers("seq < ? AND number <= ?", kept_from, place.number)
+            delete_open(self._file, surplus)
+            self._file.insert(answer, found.tensors, found.blocks)
+        self._acknowledged.written()
         for other in surplus:
-            del self._open[other]
-        self._open[number] = OpenAnswer(seq, came, after, dict(new), gone)
+            del stored.open[other]
+        stored.open[number] = OpenAnswer(seq, came, after, dict(found.known), found.gone, found.block)
         return answer
 
     def acknowledge(self, number: int) -> bool:
@@ -219,41 +235,16 @@ class AttackMemory:
 
         The change is written with the next transaction; until then the server can confirm the batch.
         """
-        taken = self._open.pop(number, None)
-        if taken is None:
+        settled = self._stored.acknowledge(number)
+        if settled is None:
             return False
-        replaced = [
-            (name, known.number)
-            for name in taken.names()
-            if (known := self._known.pop(name, None)) is not None
-        ]
-        self._known |= {name: known for name, known in taken.changed.items() if known is not None}
-        self._incomplete = None in taken.changed.values()
-        gone = [(name, number) for name in taken.gone]
-        self._settling.append(_Settled(number, taken, [*replaced, *gone, *keys_of(self._open)]))
-        self._place, self._open = taken.place, {}
+        self._incomplete = None in settled.answer.changed.values()
+        self._acknowledged.add(settled)
         return True
-
-    def _settle(self) -> None:
-        if self._settling:
-            with self._file.transaction("what the server acknowledged"):
-                self._write_settled()
-            self._settling.clear()
-
-    def _write_settled(self) -> None:
-        for number, answer, tensors in self._settling:
-            self._file.note("place", answer.place.described())
-            self._file.delete_tensors(tensors)
-            self._file.delete_answers("seq = ? AND number != ?", answer.seq, number)
 
     def close(self) -> None:
         """Write the acknowledged changes and close the file."""
         try:
-            self._settle()
+            self._acknowledged.write()
         finally:
             self._file.close()
-
-
-def digest_of(body: bytes) -> bytes:
-    """Return the digest that identifies a body."""
-    return blake2b(body, digest_size=16).digest()

@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from midstream.players.interface import Player
-from midstream.players.remembering import give_back, memory_of
+from midstream.players.remembering import give_back, memory_of, rows_of
 
 
 class Before(Protocol):
@@ -35,7 +35,10 @@ class Copies:
 
     def mark(self) -> None:
         """Copy the changed tensors of the player's state."""
-        state = memory_of(self._name, self._player)
+        rows = rows_of(self._player)
+        state = memory_of(self._name, self._player, without=rows)
+        if rows is not None:
+            rows.mark()
         for name, value in state.items():
             version = None if value.is_inference() else value._version
             known = self._copies.get(name)
@@ -45,9 +48,11 @@ class Copies:
 
     def back(self) -> None:
         """Restore the state of the last mark."""
-        give_back(
-            self._name, self._player, {name: copy.clone() for name, (_, _, copy) in self._copies.items()}
-        )
+        rows = rows_of(self._player)
+        copies = {name: copy.clone() for name, (_, _, copy) in self._copies.items()}
+        give_back(self._name, self._player, copies, without=rows)
+        if rows is not None:
+            rows.back()
 
 
 class Nothing:

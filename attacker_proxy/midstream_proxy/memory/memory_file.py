@@ -8,11 +8,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from midstream.storage.sqlite import IN_MEMORY, DamagedDatabaseError, StorageError, connect, is_damage
+from midstream_proxy.memory.records import AnswerRecord, BlockRecord, TensorRecord, checksum
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum BLOB NOT NULL);
@@ -32,42 +32,14 @@ CREATE TABLE IF NOT EXISTS tensors (
     value BLOB,                  -- NULL if the state no longer has it
     PRIMARY KEY (name, number)
 );
+CREATE TABLE IF NOT EXISTS blocks (
+    number INTEGER PRIMARY KEY,  -- the answer after which its rows are valid; 0 at the start
+    checksum BLOB NOT NULL,
+    keys BLOB NOT NULL,          -- the content keys of the rows, 16 bytes each
+    value BLOB NOT NULL          -- the rows
+);
 """
 _EARLIER = "SELECT name FROM sqlite_master WHERE name IN ('begun', 'sent', 'state')"
-
-
-class AnswerRecord(NamedTuple):
-    """One answer.
-
-    Attributes:
-        number: counts the answers.
-        seq: the batch's place in the run.
-        came: digest of the body that the provider sent.
-        after: where the memory stands once the batch is acknowledged.
-        body: the attacked body.
-    """
-
-    number: int
-    seq: int
-    came: bytes
-    after: dict[str, Any]
-    body: bytes
-
-
-class TensorRecord(NamedTuple):
-    """One tensor of the attacker's state.
-
-    Attributes:
-        name: its name in the state.
-        number: the answer after which it is valid; 0 at the start.
-        checksum: the record's checksum.
-        value: the encoded tensor; None if the state no longer has it.
-    """
-
-    name: str
-    number: int
-    checksum: int
-    value: bytes | None
 
 
 class MemoryFile:
@@ -98,7 +70,7 @@ class MemoryFile:
             earlier = self._database.execute(_EARLIER).fetchall()
         if earlier:
             self.close()
-            raise DamagedDatabaseError(f"{path} was written by an earlier midstream, without checksums")
+            raise self.written_earlier("without checksums")
 
     def about(self, name: str) -> dict[str, Any] | None:
         """Return the value stored under a name, or None; read the one with `run` first."""
@@ -150,8 +122,24 @@ class MemoryFile:
                 self._compare(found, checksum(self.run, "tensor", name, number, value), what)
                 yield TensorRecord(name, number, int.from_bytes(found), value)
 
-    def insert(self, answer: AnswerRecord | None, tensors: Iterable[TensorRecord]) -> None:
-        """Add an answer and the tensors that are valid after it, within a transaction."""
+    def blocks(self, *, after: int = -1, until: int | None = None) -> Iterator[BlockRecord]:
+        """Return the blocks of rows that were written after an answer, until another one, in order."""
+        which = "WHERE number > ? AND (number <= ? OR ?)"
+        columns = f"SELECT number, keys, value, checksum FROM blocks {which} ORDER BY number"
+        with self._in_words("read"):
+            rows = self._database.execute(columns, (after, until, until is None))
+            for number, keys, value, found in rows:
+                what = f"the attacker's rows after answer {number}"
+                self._compare(found, checksum(self.run, "block", number, keys, value), what)
+                yield BlockRecord(number, int.from_bytes(found), keys, value)
+
+    def insert(
+        self,
+        answer: AnswerRecord | None,
+        tensors: Iterable[TensorRecord],
+        blocks: Iterable[BlockRecord] = (),
+    ) -> None:
+        """Add an answer, and the tensors and rows that are valid after it, within a transaction."""
         if answer is not None:
             after = json.dumps(answer.after)
             found = checksum(self.run, "answer", answer.number, answer.seq, answer.came, after, answer.body)
@@ -163,10 +151,18 @@ class MemoryFile:
             "INSERT INTO tensors VALUES (?, ?, ?, ?)",
             ((name, number, found.to_bytes(16), value) for name, number, found, value in tensors),
         )
+        self._database.executemany(
+            "INSERT INTO blocks VALUES (?, ?, ?, ?)",
+            ((number, found.to_bytes(16), keys, value) for number, found, keys, value in blocks),
+        )
 
     def delete_tensors(self, keys: Iterable[tuple[str, int]]) -> None:
         """Delete tensors by name and number, within a transaction."""
         self._database.executemany("DELETE FROM tensors WHERE name = ? AND number = ?", keys)
+
+    def delete_blocks(self, numbers: Iterable[int]) -> None:
+        """Delete blocks of rows by number, within a transaction."""
+        self._database.executemany("DELETE FROM blocks WHERE number = ?", ((number,) for number in numbers))
 
     def delete_answers(self, which: str, *values: int) -> None:
         """Delete the answers that meet an SQL condition, within a transaction."""
@@ -175,7 +171,7 @@ class MemoryFile:
     def forget(self) -> None:
         """Delete everything."""
         with self.transaction("that another run begins"):
-            for table in ("about", "answers", "tensors"):
+            for table in ("about", "answers", "tensors", "blocks"):
                 self._database.execute(f"DELETE FROM {table}")
         self.run = ""
 
@@ -198,6 +194,10 @@ class MemoryFile:
         """Return an error that says which part of this file is damaged."""
         return DamagedDatabaseError(f"{self.path} is damaged: {what}")
 
+    def written_earlier(self, how: str) -> DamagedDatabaseError:
+        """Return an error that says that this file has an earlier format."""
+        return DamagedDatabaseError(f"{self.path} was written by an earlier midstream, {how}")
+
     def _compare(self, found: object, wanted: bytes, what: str) -> None:
         if found != wanted:
             raise self.damaged(f"{what} does not fit its checksum")
@@ -219,13 +219,3 @@ class MemoryFile:
             if is_damage(error, self.path):
                 raise self.damaged(str(error)) from error
             raise StorageError(f"{self.path} cannot {what}: {error}") from error
-
-
-def checksum(run: str, *parts: str | int | bytes | None) -> bytes:
-    """Return a digest of a run's identity and a record's parts, with their types and lengths."""
-    lengths = [len(part) if isinstance(part, bytes) else [part] for part in parts]
-    digest = blake2b(repr((run, lengths)).encode(), digest_size=16)
-    for part in parts:
-        if isinstance(part, bytes):
-            digest.update(part)
-    return digest.digest()

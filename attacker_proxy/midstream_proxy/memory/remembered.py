@@ -8,17 +8,19 @@ from torch import Tensor
 
 from midstream.errors import MidstreamError
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.rows import Rows
 from midstream.players.interface import REPORTS
 from midstream.players.referee import PASSED_CLEAN, PlayerError
-from midstream.players.remembering import RESUMED_ANYWAY, give_back, memory_of
+from midstream.players.remembering import RESUMED_ANYWAY, give_back, memory_of, rows_of
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import signed
 from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
 from midstream.storage import faults
 from midstream_proxy.activity import Move
-from midstream_proxy.memory.attack_memory import AttackMemory, digest_of
+from midstream_proxy.memory.attack_memory import AttackMemory
 from midstream_proxy.memory.recognised import Going, misfit
+from midstream_proxy.memory.records import digest_of
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.white_box import AttackedRun
 
@@ -83,9 +85,9 @@ class RememberedAttack:
         self._sent: int | None = None
         attacked.before = self
         if not memory.started:
-            memory.start(self._state())
+            memory.start(self._state(), self._rows)
         elif self._remembers:
-            give_back(going.settings.attacker, attacked.player, memory.state())
+            self._give_back(memory.state())
 
     @property
     def resumed(self) -> int:
@@ -119,7 +121,7 @@ class RememberedAttack:
             if self._unstored is None or self._unstored[:2] != (seq, digest):
                 self._unstored = seq, digest, self._attack(seq, came)
             body, kept_from = self._unstored[2], min(self._kept_from, seq)
-            found = self._memory.store(seq, digest, body, self._state(), kept_from=kept_from)
+            found = self._memory.store(seq, digest, body, self._state(), kept_from=kept_from, rows=self._rows)
             self._at = found.number if self._remembers else None
             faults.reached("stored")
             self._unstored = None
@@ -139,7 +141,10 @@ class RememberedAttack:
     def _settle(self, number: int) -> None:
         if not self._memory.acknowledge(number) or not self._remembers:
             return
-        self._at = None if self._at == number else _ELSEWHERE
+        own = self._at == number
+        self._at = None if own else _ELSEWHERE
+        if own and self._rows is not None:
+            self._memory.keep(self._rows)
 
     def _attack(self, seq: int, came: bytes) -> bytes:
         batch = decode_batch(came)
@@ -150,6 +155,7 @@ class RememberedAttack:
         began = time.monotonic()
         try:
             moved = self.attacked.attack(batch)
+            moved = replace(moved, inputs=moved.inputs.cpu(), labels=moved.labels.cpu())
         except Exception:
             self.back()  # undo a partial move: the batch will arrive again
             raise
@@ -199,8 +205,19 @@ class RememberedAttack:
         self._memory.resume(self._going.described(), [why], position=seq)
         self._going.say(f"{why}; the attack continues from there anyway")
 
+    @property
+    def _rows(self) -> Rows | None:
+        return rows_of(self.attacked.player) if self._remembers else None
+
     def _state(self) -> dict[str, Tensor]:
-        return memory_of(self._going.settings.attacker, self.attacked.player) if self._remembers else {}
+        if not self._remembers:
+            return {}
+        return memory_of(self._going.settings.attacker, self.attacked.player, without=self._rows)
+
+    def _give_back(self, state: dict[str, Tensor]) -> None:
+        give_back(self._going.settings.attacker, self.attacked.player, state, without=self._rows)
+        if self._rows is not None:
+            self._memory.rewind(self._rows)
 
     def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
         budget = self.attacked.budget
@@ -218,7 +235,7 @@ class RememberedAttack:
             now = self._state()
         except PlayerError:
             now = {}  # read the whole state
-        give_back(self._going.settings.attacker, self.attacked.player, self._memory.before(now))
+        self._give_back(self._memory.before(now))
         self._at = None
 
     def close(self) -> None:

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import safetensors.torch
 from torch import Tensor
 
-from midstream_proxy.memory.memory_file import MemoryFile, TensorRecord, checksum
+from midstream_proxy.memory.memory_file import MemoryFile
+from midstream_proxy.memory.records import TensorRecord
+from midstream_proxy.memory.stored_rows import Block, Blocks
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class OpenAnswer:
         place: where the memory stands once the answer is acknowledged.
         changed: the new or changed tensors; None for a tensor that is only in the file.
         gone: the names that the state no longer has.
+        block: the rows that it wrote, if there are any.
     """
 
     seq: int
@@ -75,28 +78,65 @@ class OpenAnswer:
     place: Place
     changed: dict[str, Known | None] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    block: Block | None = None
 
     def names(self) -> list[str]:
         """Return the names of all changed tensors."""
         return [*self.changed, *self.gone]
 
 
-class Stored(NamedTuple):
-    """The contents of a file.
+class Settled(NamedTuple):
+    """An acknowledged answer, and the records to delete because of it.
+
+    Attributes:
+        number: the answer.
+        answer: what it changed.
+        tensors: name and number of each tensor that is no longer needed.
+        blocks: the blocks of rows that are no longer needed.
+    """
+
+    number: int
+    answer: OpenAnswer
+    tensors: list[tuple[str, int]]
+    blocks: list[int]
+
+
+@dataclass
+class Stored:
+    """The contents of a file, without the values of rows.
 
     Attributes:
         place: where the memory stands; None if the attacker's state was never stored.
         known: the state before the next batch.
         open: the answers that the server has not acknowledged, by number.
+        blocks: the blocks of rows before the next batch.
     """
 
-    place: Place | None
-    known: dict[str, Known]
-    open: dict[int, OpenAnswer]
+    place: Place | None = None
+    known: dict[str, Known] = field(default_factory=dict)
+    open: dict[int, OpenAnswer] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=Blocks)
+
+    def acknowledge(self, number: int) -> Settled | None:
+        """Take the state after an answer; None if it is not an open answer."""
+        taken = self.open.pop(number, None)
+        if taken is None:
+            return None
+        replaced = [
+            (name, known.number)
+            for name in taken.names()
+            if (known := self.known.pop(name, None)) is not None
+        ]
+        self.known |= {name: known for name, known in taken.changed.items() if known is not None}
+        gone = [(name, number) for name in taken.gone]
+        emptied = self.blocks.take(taken.block) if taken.block else []
+        others, self.open = self.open, {}
+        self.place = taken.place
+        return Settled(number, taken, [*replaced, *gone, *keys_of(others)], [*emptied, *blocks_of(others)])
 
 
 def read(file: MemoryFile) -> Stored:
-    """Read a file; check each record against its checksum, and all tensors against their sum.
+    """Read a file; check each record against its checksum, and all of the state against their sum.
 
     Raises:
         midstream.storage.sqlite.DamagedDatabaseError: the file is damaged.
@@ -118,7 +158,8 @@ def read(file: MemoryFile) -> Stored:
             raise file.damaged(f"the attacker's {record.name!r} is there twice")
         else:
             known[record.name] = known_of(decoded(record.value), record)
-    found = {settled: summed(one.checksum for one in known.values())}
+    blocks, waiting = _read_blocks(file, settled)
+    found = {settled: summed([*(one.checksum for one in known.values()), *blocks.checksums.values()])}
     found |= dict.fromkeys(answers, found[settled])
     for record in later:
         if record.number not in answers:
@@ -130,29 +171,28 @@ def read(file: MemoryFile) -> Stored:
         else:
             answers[record.number].changed[record.name] = None
             found[record.number] ^= record.checksum
+    for block in waiting:
+        if block.number not in answers:
+            raise file.damaged(f"the attacker's rows after answer {block.number} are there without it")
+        answers[block.number].block = block
+        found[block.number] ^= blocks.change_by(block)
     wanted = {settled: 0 if place is None else place.state}
     wanted |= {number: answer.place.state for number, answer in answers.items()}
     if found != wanted or (place is None and answers):
         raise file.damaged("part of the attacker's state is missing")
-    return Stored(place, known, answers)
+    return Stored(place, known, answers, blocks)
 
 
-def encoded(
-    run: str, state: Mapping[str, Tensor], number: int
-) -> tuple[list[TensorRecord], dict[str, Known]]:
-    """Return the records of tensors that are valid after an answer, and their `Known` entries."""
-    records, known = [], {}
-    for name, value in state.items():
-        content = safetensors.torch.save({"value": value.detach().cpu().contiguous()})
-        records.append(record := record_of(run, name, number, content))
-        known[name] = known_of(value, record)
-    return records, known
-
-
-def record_of(run: str, name: str, number: int, value: bytes | None) -> TensorRecord:
-    """Return the record of an encoded tensor; a value of None marks one that the state no longer has."""
-    found = checksum(run, "tensor", name, number, value)
-    return TensorRecord(name, number, int.from_bytes(found), value)
+def _read_blocks(file: MemoryFile, settled: int) -> tuple[Blocks, list[Block]]:
+    """Return the acknowledged blocks of rows, and those of open answers."""
+    blocks, waiting = Blocks(), []
+    for record in file.blocks():
+        block = Block.of(record)
+        if block.number > settled:
+            waiting.append(block)
+        elif blocks.take(block):
+            raise file.damaged("rows of the attacker's state are there twice")
+    return blocks, waiting
 
 
 def decoded(value: bytes) -> Tensor:
@@ -173,6 +213,11 @@ def version_of(tensor: Tensor) -> int | None:
 def keys_of(answers: Mapping[int, OpenAnswer]) -> list[tuple[str, int]]:
     """Return name and number of each tensor that the answers changed."""
     return [(name, number) for number, answer in answers.items() for name in answer.names()]
+
+
+def blocks_of(answers: Mapping[int, OpenAnswer]) -> list[int]:
+    """Return the blocks of rows that the answers wrote."""
+    return [number for number, answer in answers.items() if answer.block]
 
 
 def summed(checksums: Iterable[int]) -> int:

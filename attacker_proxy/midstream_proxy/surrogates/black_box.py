@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Any
 
 import midstream_proxy
 from midstream import plugins
 from midstream.mathematics.seeds import derive
 from midstream.players.interface import Player
+from midstream.players.reporting import Say, Tell
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch, tensors_sha256
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, MissingDataError, Split
 from midstream.run.learned import CacheFile, cache_folder, circumstances, code_sha256
-from midstream.run.reporting import Say, Tell
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.before import Before
@@ -139,7 +138,7 @@ def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Spli
     return replace(split, validation=Examples(**game.validation()))
 
 
-def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, Any]:
+def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, object]:
     """Return everything that determines the bits of a surrogate."""
     model, _ = plugins.parse(specification.model)
     parts = *_classes(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
@@ -166,14 +165,20 @@ def _classes(player: Player) -> Iterator[type]:
 
 
 def attacked_run(
-    game: Game, settings: AttackSettings, *, tell: Tell = lambda *_: None, say: Say = lambda _: None
+    game: Game,
+    settings: AttackSettings,
+    *,
+    player: Player | None = None,
+    tell: Tell = lambda *_: None,
+    say: Say = lambda _: None,
 ) -> AttackedRun | BlackBoxRun:
     """Return the attacker of a run, ready to attack: white-box or black-box, as the run's access demands.
 
-    Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`.
+    Arguments and errors are those of `AttackedRun`, `AttackedRun.prepare` and `BlackBoxRun`. A `player` can
+    only be given for a white-box run.
     """
     if game.specification().access == "white-box":
-        attacked = AttackedRun(game, settings)
+        attacked = AttackedRun(game, settings, player=player)
         attacked.prepare(tell=tell, say=say)
         return attacked
     return BlackBoxRun(game, settings, tell=tell, say=say)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from midstream.errors import MidstreamError
-from midstream.mathematics.momentum import content_keys
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import restore, state_of
 from midstream.players.remembering import remembers
@@ -117,7 +116,7 @@ class Playback:
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the recorded perturbations of known inputs and the player's moves on unknown ones."""
-        recorded = [self._perturbations.get(key) for key in content_keys(batch.inputs)]
+        recorded = [self._perturbations.get(key) for key in batch.content_keys()]
         unknown = sum(perturbation is None for perturbation in recorded)
         view.report("known_inputs", len(recorded) - unknown)
         view.report("unknown_inputs", unknown)

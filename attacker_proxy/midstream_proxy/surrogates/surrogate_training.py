@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from midstream.mathematics.momentum import content_keys
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.rows import content_keys
 from midstream.mathematics.utility import total_loss
 from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
 from midstream.run.learned import CacheFile
-from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
@@ -82,11 +82,11 @@ def _take_step(surrogate: Surrogate, attacked: AttackedRun, batches: BatchSource
     clean = batches.batch(seq)
     inputs = pixels(clean.inputs)
     try:
-        sent = attacked.attack(clean).inputs
-        training.take_step(Batch(seq, sent.to(device), clean.labels.to(device)))
+        sent = attacked.attack(clean).inputs.to(device)
+        training.take_step(Batch(seq, sent, clean.labels.to(device)))
     except (PlayerError, DivergedError) as error:
         raise SurrogateError(f"the surrogate's training failed: {error}") from error
-    surrogate.perturbations.update(zip(content_keys(inputs), (sent - inputs).unbind(), strict=True))
+    surrogate.perturbations.update(zip(content_keys(inputs), (sent.cpu() - inputs).unbind(), strict=True))
     if training.step % training.steps_per_epoch == 0:
         total = total_loss(training.model, *training.validation_here).item()
         losses.append(total / len(training.validation))

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
+
+R = TypeVar("R", bound=Mapping[str, Any])
 
 FEWEST = 10
 """Smallest number of points that a history can be reduced to."""
@@ -10,7 +12,7 @@ FEWEST = 10
 _CURVES = ("loss", "correction")  # in every record, and drawn by the dashboard
 
 
-def thinned(records: Sequence[Mapping[str, Any]], points: int) -> list[Mapping[str, Any]]:
+def thinned(records: Sequence[R], points: int) -> list[R]:
     """Return a subset of the records, in order, whose curves keep every peak and trough.
 
     The first record, the last record and every evaluated record stay. The history is divided into equal

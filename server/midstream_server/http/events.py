@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from functools import partial
-from typing import Any
 from weakref import WeakKeyDictionary
 
+from midstream.protocol.messages.history import Record, RunRecord
+from midstream.protocol.messages.message import Message
 from midstream_server.http.history import AT_ONCE, Records, aside
-from midstream_server.http.messages import Message, Record, RunRecord, Status
 from midstream_server.http.status import describe
 from midstream_server.runs.hosted import HostedRun
 from midstream_server.runs.registry import Registry
@@ -33,7 +33,7 @@ async def events(run: HostedRun, after: int = 0) -> AsyncIterator[str]:
     while True:
         # Read before the records, since the run continues while an event is being sent.
         now, over, began = run.changed.now(), run.over, clock()
-        status = Status.model_validate(describe(run)) if run.state != state else None
+        status = describe(run) if run.state != state else None
         while sent < len(run.recorded.records):
             text, sent = await _steps(run, sent)
             yield text
@@ -86,16 +86,17 @@ def _joined(records: Records, name: str | None) -> str:
     return "".join(_step(name, record) for record in records)
 
 
-def _step(name: str | None, record: Mapping[str, Any]) -> str:
+def _step(name: str | None, record: Mapping[str, object]) -> str:
     if name is None:
-        return _event("step", Record.model_validate(record), record["step"])
+        step = Record.model_validate(record)
+        return _event("step", step, step.step)
     return _event("step", RunRecord.model_validate({"run": name, **record}))
 
 
 def _status(run: HostedRun) -> str:
     """Return the event of a run's status, rebuilt at most once per `TOGETHER`."""
     moment = int(asyncio.get_running_loop().time() / TOGETHER)
-    return _once(run, moment, lambda: _event("status", Status.model_validate(describe(run))))
+    return _once(run, moment, lambda: _event("status", describe(run)))
 
 
 def _once(run: HostedRun, key: Hashable, make: Callable[[], str]) -> str:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from midstream.protocol.messages.history import COLUMNS, Record
 from midstream.storage.run_folder import as_csv
-from midstream_server.http.messages import COLUMNS, Record
 
 Records = Sequence[Mapping[str, Any]]
 T = TypeVar("T")
@@ -41,7 +41,7 @@ async def aside(work: Callable[[], T]) -> T:
 
 
 async def json_pieces(run: str, records: Records) -> AsyncIterator[bytes]:
-    """Yield the JSON of `midstream_server.http.messages.Metrics`, in pieces."""
+    """Yield the JSON of `midstream.protocol.messages.history.Metrics`, in pieces."""
     yield b'{"run":%s,"records":[' % TypeAdapter(str).dump_json(run)
     for first in range(0, len(records), AT_ONCE):
         piece = records[first : first + AT_ONCE]

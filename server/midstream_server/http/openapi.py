@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from midstream.protocol.messages.message import Message
 from midstream.protocol.problem import PROBLEM_TYPE
 from midstream.web.authorization import OPEN
-from midstream_server.http import messages
 from midstream_server.http.problems import documented
 
 _SCHEME = {
@@ -39,10 +39,10 @@ def mend(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for name, schema in schemas.items():
-        config = getattr(getattr(messages, name, None), "model_config", {})
-        if isinstance(extra := config.get("json_schema_extra"), dict):
-            schema.update(extra)
+    for message in Message.__subclasses__():
+        extra = message.model_config.get("json_schema_extra")
+        if message.__name__ in schemas and isinstance(extra, dict):
+            schemas[message.__name__].update(extra)
 
 
 def _add(responses: dict[str, Any], *statuses: int) -> None:

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from midstream.protocol.messages.service import ProblemBody
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
-from midstream_server.http.messages import ProblemBody
 
 _MEANING = {
     400: "The body cannot be read, or a header is missing or repeated",

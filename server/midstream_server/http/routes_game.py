@@ -7,11 +7,13 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import check_signature
 from midstream.protocol.wire import BATCH_TYPE, TENSORS_TYPE, WireBatch, WireError, decode_batch
+from midstream.web.bodies import read_limited
 from midstream.web.places import kind_of
-from midstream_server.http.messages import Acknowledgement, ModelDescription
 from midstream_server.http.problems import documented
 from midstream_server.http.routes_runs import registry_of, run_of
 from midstream_server.runs.hosted import HostedRun
@@ -44,11 +46,10 @@ _BATCH_BODY: dict[str, Any] = {
 @router.put(
     "/batches/{seq}",
     summary="Train on one minibatch",
-    response_model=Acknowledgement,
     responses=documented(400, 403, 404, 409, 413, 415, 422, 500, 503),
     openapi_extra=_BATCH_BODY,
 )
-async def put_batch(run: str, seq: Seq, request: Request) -> Any:
+async def put_batch(run: str, seq: Seq, request: Request) -> Acknowledgement:
     """Validate the batch, defend it, and take one step.
 
     Batches are idempotent: sending the same content again returns the same acknowledgement, with `replay`
@@ -59,7 +60,10 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Any:
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
     if kind not in (BATCH_TYPE, "application/vnd.msgpack", "application/x-msgpack"):
         raise Problem(415, "Not MessagePack", f"the Content-Type is {kind or 'absent'!r}; send {BATCH_TYPE}")
-    body = await _read(request, found.largest_body)
+    declared = request.headers.get("Content-Length", "0")
+    body = await read_limited(
+        declared, request.stream(), most=found.largest_body, limit="a batch of this run has"
+    )
     key = registry_of(request).settings.signature_key
     return await found.put_batch(seq, await asyncio.to_thread(_decode, body, run, key), body)
 
@@ -67,10 +71,9 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Any:
 @router.get(
     "/model",
     summary="The model's architecture and loss",
-    response_model=ModelDescription,
     responses=documented(403, 404),
 )
-async def model(run: str, request: Request) -> Any:
+async def model(run: str, request: Request) -> ModelDescription:
     """Return the description that a client needs to rebuild the model."""
     return _white_box(request, run).run.description()
 
@@ -197,23 +200,6 @@ def _white_box(request: Request, run: str) -> HostedRun:
 
 def _tag(run: str, version: int) -> dict[str, str]:
     return {"ETag": f'"{run}-{version}"', "X-Parameters-Version": str(version), "Cache-Control": "no-cache"}
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    # Count the bytes as they arrive: Content-Length may be absent or wrong.
-    body = bytearray()
-    declared = request.headers.get("Content-Length", "0")
-    if not declared.isdigit() or int(declared) > limit:
-        raise _too_large(limit)
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise _too_large(limit)
-    return bytes(body)
-
-
-def _too_large(limit: int) -> Problem:
-    return Problem(413, "The body is too large", f"a batch of this run has at most {limit} bytes")
 
 
 def _decode(body: bytes, run: str, key: bytes | None) -> WireBatch:

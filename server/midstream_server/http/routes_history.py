@@ -10,11 +10,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
+from midstream.protocol.messages.history import COLUMNS, Metrics, Predictions
 from midstream.protocol.problem import Problem
 from midstream_server.http.downsampling import FEWEST, thinned
 from midstream_server.http.events import events, events_of_all
 from midstream_server.http.history import aside, csv_pieces, json_pieces
-from midstream_server.http.messages import COLUMNS, Metrics, Predictions
 from midstream_server.http.problems import documented
 from midstream_server.http.routes_game import NOT_MODIFIED, Seq, holds
 from midstream_server.http.routes_runs import registry_of, run_of
@@ -87,7 +87,7 @@ async def metrics(
     format: _Format = None,  # noqa: A002
     accept: Annotated[str | None, Header(description="text/csv for CSV, unless `format` is given.")] = None,
     if_none_match: Annotated[str | None, Header(description="An ETag; 304 if it still matches.")] = None,
-) -> Any:
+) -> Response:
     """Return one record per step, or with `points` a smaller number for drawing.
 
     With `limit` the history is paged, and `Link` names the next page if there is one. The ETag changes when
@@ -216,11 +216,11 @@ async def prometheus(request: Request) -> Response:
     )
     for run in registry_of(request).runs.values():
         status = describe(run)
-        for side, count in status["passed_clean"].items():
+        for side, count in status.passed_clean.by_side().items():
             passed.labels(run.name, side).set(count)
-        for side, count in status["resumed_anyway"].items():
+        for side, count in status.resumed_anyway.by_side().items():
             resumed.labels(run.name, side).set(count)
         for name, gauge in gauges.items():
-            if status[name] is not None:
-                gauge.labels(run.name).set(status[name])
+            if (value := getattr(status, name)) is not None:
+                gauge.labels(run.name).set(value)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fastapi import APIRouter, Request
 
+from midstream.protocol.messages.runs import Checkpoint, Runs, Status
+from midstream.protocol.messages.service import Asked, Health
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.web.authorization import ROLE
-from midstream_server.http.messages import Asked, Checkpoint, Health, Runs, Status
 from midstream_server.http.problems import documented
 from midstream_server.http.status import describe
 from midstream_server.runs.hosted import HostedRun
@@ -34,31 +36,30 @@ def run_of(request: Request, run: str) -> HostedRun:
     return registry_of(request).find(run)
 
 
-@router.get("/health/live", tags=["health"], summary="The process is alive", response_model=Health)
-async def live() -> Any:
+@router.get("/health/live", tags=["health"], summary="The process is alive")
+async def live() -> Health:
     """Return 200 as long as the process responds."""
-    return {"status": "live", "waiting_for": None}
+    return Health(status="live", waiting_for=None)
 
 
 @router.get(
     "/health/ready",
     tags=["health"],
     summary="Ready, or what the server waits for",
-    response_model=Health,
     responses=documented(503),
 )
-async def ready(request: Request) -> Any:
+async def ready(request: Request) -> Health:
     """Return 200 once the server takes requests for runs; `waiting_for` says what it waits for."""
     registry = registry_of(request)
     registry.refuse_while_loading()
     waits = [f"run {run.name!r}: {run.waiting_for()}" for run in registry.runs.values() if run.waiting_for()]
-    return {"status": "ready", "waiting_for": registry.waiting_for() or "; ".join(waits) or None}
+    return Health(status="ready", waiting_for=registry.waiting_for() or "; ".join(waits) or None)
 
 
-@router.get("/v1/role", tags=["health"], summary="The token's role", response_model=Asked)
-async def role(request: Request) -> Any:
+@router.get("/v1/role", tags=["health"], summary="The token's role")
+async def role(request: Request) -> Asked:
     """Return the role of the request's token. On a server without tokens, everyone is an operator."""
-    return {"role": request.scope.get(ROLE, "operator")}
+    return Asked(role=request.scope.get(ROLE, "operator"))
 
 
 @router.post(
@@ -66,10 +67,9 @@ async def role(request: Request) -> Any:
     tags=["runs"],
     summary="Start a run",
     status_code=201,
-    response_model=Status,
     responses=documented(400, 409, 422),
 )
-async def create(specification: Specification, request: Request) -> Any:
+async def create(specification: Specification, request: Request) -> Status:
     """Load the data and build the model; the run then waits for its first batch.
 
     Omitted fields take the data set's defaults. The server loads only the folders and the code that its
@@ -89,7 +89,7 @@ def _refuse_repeated_names(body: bytes) -> None:
         midstream.protocol.problem.Problem: 422 if a name is set twice.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in pairs]
         for name in names:
             if names.count(name) > 1:
@@ -100,18 +100,16 @@ def _refuse_repeated_names(body: bytes) -> None:
     json.loads(body, object_pairs_hook=once)
 
 
-@router.get("/v1/runs", tags=["runs"], summary="All runs", response_model=Runs)
-async def index(request: Request) -> Any:
+@router.get("/v1/runs", tags=["runs"], summary="All runs")
+async def index(request: Request) -> Runs:
     """List the status of every run."""
     registry = registry_of(request)
     aside = [status for run in registry.set_aside.values() if (status := run.status()) is not None]
-    return {"runs": [*(describe(run) for run in registry.runs.values()), *aside]}
+    return Runs(runs=[*(describe(run) for run in registry.runs.values()), *aside])
 
 
-@router.get(
-    "/v1/runs/{run}", tags=["runs"], summary="One run", response_model=Status, responses=documented(404, 409)
-)
-async def status(run: str, request: Request) -> Any:
+@router.get("/v1/runs/{run}", tags=["runs"], summary="One run", responses=documented(404, 409))
+async def status(run: str, request: Request) -> Status:
     """Return the run's state, step, losses, accuracies, rate, time left and specification.
 
     A run that was set aside because its files are damaged is `failed`, and has no steps and no history.
@@ -122,45 +120,29 @@ async def status(run: str, request: Request) -> Any:
     return describe(run_of(request, run))
 
 
-@router.post(
-    "/v1/runs/{run}/pause",
-    tags=["control"],
-    summary="Pause the run",
-    response_model=Status,
-    responses=documented(404, 409),
-)
-async def pause(run: str, request: Request) -> Any:
+_control = partial(router.post, tags=["control"], responses=documented(404, 409))
+
+
+@_control("/v1/runs/{run}/pause", summary="Pause the run")
+async def pause(run: str, request: Request) -> Status:
     """Refuse batches with 503 until the run is resumed."""
-    found = run_of(request, run)
-    await found.pause()
-    return describe(found)
+    return await _after(HostedRun.pause, run_of(request, run))
 
 
-@router.post(
-    "/v1/runs/{run}/resume",
-    tags=["control"],
-    summary="Resume the run",
-    response_model=Status,
-    responses=documented(404, 409),
-)
-async def resume(run: str, request: Request) -> Any:
+@_control("/v1/runs/{run}/resume", summary="Resume the run")
+async def resume(run: str, request: Request) -> Status:
     """Accept batches again after a pause."""
-    found = run_of(request, run)
-    await found.resume()
-    return describe(found)
+    return await _after(HostedRun.resume, run_of(request, run))
 
 
-@router.post(
-    "/v1/runs/{run}/stop",
-    tags=["control"],
-    summary="Stop the run",
-    response_model=Status,
-    responses=documented(404, 409),
-)
-async def stop(run: str, request: Request) -> Any:
+@_control("/v1/runs/{run}/stop", summary="Stop the run")
+async def stop(run: str, request: Request) -> Status:
     """Write a checkpoint and end the run before its last step."""
-    found = run_of(request, run)
-    await found.stop()
+    return await _after(HostedRun.stop, run_of(request, run))
+
+
+async def _after(control: Callable[[HostedRun], Awaitable[None]], found: HostedRun) -> Status:
+    await control(found)
     return describe(found)
 
 
@@ -168,10 +150,9 @@ async def stop(run: str, request: Request) -> Any:
     "/v1/runs/{run}/checkpoint",
     tags=["control"],
     summary="Write a checkpoint",
-    response_model=Checkpoint,
     responses=documented(404),
 )
-async def checkpoint(run: str, request: Request) -> Any:
+async def checkpoint(run: str, request: Request) -> Checkpoint:
     """Write parameters and optimizer atomically to the run folder, as one safetensors file."""
     found = run_of(request, run)
-    return {"file": await found.checkpoint(), "step": found.version}
+    return Checkpoint(file=await found.checkpoint(), step=found.version)

@@ -2,7 +2,7 @@
 
 from midstream.protocol.problem import Problem
 from midstream.web.asgi import App, Receive, Scope, Send, send_problem
-from midstream.web.limits import whole_body
+from midstream.web.bodies import whole_body
 
 MOST = 64 * 1024
 

@@ -1,8 +1,8 @@
 """The answers to a run's batches: a batch that is sent again gets the same answer again."""
 
 from hashlib import blake2b
-from typing import Any
 
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream_server.runs.durable import DurableRun
@@ -20,7 +20,7 @@ class Answers:
         self._name = name
         self._durable = durable
 
-    def new(self, seq: int, loss: float, *, next_seq: int) -> dict[str, Any]:
+    def new(self, seq: int, loss: float, *, next_seq: int) -> Acknowledgement:
         """Return the acknowledgement of a batch that was just trained on.
 
         Args:
@@ -28,9 +28,9 @@ class Answers:
             loss: its training loss, as in `midstream_server.runs.training.Step`.
             next_seq: the number of the batch that the run expects next.
         """
-        return self._acknowledgement(seq, loss, next_seq, replay=False)
+        return acknowledgement(seq, loss, next_seq=next_seq, replay=False, kept_from=self._durable.kept_from)
 
-    def repeated(self, seq: int, content: bytes, *, next_seq: int) -> dict[str, Any]:
+    def repeated(self, seq: int, content: bytes, *, next_seq: int) -> Acknowledgement:
         """Return the acknowledgement that a batch had when it was first sent, with `replay` true.
 
         Args:
@@ -54,17 +54,19 @@ class Answers:
                 f"batch {seq} of run {self._name!r} had other content; a sequence number is used once",
                 next_seq=next_seq,
             )
-        return self._acknowledgement(seq, loss, next_seq, replay=True)
+        return acknowledgement(seq, loss, next_seq=next_seq, replay=True, kept_from=self._durable.kept_from)
 
-    def _acknowledgement(self, seq: int, loss: float, next_seq: int, *, replay: bool) -> dict[str, Any]:
-        return {
-            "seq": seq,
-            "next_seq": next_seq,
-            "parameters_version": seq + 1,
-            "loss": loss,
-            "replay": replay,
-            "kept_from": self._durable.kept_from,
-        }
+
+def acknowledgement(seq: int, loss: float, *, next_seq: int, replay: bool, kept_from: int) -> Acknowledgement:
+    """Return the acknowledgement of a batch, whose step gave the parameters of version `seq + 1`."""
+    return Acknowledgement(
+        seq=seq,
+        next_seq=next_seq,
+        parameters_version=seq + 1,
+        loss=loss,
+        replay=replay,
+        kept_from=kept_from,
+    )
 
 
 def content_digest(batch: WireBatch) -> bytes:

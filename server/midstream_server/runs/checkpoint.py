@@ -17,6 +17,8 @@ from midstream_server.runs.provenance import Provenance
 
 NEWEST = "checkpoint.safetensors"
 OLDER = "checkpoint.previous.safetensors"
+ATTACKER = "attacker."
+"""Prefix of the attacker's memory among a checkpoint's tensors."""
 
 
 class DamagedCheckpointError(MidstreamError, RuntimeError):
@@ -31,13 +33,22 @@ class Checkpoint:
         provenance: what the run was started with; None if an earlier midstream wrote the checkpoint.
         step: steps taken.
         history: the state of the run's record, as JSON values.
-        tensors: `model.…`, `optimizer.…` and `defender.…`.
+        tensors: `model.…`, `optimizer.…`, `defender.…`, and `attacker.…` if it plays in the same process.
     """
 
     provenance: Provenance | None
     step: int
     history: dict[str, Any]
     tensors: dict[str, Tensor]
+
+    @property
+    def attacker(self) -> dict[str, Tensor]:
+        """The attacker's memory, by name."""
+        return {
+            name.removeprefix(ATTACKER): value
+            for name, value in self.tensors.items()
+            if name.startswith(ATTACKER)
+        }
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -6,23 +6,21 @@ from typing import Literal
 
 from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError
-from midstream.protocol.checks import BatchRules
+from midstream.players.reporting import Say
 from midstream.protocol.wire import WireBatch, decode_batch
-from midstream.run.reporting import Say
 from midstream.storage import faults
-from midstream_server.runs import checkpoint
+from midstream_server.runs.checkpointed import CheckpointedRun
 from midstream_server.runs.journal import Entry, Journal
 from midstream_server.runs.provenance import Standing
 from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.training import Step
 
 _JOURNAL_BYTES = 64 * 2**20
-_REPLAY_SECONDS = 10.0
 
 Kept = Literal["paused", "stopped"]
 
 
-class DurableRun:
+class DurableRun(CheckpointedRun):
     """A recorded run, its journal and its checkpoints; used by one thread at a time.
 
     Each batch is on disk before the run trains on it. Checkpoints are written periodically; the journal is
@@ -37,13 +35,9 @@ class DurableRun:
     """
 
     def __init__(self, recorded: RecordedRun, journal: Journal, *, checkpoint_every: int) -> None:
-        self.recorded = recorded
+        super().__init__(recorded, checkpoint_every=checkpoint_every)
         self.journal = journal
-        self.kept_from = 0
-        """The first batch that could still be needed again."""
-        run = recorded.run
-        self.rules = BatchRules(run.specification, run.train_size, run.input_shape, len(run.classes))
-        step = run.step
+        step = recorded.run.step
         self.answers = {seq: known for seq, known in journal.answers().items() if seq < step}
         """Content digest and loss of each batch that was trained on, by batch number."""
         self.state: Kept | None = (
@@ -51,10 +45,7 @@ class DurableRun:
         )
         """The state that the operator set; None if the operator did not intervene."""
         self.reason = journal.reason
-        self._every = checkpoint_every
-        self._checkpointed = step
         self._unsaved = 0
-        self._seconds = 0.0
         self._most_unsaved = _JOURNAL_BYTES
         self._emptied = False
 
@@ -72,8 +63,7 @@ class DurableRun:
             midstream.players.referee.PlayerError: the defender broke its rules; the batch was not trained on.
             midstream.run.training.DivergedError: the loss is infinite or NaN; the batch was not trained on.
         """
-        self.settle()
-        checked = self.rules.check(batch, seq=self.recorded.run.step)
+        checked = self.check(batch)
         entry = Entry(batch.seq, content, body)
         self.journal.append(entry)
         self._unsaved += len(body)
@@ -129,16 +119,12 @@ class DurableRun:
         Raises:
             OSError: a file could not be written; the next call tries again.
         """
-        self.recorded.settle()
-        step = self.recorded.run.step
+        super().settle()
         if self.recorded.result is not None:
             self._empty_journal()
-        elif (
-            step - self._checkpointed >= self._every
-            or self._unsaved >= self._most_unsaved
-            or self._seconds >= _REPLAY_SECONDS
-        ):
-            self.checkpoint()
+
+    def _due(self) -> bool:
+        return super()._due() or self._unsaved >= self._most_unsaved
 
     def checkpoint(self) -> Path:
         """Write a checkpoint, trim the journal to the previous one, and return the new one's path.
@@ -146,11 +132,11 @@ class DurableRun:
         Raises:
             OSError: the checkpoint could not be written; nothing is lost.
         """
-        path = self.recorded.checkpoint()
+        older = self._checkpointed
+        path = super().checkpoint()
         self._most_unsaved = max(_JOURNAL_BYTES, 2 * path.stat().st_size)
-        older, self._checkpointed = self._checkpointed, self.recorded.run.step
         self.journal.trim(older)
-        self.kept_from, self._unsaved, self._seconds = older, 0, 0.0
+        self.kept_from, self._unsaved = older, 0
         faults.reached("trimmed")
         return path
 
@@ -158,20 +144,17 @@ class DurableRun:
         """Close the files; if the run is over, delete those that only a resume would need."""
         if over:
             self.journal.delete()
-            (self.recorded.folder.path / checkpoint.OLDER).unlink(missing_ok=True)
-            self.recorded.folder.mark_over()
         else:
             self.journal.close()
-        self.recorded.folder.close()
+        super().close(over=over)
 
     def _train(self, entry: Entry, batch: Batch, reported: Mapping[str, float]) -> Step:
         try:
-            step = self.recorded.train(batch, reported)
+            step = self.train(batch, reported)
         except PlayerError:
             self.journal.drop(entry.seq)
             raise
         faults.reached("trained")
-        self._seconds += step.seconds
         self.journal.answered(entry, step.loss)
         self.answers[entry.seq] = (entry.content, step.loss)
         return step

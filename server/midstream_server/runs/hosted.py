@@ -5,10 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from midstream.players.referee import PlayerError
 from midstream.protocol.checks import check_number, largest_body
+from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.training import DivergedError
@@ -18,6 +17,7 @@ from midstream_server.runs.controls import Controls
 from midstream_server.runs.durable import DurableRun
 from midstream_server.runs.opening import Opening
 from midstream_server.runs.published import Published
+from midstream_server.runs.refusing import refusing
 from midstream_server.runs.room import Room
 from midstream_server.runs.settling import Settling
 from midstream_server.runs.state import RunState, State
@@ -131,7 +131,7 @@ class HostedRun:
             self._state.start()
             self._follow_up()
 
-    async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> dict[str, Any]:
+    async def put_batch(self, seq: int, batch: WireBatch, body: bytes) -> Acknowledgement:
         """Train on one batch, or repeat the answer to one that was sent before; return the acknowledgement.
 
         Args:
@@ -148,7 +148,7 @@ class HostedRun:
         # Shielded: if the client disconnects, the step must still be completed and recorded.
         return await asyncio.shield(asyncio.ensure_future(self._take(batch, content, body)))
 
-    async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> dict[str, Any]:
+    async def _take(self, batch: WireBatch, content: bytes, body: bytes) -> Acknowledgement:
         async with self._turn:
             seq = batch.seq
             self._opening.refuse_batch()
@@ -157,12 +157,12 @@ class HostedRun:
             self._state.refuse_batch(seq, step=self.version, total_steps=self.run.total_steps)
             self._state.start()
             try:
-                step = await self._worker.do(lambda: self._train(batch, content, body))
-            except PlayerError as error:
-                raise Problem(500, "The defender failed", f"{error}; the batch was not trained on") from error
-            except DivergedError as error:
-                self._state.end("failed", str(error))
-                raise Problem(409, "The run has diverged", str(error), next_seq=seq) from error
+                with refusing(seq):
+                    step = await self._worker.do(lambda: self._train(batch, content, body))
+            except Problem as refusal:
+                if isinstance(refusal.__cause__, DivergedError):
+                    self._state.end("failed", refusal.detail)
+                raise
             except OSError as error:
                 self._room.lacks(error)
                 detail = f"{error}; it was not trained on, and will be taken when there is room"

@@ -155,7 +155,7 @@ class Journal:
         self._remember("operator", {"state": state, "reason": reason})
         self.state, self.reason = state, reason
 
-    def _remember(self, name: str, value: dict[str, Any]) -> None:
+    def _remember(self, name: str, value: dict[str, object]) -> None:
         with self._transaction(name):
             text = json.dumps(sealed(value))
             self._database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, text))

@@ -50,7 +50,7 @@ class Provenance:
         """Return the specification as an object."""
         return Specification.model_validate(self.specification)
 
-    def files(self) -> dict[str, dict[str, Any]]:
+    def files(self) -> dict[str, dict[str, object]]:
         """Return the contents of the run folder's provenance files, by name, in the order of writing."""
         passed = {"resumed_with": self.resumed_with} if self.resumed_with else {}
         return {
@@ -93,15 +93,20 @@ class Standing:
     state: str | None = None
     reason: str | None = None
 
-    def written(self) -> dict[str, Any]:
+    def written(self) -> dict[str, object]:
         """Return the content as JSON values."""
         own = {"provenance": asdict(self.provenance), "state": self.state, "reason": self.reason}
         return sealed(own)
 
 
-def environment_of(run: TrainingRun) -> dict[str, Any]:
+def environment_of(run: TrainingRun) -> dict[str, object]:
     """Return everything besides the specification that a run's bits depend on, as it is here and now."""
-    return {**describe(run.device), "dataset_sha256": run.dataset_sha256, "derivatives": run.order}
+    return {
+        **describe(run.device),
+        "dataset_sha256": run.dataset_sha256,
+        "derivatives": run.order,
+        "chunk_size": run.chunk_size,
+    }
 
 
 def read_standing(folder: Path) -> Standing | None:

@@ -1,23 +1,25 @@
 """A training run that writes its history: metrics, samples, checkpoints and result."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from midstream.players.interface import Batch
 from midstream.players.referee import PASSED_CLEAN
 from midstream.players.remembering import RESUMED_ANYWAY
+from midstream.protocol.messages.history import COLUMNS
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
-from midstream.storage.run_folder import METRICS, RunFolder, read_metrics
+from midstream.storage.run_folder import METRICS, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
-from midstream_server.http.messages import COLUMNS
-from midstream_server.runs.checkpoint import Checkpoint, write_checkpoint
+from midstream_server.runs.checkpoint import ATTACKER, Checkpoint, write_checkpoint
 from midstream_server.runs.evaluation import Evaluation
 from midstream_server.runs.provenance import Provenance
-from midstream_server.runs.samples import sample_sheet
+from midstream_server.runs.samples import PICTURED, sample_sheet
 from midstream_server.runs.training import Step, TrainingRun
 
 
@@ -28,9 +30,18 @@ class RecordedRun:
         run: the training run, at step 0.
         folder: the run's folder.
         provenance: what the run was started with; None starts it here and now.
+        attacker: returns the attacker's memory by name. Given only if the attacker plays in this process and
+            its memory therefore belongs into the run's checkpoints.
     """
 
-    def __init__(self, run: TrainingRun, folder: RunFolder, *, provenance: Provenance | None = None) -> None:
+    def __init__(
+        self,
+        run: TrainingRun,
+        folder: RunFolder,
+        *,
+        provenance: Provenance | None = None,
+        attacker: Callable[[], Mapping[str, Tensor]] = dict,
+    ) -> None:
         self.run = run
         self.folder = folder
         self.records: list[dict[str, Any]] = []
@@ -42,6 +53,7 @@ class RecordedRun:
         """Times a player was resumed although its memory did not match this run and step."""
         self.result: dict[str, Any] | None = None
         self.provenance = provenance or Provenance.of(run)
+        self._attacker = attacker
         self._seconds_before = 0.0
         self._started: float | None = None
         self._unsettled: tuple[Step, Mapping[str, float]] | None = None
@@ -117,8 +129,17 @@ class RecordedRun:
         seq = step.step - 1
         pictured = seq % self.run.steps_per_epoch == 0 and step.received.dim() == 4
         if pictured:
-            self.folder.write(f"samples/{seq:07d}.png", sample_sheet(step.received, step.defended))
-            self.folder.write_json(f"samples/{seq:07d}.json", self._predictions(step))
+            received, defended, labels = (
+                part[:PICTURED].cpu() for part in (step.received, step.defended, step.labels)
+            )
+            seen = {
+                "version": step.step,
+                "labels": labels.tolist(),
+                "received": self.run.predict(received),
+                "defended": self.run.predict(defended),
+            }
+            self.folder.write_sample(f"{seq:07d}.png", sample_sheet(received, defended))
+            self.folder.write_sample(f"{seq:07d}.json", as_json(seen))
         self.folder.append_metrics(record)
         faults.reached("recorded")
         self.records.append(record)
@@ -132,14 +153,6 @@ class RecordedRun:
         for side in self.resumed_anyway:
             self.resumed_anyway[side] += RESUMED_ANYWAY in (record[side] or {})
 
-    def _predictions(self, step: Step) -> dict[str, Any]:
-        return {
-            "version": step.step,
-            "labels": step.labels.tolist(),
-            "received": self.run.predict(step.received),
-            "defended": self.run.predict(step.defended),
-        }
-
     def checkpoint(self) -> Path:
         """Write everything that a resume needs atomically to one safetensors file, and return its path.
 
@@ -150,7 +163,7 @@ class RecordedRun:
         return self._checkpoint()
 
     def _checkpoint(self) -> Path:
-        self.folder.synchronise_metrics()
+        self.folder.synchronise()
         history = {
             "metrics_bytes": self.folder.metrics_bytes,
             "metrics_sha256": self.folder.metrics_sha256,
@@ -158,7 +171,8 @@ class RecordedRun:
             "evaluation": asdict(self.evaluation) if self.evaluation else None,
             "seconds": self._seconds(),
         }
-        checkpoint = Checkpoint(self.provenance, self.run.step, history, self.run.state_dict())
+        memory = {f"{ATTACKER}{name}": value for name, value in self._attacker().items()}
+        checkpoint = Checkpoint(self.provenance, self.run.step, history, self.run.state_dict() | memory)
         return write_checkpoint(self.folder.path, checkpoint)
 
     def _seconds(self) -> float:

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from midstream.players.reporting import Say
 from midstream.run.environment import differences
-from midstream.run.reporting import Say
 from midstream.storage.run_folder import OPEN, RunFolder, write_json
 from midstream.storage.sqlite import set_aside
 from midstream_server.runs.checkpoint import NEWEST, OLDER, Checkpoint
@@ -76,7 +76,7 @@ def recover(folder: Path, *, say: Say) -> Recovered:
         for name in gone:
             write_json(folder / name, provenance.files()[name])
             say(f"{folder / name} was missing; it was written again as the run was started")
-        _set_checkpoints_aside(left, say)
+        set_checkpoints_aside(left, say)
         journal = left.journal
         if journal is None:
             left.close()
@@ -103,7 +103,7 @@ def resume(
     Raises:
         ResumeError: they differ, and `anyway` is false.
     """
-    provenance = _environment_compared(folder.path, found.provenance, run, anyway=anyway)
+    provenance = environment_compared(folder.path, found.provenance, run, anyway=anyway)
     if provenance != found.provenance:
         found.journal.record(provenance)
         folder.write_json(ENVIRONMENT, provenance.files()[ENVIRONMENT])
@@ -134,10 +134,16 @@ def _checkpoint_files(folder: Path) -> Iterator[Path]:
         yield from folder.glob(f"{name}*")
 
 
-def _environment_compared(
+def environment_compared(
     folder: Path, provenance: Provenance, run: TrainingRun, *, anyway: bool
 ) -> Provenance:
-    """Return the provenance, with the differences that `anyway` accepts."""
+    """Return the provenance, with the differences that `anyway` accepts.
+
+    Raises:
+        ResumeError: versions, device, thread count, data set or order of derivatives differ, and `anyway` is
+            false.
+    """
+    run.use_chunk_size(provenance.environment.get("chunk_size"))  # chosen by the memory that was free then
     found = differences(provenance.environment, environment_of(run))
     if not found:
         return provenance
@@ -150,7 +156,8 @@ def _environment_compared(
     return provenance.passed(found)
 
 
-def _set_checkpoints_aside(left: Left, say: Say) -> None:
+def set_checkpoints_aside(left: Left, say: Say) -> None:
+    """Rename the damaged checkpoints, so that the next one does not replace an intact one."""
     for name in (NEWEST, OLDER):
         path = left.folder / name
         if name in left.faults and path.exists():

@@ -3,17 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from midstream.protocol.messages.runs import PassedClean, ResumedAnyway, Status
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream_server.runs.provenance import SPECIFICATION, Provenance, read_standing
 from midstream_server.runs.resuming import Recovered
-
-_UNKNOWN = (
-    *("loss", "test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "conversion_rate"),
-    *("evasion_rate", "steps_per_second", "seconds_left", "result", "dataset_sha256"),
-)
 
 
 @dataclass(frozen=True)
@@ -53,27 +48,37 @@ class SetAside:
             self.specification is not None and self.specification.model_copy(update={"name": None}) == wanted
         )
 
-    def status(self) -> dict[str, Any] | None:
-        """Return the members of `messages.Status`; None if no file holds the specification."""
+    def status(self) -> Status | None:
+        """Return the run's status; None if no file holds the specification."""
         if self.specification is None:
             return None
-        return {
-            **dict.fromkeys(_UNKNOWN),
-            "name": self.name,
-            "id": self.identity,
-            "state": "failed",
-            "reason": self.sentence,
-            "waiting_for": None,
-            "step": 0,
-            "total_steps": 0,
-            "epoch": 0,
-            "steps_per_epoch": 1,
-            "train_size": 0,
-            "passed_clean": {"attacker": 0, "defender": 0},
-            "resumed_anyway": {"attacker": 0},
-            "samples": [],
-            "specification": self.specification.public().model_dump(),
-        }
+        return Status(
+            name=self.name,
+            id=self.identity,
+            state="failed",
+            reason=self.sentence,
+            waiting_for=None,
+            step=0,
+            total_steps=0,
+            epoch=0,
+            steps_per_epoch=1,
+            train_size=0,
+            dataset_sha256=None,
+            loss=None,
+            test_accuracy=None,
+            test_loss=None,
+            validation_accuracy=None,
+            validation_loss=None,
+            conversion_rate=None,
+            evasion_rate=None,
+            passed_clean=PassedClean(attacker=0, defender=0),
+            resumed_anyway=ResumedAnyway(attacker=0),
+            steps_per_second=None,
+            seconds_left=None,
+            samples=[],
+            result=None,
+            specification=self.specification.public(),
+        )
 
 
 def _provenance(folder: Path) -> Provenance | None:
@@ -84,7 +89,7 @@ def _provenance(folder: Path) -> Provenance | None:
     return None if standing is None else standing.provenance
 
 
-def _specification(folder: Path, said: dict[str, Any] | None) -> Specification | None:
+def _specification(folder: Path, said: dict[str, object] | None) -> Specification | None:
     try:
         content = said or json.loads((folder / SPECIFICATION).read_text(encoding="utf-8"))
         return Specification.model_validate(content)

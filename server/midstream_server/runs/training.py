@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from midstream import plugins
+from midstream.defences.levels import NoDefense
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.players.checks import Checks
 from midstream.players.course import Ground
-from midstream.players.interface import Batch, Player, View
+from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
+from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.reporting import Say, Tell
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.evaluation import Evaluation, evaluate
 
@@ -34,7 +36,7 @@ class Step:
             step was taken on: the defended batch, or the defender's augmentation of it.
         correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
         seconds: time spent on the defence and the step.
-        received: the first few inputs as they arrived.
+        received: the inputs as they arrived, on the run's device.
         defended: the same inputs after the defence.
         labels: their labels.
         reported: values that the defender reported, by name.
@@ -58,6 +60,7 @@ class TrainingRun(Training):
         split: the data; only the size of the training part is used, since its examples arrive in batches.
         device: where to compute.
         allowed: the dotted paths and files that the specification may name; None allows all.
+        defender: the defender itself; None makes the one that the specification names.
 
     Raises:
         ValueError: the specification does not match the data.
@@ -72,6 +75,7 @@ class TrainingRun(Training):
         *,
         device: torch.device,
         allowed: Collection[str] | None = None,
+        defender: Player | None = None,
     ) -> None:
         if specification.target is not None and specification.target >= len(split.classes):
             raise ValueError(
@@ -80,7 +84,7 @@ class TrainingRun(Training):
             )
         super().__init__(specification, split, device=device, allowed=allowed)
         self.total_steps = specification.total_steps(self.train_size)
-        self.defender: Player = plugins.make("defenders", specification.defender, allowed=allowed)
+        self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
         self.prepared = not must_learn(self.defender)
         """Whether the defender's pretraining is complete."""
         self._last: Evaluation | None = None
@@ -154,32 +158,35 @@ class TrainingRun(Training):
         """
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
-        view = self.view()
+        view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
         try:
-            defended, trained_on, also = self._defend(batch, view)
+            defended, trained_on, also = self._defend(batch, view, checks if stops else None)
         except PlayerError as error:
-            if self.specification.on_error == "stop":
+            if stops:
                 raise
             pass_clean(view, error)
             defended, trained_on, also = batch.inputs, batch, []
-        loss = self._stepped(trained_on, also)
+        correction = None
+        if defended is not batch.inputs:
+            correction = checks.number(self.specification.budget.size(defended - batch.inputs).mean())
+        loss = self._stepped(trained_on, also, checks)
         return Step(
             step=self.step,
             loss=loss,
-            correction=self.specification.budget.size(defended - batch.inputs).mean().item(),
+            correction=0.0 if correction is None else correction.value,
             seconds=time.perf_counter() - started,
-            received=batch.inputs[:8].cpu(),
-            defended=defended[:8].cpu(),
-            labels=batch.labels[:8].cpu(),
+            received=batch.inputs,
+            defended=defended,
+            labels=batch.labels,
             reported=view.reports,
         )
 
-    def _stepped(self, batch: Batch, rehearsed: list[Batch]) -> float:
-        """Take the step; undo the run's last step if the model's losses are then not finite."""
+    def _stepped(self, batch: Batch, rehearsed: list[Batch], checks: Checks) -> float:
+        """Take the step if the checks hold; undo the run's last step if its losses are not finite."""
         if self.step + 1 < self.total_steps:
-            return self.take_step_and_rehearse(batch, rehearsed)
+            return self.take_step_and_rehearse(batch, rehearsed, checks)
         before = {name: value.clone() for name, value in Training.state_dict(self).items()}
-        loss = self.take_step_and_rehearse(batch, rehearsed)
+        loss = self.take_step_and_rehearse(batch, rehearsed, checks)
         self._last = found = self.evaluate()
         if not math.isfinite(found.validation_loss) or not math.isfinite(found.test_loss):
             Training.load_state_dict(self, before, step=self.step - 1)
@@ -190,10 +197,14 @@ class TrainingRun(Training):
             )
         return loss
 
-    def _defend(self, batch: Batch, view: View) -> tuple[Tensor, Batch, list[Batch]]:
+    def _defend(self, batch: Batch, view: View, checks: Checks | None) -> tuple[Tensor, Batch, list[Batch]]:
         """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
         name = self.specification.defender
-        defended = move(name, self.defender, batch, view)
+        if type(self.defender) is NoDefense:
+            return batch.inputs, batch, []
+        # A defender that goes on from its corrected batch must not see one that breaks the rules.
+        goes_on = isinstance(self.defender, (Augmenting, Rehearsing, AugmentingRehearsal))
+        defended = move(name, self.defender, batch, view, checks=None if goes_on else checks)
         corrected = replace(batch, inputs=defended)
         trained_on = augmented(name, self.defender, corrected, view)
         also = rehearsed(name, self.defender, corrected, view)

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from midstream.storage.seal import digest
 from midstream_server.runs.left import ResumeError
@@ -28,7 +27,7 @@ def files_gone(folder: Path, provenance: Provenance) -> list[str]:
     return [name for name, meant in provenance.files().items() if _is_gone(folder / name, meant, provenance)]
 
 
-def _is_gone(path: Path, meant: dict[str, Any], provenance: Provenance) -> bool:
+def _is_gone(path: Path, meant: dict[str, object], provenance: Provenance) -> bool:
     if not path.exists():
         return True
     try:
@@ -45,13 +44,13 @@ def _is_gone(path: Path, meant: dict[str, Any], provenance: Provenance) -> bool:
     )
 
 
-def _is_behind(found: Any, provenance: Provenance) -> bool:
+def _is_behind(found: object, provenance: Provenance) -> bool:
     passed = provenance.resumed_with
     earlier = (replace(provenance, resumed_with=passed[:count]) for count in range(len(passed)))
     return any(digest(found) == digest(each.files()[ENVIRONMENT]) for each in earlier)
 
 
-def _differences(found: Any, meant: dict[str, Any]) -> str:
+def _differences(found: object, meant: dict[str, object]) -> str:
     if not isinstance(found, dict):
         return "it is no longer a JSON object"
     names = [name for name in {**meant, **found} if digest(found.get(name)) != digest(meant.get(name))]

@@ -56,7 +56,7 @@ class GradientAttacker(FollowsGradient):
         start = self.start(batch)
         return level_1_attack(
             view.model,
-            batch.inputs if start is None else view.budget.perturb(batch.inputs, start),
+            batch.inputs if start is None else view.budget.moved(batch.inputs, start),
             batch.labels,
             validation_gradient=self.vector(batch, view),
             budget=view.budget,
@@ -65,11 +65,15 @@ class GradientAttacker(FollowsGradient):
 
     def start(self, batch: Batch) -> Tensor | None:
         """Return the perturbations at which the gradient is taken, in pixel units; None for 0."""
-        return self.history.recall(batch.inputs) if self.at == "memory" else None
+        if self.at == "input":
+            return None
+        return self.history.recall(batch.inputs, keys=batch.content_keys())
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return `Proj(β δᴴ(x) + (1 - β) δ*)`, or `e(…)` of it with `blend=whole`, in pixel units."""
-        return self.history.blend(batch.inputs, self.fresh(batch, view), view.budget)
+        fresh = self.fresh(batch, view)  # a GPU computes it while the keys are computed here
+        keys = batch.content_keys() if self.beta else None
+        return self.history.blend(batch.inputs, fresh, view.budget, keys=keys)
 
     def validation_set(self, batch: Batch, view: View) -> tuple[Tensor, Tensor]:
         """Return the inputs and labels to use as Dval."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +111,7 @@ def _watched(model: nn.Module, seen: Callable[[Tensor, bool], Tensor]) -> Iterat
     """Call `seen(output, is_activation)` at each cut of a forward pass, and pass its result on."""
     passing: list[Tensor] = []
 
-    def layer(module: nn.Module, _: Any, output: Tensor) -> Tensor | None:
+    def layer(module: nn.Module, _: object, output: Tensor) -> Tensor | None:
         if passing:
             return None
         if not isinstance(output, Tensor):
@@ -123,11 +122,11 @@ def _watched(model: nn.Module, seen: Callable[[Tensor, bool], Tensor]) -> Iterat
         passing.append(seen(output, False))
         return passing[0]
 
-    def pooling(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+    def pooling(_: nn.Module, arguments: tuple[object, ...], output: Tensor) -> None:
         if passing and arguments[0] is passing[-1]:
             passing.append(output)
 
-    def activation(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    def activation(_: nn.Module, arguments: tuple[object, ...], output: Tensor) -> Tensor | None:
         if not passing or arguments[0] is not passing[-1]:
             return None
         passing.append(torch.empty(0))  # matches no later input, so the first layer ends here

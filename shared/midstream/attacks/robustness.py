@@ -15,6 +15,7 @@ from midstream.attacks.yopo import STEP_SIZE as YOPO_STEP
 from midstream.attacks.yopo import yopo
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks
+from midstream.players.reporting import Tell
 
 CW_CHUNK = 50
 """Inputs per chunk of CW; small, so that `tell` reports progress often."""
@@ -24,9 +25,6 @@ _CW_COSTS = 100
 
 ZERO_GRADIENTS = 0.01
 """Share of inputs without a gradient above which the result of a gradient attack means little."""
-
-Tell = Callable[[int, int, str], None]
-"""Called with the work done, the total work, and a description of the current work."""
 
 _Move = Callable[[nn.Module, Tensor, Tensor], Tensor]
 

@@ -4,7 +4,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,28 +16,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from midstream.command.played import PlayedRun
+    from midstream.command.seed_groups import SeedGroup
+    from midstream.command.sweep.spread import Spread
 
 _WIDE = 200  # columns, if standard output is not a terminal
-
-_ATTACK = ("attacker", "attack-epsilon", "attack-norm")
-_ENVIRONMENT = (
-    "midstream",
-    "torch",
-    "device",
-    "device_name",
-    "cpu_capability",
-    "threads",
-    "derivatives",
-    "dataset_sha256",
-)
 
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…")
+@click.option("--each", is_flag=True, help="Show each run by itself; runs of several seeds are one row else.")
 @output_options
 @reading_options
 def command(
     runs: tuple[str, ...],
+    each: bool,
     plot: Path | None,
     tensorboard: Path | None,
     as_json: bool,
@@ -45,7 +38,8 @@ def command(
 ) -> None:
     """Compare runs: the settings that differ between them, and their results.
 
-    Each RUN is a run folder (the run may be unfinished) or the URL of a run on a server.
+    Runs that differ only in their seeds are one row: mean ± sample standard deviation. Each RUN is a run
+    folder (the run may be unfinished) or the URL of a run on a server.
 
     \b
     Example: midstream compare runs/demo/clean runs/demo/attacked runs/demo/defended --plot compared.png
@@ -53,6 +47,7 @@ def command(
     from rich.console import Console
 
     from midstream.command.played import read_runs
+    from midstream.command.seed_groups import seed_groups
     from midstream.command.summary import summary
 
     if len(runs) < 2:
@@ -62,24 +57,33 @@ def command(
     found = read_runs(runs, token=token_of(token_file), ca=ca)
     numbers = {label: summary(run) for label, run in found.items()}
     varied = differences(found)
+    groups = seed_groups(found, numbers, each=each)
     if as_json:
-        click.echo(json.dumps({"differences": varied, "runs": numbers}))
+        listed = [group.document() for group in groups]
+        click.echo(json.dumps({"differences": varied, "groups": listed, "runs": numbers}))
     else:
         console = Console(highlight=False)
-        Console(highlight=False, width=None if console.is_terminal else _WIDE).print(_table(numbers, varied))
-    write_files(found, plot=plot, tensorboard=tensorboard)
+        Console(highlight=False, width=None if console.is_terminal else _WIDE).print(_table(groups, varied))
+    if plot is not None:
+        from midstream.command.curves import draw_groups
+
+        draw_groups(plot, {group.label: [run.records for run in group.runs.values()] for group in groups})
+        click.echo(f"plot: {plot}", err=True)
+    write_files(found, plot=None, tensorboard=tensorboard)
 
 
-def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
+def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, object]]:
     """Return the settings that differ between runs: `{setting: {label: value}}`.
 
     The comparison covers the specification, the attacker's settings and those parts of the environment that
     affect bits. A server reports neither attacker nor environment, so runs from a server lack the latter two.
     """
+    from midstream.command.seed_groups import ATTACK, ENVIRONMENT
+
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
-    attackers = {label: _of(run.scenario, _ATTACK) for label, run in runs.items()}
-    environments = {label: _of(run.environment, _ENVIRONMENT) for label, run in runs.items()}
-    varied: dict[str, dict[str, Any]] = {}
+    attackers = {label: _of(run.scenario, ATTACK) for label, run in runs.items()}
+    environments = {label: _of(run.environment, ENVIRONMENT) for label, run in runs.items()}
+    varied: dict[str, dict[str, object]] = {}
     for compared in (attackers, specifications, environments):
         known = {label: settings for label, settings in compared.items() if settings is not None}
         for name in dict.fromkeys(name for settings in known.values() for name in settings):
@@ -88,47 +92,53 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, Any]]:
     return varied
 
 
-def _of(settings: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
+def _of(settings: Mapping[str, object] | None, names: Sequence[str]) -> dict[str, object] | None:
     return None if settings is None else {name: settings.get(name) for name in names}
 
 
-def _table(numbers: Mapping[str, dict[str, Any]], varied: Mapping[str, Mapping[str, Any]]) -> "Table":
+def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, object]]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    from midstream.command.curves import sparkline
+    from midstream.command.curves import mean_curve, sparkline
 
+    if any(len(group.runs) > 1 for group in groups):
+        varied = {name: values for name, values in varied.items() if name != "seed"}
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", *(re.sub("[_-]", " ", name) for name in varied), "test accuracy"):
         table.add_column(heading, overflow="fold")
     for heading in ("at the end", "at best", "val. loss", "steps", "training"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for label, run in numbers.items():
-        curve, spent = run["learning_curve"], run["seconds_per_step"]
-        last, best = (curve[-1], run["best"]) if curve else ({}, {})
+    for group in groups:
+        curve = mean_curve([run.evaluated for run in group.runs.values()], "test_accuracy")
+        spent = [
+            numbers["seconds_per_step"]["in_all"] for numbers in group.numbers.values() if numbers["steps"]
+        ]
         table.add_row(
-            _titled(label, run),
-            *(_cell(values[label]) for values in varied.values()),
-            sparkline([point["test_accuracy"] for point in curve], width=20),
-            *(
-                f"{value:.4f}" if value is not None else ""
-                for value in (
-                    last.get("test_accuracy"),
-                    best.get("test_accuracy"),
-                    last.get("validation_loss"),
-                )
-            ),
-            str(run["steps"]),
-            f"{spent['in_all']:.3g} s" if spent else "",
+            _titled(group),
+            *(_cell(values[group.first]) for values in varied.values()),
+            sparkline([spread.mean for _, spread in curve], width=20),
+            *(_spread(found) for found in (group.end("test_accuracy"), group.best())),
+            _spread(group.end("validation_loss")),
+            str(group.numbers[group.first]["steps"]),
+            f"{fmean(spent):.3g} s" if spent else "",
         )
     return table
 
 
-def _titled(label: str, run: Mapping[str, Any]) -> str:
-    remarks = [] if run["state"] == "finished" else [run["state"]]
-    remarks += [f"{side} resumed anyway" for side, count in run["resumed_anyway"].items() if count]
-    return f"{label} ({', '.join(remarks)})" if remarks else label
+def _spread(spread: "Spread | None") -> str:
+    if spread is None:
+        return ""
+    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
 
 
-def _cell(value: Any) -> str:
+def _titled(group: "SeedGroup") -> str:
+    runs = group.numbers.values()
+    remarks = list(dict.fromkeys(run["state"] for run in runs if run["state"] != "finished"))
+    resumed = [side for run in runs for side, count in run["resumed_anyway"].items() if count]
+    remarks += [f"{side} resumed anyway" for side in dict.fromkeys(resumed)]
+    return f"{group.label} ({', '.join(remarks)})" if remarks else group.label
+
+
+def _cell(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

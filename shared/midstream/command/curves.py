@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from midstream.command.sweep.spread import Spread, spread
 from midstream.storage.run_folder import read_metrics
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -26,7 +27,7 @@ def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
     figure = _blank(7, 4.2)
     axes = figure.add_subplot()
     for label, folder in runs.items():
-        _accuracy(axes, label, read_metrics(folder))
+        _accuracy(axes, label, [read_metrics(folder)])
     axes.legend(loc="lower right")
     figure.savefig(picture, dpi=150)
 
@@ -41,14 +42,25 @@ def draw_runs(picture: Path, runs: Mapping[str, Records]) -> None:
     Raises:
         ValueError: matplotlib cannot write files with this suffix.
     """
+    draw_groups(picture, {label: [records] for label, records in runs.items()})
+
+
+def draw_groups(picture: Path, groups: Mapping[str, Sequence[Records]]) -> None:
+    """Draw groups of runs as `draw_runs` does: the mean of each group, with a band of one standard deviation.
+
+    Args:
+        picture: the file to write; its suffix selects PNG, PDF or SVG.
+        groups: maps each line's label to the metric records of the group's runs.
+
+    Raises:
+        ValueError: matplotlib cannot write files with this suffix.
+    """
     figure = _blank(7, 9)
     accuracy, loss, correction = figure.subplots(3, sharex=True)
-    for label, records in runs.items():
-        _accuracy(accuracy, label, records)
-        _line(
-            loss, [record for record in records if record["validation_loss"] is not None], "validation_loss"
-        )
-        _line(correction, records, "correction")
+    for label, group in groups.items():
+        _accuracy(accuracy, label, group)
+        _line(loss, group, "validation_loss")
+        _line(correction, group, "correction")
     accuracy.set_xlabel("")
     accuracy.legend(loc="best")
     loss.set(ylabel="validation loss, nats per example")
@@ -57,6 +69,18 @@ def draw_runs(picture: Path, runs: Mapping[str, Records]) -> None:
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=150)
+
+
+def mean_curve(group: Sequence[Records], name: str) -> list[tuple[int, Spread]]:
+    """Return the spread of a value over the steps at which every run of a group has it.
+
+    >>> runs = [[{"step": 1, "loss": 0.5}], [{"step": 1, "loss": 0.25}, {"step": 2, "loss": 0.125}]]
+    >>> [(step, spread.mean) for step, spread in mean_curve(runs, "loss")]
+    [(1, 0.375)]
+    """
+    curves = [{r["step"]: r[name] for r in records if r[name] is not None} for records in group]
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    return [(step, spread([curve[step] for curve in curves])) for step in steps]
 
 
 def sparkline(shares: Sequence[float], width: int = 60) -> str:
@@ -76,14 +100,20 @@ def _blank(width: float, height: float) -> Figure:
     return figure
 
 
-def _accuracy(axes: Axes, label: str, records: Records) -> None:
-    evaluated = [record for record in records if record["test_accuracy"] is not None]
-    end = f", {evaluated[-1]['test_accuracy']:.3f} at the end" if evaluated else ", not evaluated yet"
-    _line(axes, evaluated, "test_accuracy", label + end)
+def _accuracy(axes: Axes, label: str, group: Sequence[Records]) -> None:
+    curve = mean_curve(group, "test_accuracy")
+    end = f", {curve[-1][1]} at the end" if curve else ", not evaluated yet"
+    _line(axes, group, "test_accuracy", label + end)
     axes.set(xlabel="step", ylabel="test accuracy", ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
 
 
-def _line(axes: Axes, records: Records, name: str, label: str | None = None) -> None:
-    axes.plot([record["step"] for record in records], [record[name] for record in records], label=label)
+def _line(axes: Axes, group: Sequence[Records], name: str, label: str | None = None) -> None:
+    curve = mean_curve(group, name)
+    steps = [step for step, _ in curve]
+    (line,) = axes.plot(steps, [spread.mean for _, spread in curve], label=label)
+    if len(group) > 1:
+        low = [spread.mean - (spread.deviation or 0.0) for _, spread in curve]
+        high = [spread.mean + (spread.deviation or 0.0) for _, spread in curve]
+        axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)

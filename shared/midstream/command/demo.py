@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,8 @@ from midstream.protocol.dataset_defaults import defaults
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from midstream.command.api.result import GameResult
 
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 
@@ -38,10 +40,10 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
 
     from midstream.command.curves import draw_learning_curves
     from midstream.command.game import GamePlan, free_name
-    from midstream.command.play import play_game
+    from midstream.command.playing import play_game
 
     folder = out / free_name(out, "demo")
-    outcomes: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, GameResult] = {}
     for name, (attacker, defender) in _GAMES.items():
         settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
         specification = specification_of(settings)
@@ -50,14 +52,14 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     picture = folder / "learning-curves.png"
     draw_learning_curves(picture, {name: folder / name for name in outcomes})
     if as_json:
-        click.echo(json.dumps(outcomes))
+        click.echo(json.dumps({name: outcome.as_dict() for name, outcome in outcomes.items()}))
         return
     Console(highlight=False).print(_table(outcomes))
-    click.echo(f"run folders: {', '.join(outcome['run'] for outcome in outcomes.values())}")
+    click.echo(f"run folders: {', '.join(outcome.run for outcome in outcomes.values())}")
     click.echo(f"learning curves: {picture}")
 
 
-def _table(outcomes: dict[str, dict[str, Any]]) -> "Table":
+def _table(outcomes: "dict[str, GameResult]") -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -66,16 +68,16 @@ def _table(outcomes: dict[str, dict[str, Any]]) -> "Table":
         table.add_column(heading, no_wrap=True)
     for heading in ("accuracy", "lost", "won back", "val. loss"):
         table.add_column(heading, justify="right", no_wrap=True)
-    clean, attacked = (outcomes[name]["test_accuracy"] for name in ("clean", "attacked"))
+    clean, attacked = (outcomes[name].test_accuracy for name in ("clean", "attacked"))
     for name, outcome in outcomes.items():
-        accuracy = outcome["test_accuracy"]
+        accuracy = outcome.test_accuracy
         table.add_row(
             name,
-            outcome["attacker"],
-            outcome["defender"],
+            outcome.attacker,
+            outcome.defender,
             f"{accuracy:.3f}",
             "" if name == "clean" else f"{clean - accuracy:.3f}",
             f"{accuracy - attacked:.3f}" if name == "defended" else "",
-            f"{outcome['validation_loss']:.3f}",
+            f"{outcome.validation_loss:.3f}",
         )
     return table

@@ -1,7 +1,7 @@
 """The plan of one game, used by `play` and `demo`: its settings, its files and its outcome."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +9,15 @@ from typing import Any, Literal
 import yaml
 
 from midstream import plugins
+from midstream.command.api.result import GameResult
+from midstream.console.scenario import read_values
 from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
+from midstream.players.interface import Player
 from midstream.protocol.specification import Specification
+from midstream.run.precisions import Precision
 from midstream.storage.run_files import read_object
+from midstream.storage.run_folder import holds_run, write_whole
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_server.runs.provenance import SPECIFICATION, read_standing
 from midstream_server.runs.resuming import is_left
@@ -22,7 +27,7 @@ Follow = Callable[[int, int, str], None]
 
 
 class GameError(MidstreamError, RuntimeError):
-    """The game failed; the message names the process at fault."""
+    """A game failed or cannot be played in its folder; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,11 @@ class GamePlan:
         download: whether missing data may be downloaded.
         device: the torch device to compute on.
         threads: CPU threads of each process; None for torch's default.
+        precision: what each process computes its derivatives and steps in.
         signed: who signs the batches, if the server requires a signature: the `provider`, or the `attacker`,
             who then acts as the provider. None: no signature is required.
+        attacking: the attacker itself, for a game in this process; None makes the one that `attacker` names.
+        defending: the defender itself, for a game in this process; None makes the one that is named.
     """
 
     specification: Specification
@@ -56,7 +64,10 @@ class GamePlan:
     download: bool = False
     device: str = "auto"
     threads: int | None = None
+    precision: Precision = "float32"
     signed: Literal["provider", "attacker"] | None = None
+    attacking: Player | None = field(default=None, repr=False)
+    defending: Player | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -82,19 +93,65 @@ class GamePlan:
         try:
             was = read_object(stored) if stored.exists() else self._as_begun()
         except ValueError:
-            return True  # the server reports what is wrong with it
-        found = [
-            f"{name} {was.get(name)}, here {value}"
-            for name, value in self.specification.model_dump().items()
-            if was.get(name) != value
-        ]
-        if found:
+            return True  # whoever resumes the run reports what is wrong with it
+        if found := self._differences(was, transport=self.transport):
             raise GameError(
                 f"{stored} belongs to a different unfinished game: {'; '.join(found)}. Use another --run"
             )
         return True
 
-    def _as_begun(self) -> dict[str, Any]:
+    def refuse_taken(self) -> None:
+        """Refuse a folder that holds a run which cannot go on.
+
+        Raises:
+            GameError: the folder holds a finished run.
+        """
+        if not self.begun and (found := holds_run(self.folder)) is not None:
+            raise GameError(f"{self.folder} already holds a run ({found}); choose another --run or --out")
+
+    def finished(self) -> GameResult | None:
+        """Return the result of this game if the run folder holds it, played to its end; else None.
+
+        Raises:
+            GameError: the folder holds the result of a different game.
+            midstream.storage.run_files.DamagedRunError: one of its files cannot be read.
+            ValueError: one of its files was altered after the game finished.
+        """
+        if is_left(self.folder) or not (self.folder / "result.json").exists():
+            return None
+        result = GameResult.load(self.folder)
+        if found := self._differences(read_object(self.folder / SPECIFICATION)):
+            raise GameError(
+                f"{self.folder} holds the result of a different game: {'; '.join(found)}. Use another --run"
+            )
+        return result
+
+    def _differences(self, was: Mapping[str, object], **how: str) -> list[str]:
+        """Describe where this game differs from the one that its folder holds.
+
+        Args:
+            was: the specification of the game in the folder.
+            how: further options of `scenario.yaml` that must agree.
+        """
+        wanted = dict(self.specification.model_dump())
+        scenario = self.folder / "scenario.yaml"
+        if scenario.exists():
+            began, attack = read_values(scenario), self._attack() | how
+            was = {**was, **{name: began.get(name) for name in attack}}
+            wanted |= attack
+        return [
+            f"{name} {was.get(name)}, here {value}"
+            for name, value in wanted.items()
+            if was.get(name) != value
+        ]
+
+    def _attack(self) -> dict[str, object]:
+        """Return what the attacker's moves depend on besides the specification, by option name."""
+        budget = {name.replace("_", "-"): value for name, value in self._attack_budget().items()}
+        surrogate = self.surrogate_settings() if self.specification.access == "black-box" else {}
+        return {"attacker": self.attacker, **budget, **surrogate}
+
+    def _as_begun(self) -> dict[str, object]:
         standing = read_standing(self.folder)
         return {} if standing is None else standing.provenance.specification
 
@@ -115,6 +172,7 @@ class GamePlan:
             "signed": self.signed,
             "device": self.device,
             "threads": self.threads,
+            "precision": self.precision,
             "lr": self.specification.learning_rate,
             **self.specification.model_dump(exclude={"name", "learning_rate"}),
         }
@@ -124,9 +182,11 @@ class GamePlan:
             settings["data-root"] = str(self.data_root)
         options = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
         text = yaml.safe_dump(options, sort_keys=False)
-        (self.folder / "scenario.yaml").write_text(f"# midstream play {self.folder}/scenario.yaml\n{text}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = f"# midstream play {self.folder}/scenario.yaml\n{text}".encode()
+        write_whole(self.folder / "scenario.yaml", content)
 
-    def surrogate_settings(self) -> dict[str, Any]:
+    def surrogate_settings(self) -> dict[str, object]:
         """Return the surrogate's settings by option name."""
         chosen = self.surrogate
         return {
@@ -136,26 +196,16 @@ class GamePlan:
             "surrogate-seed": chosen.seed,
         }
 
-    def outcome(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Return the object that `play --json` prints for a run's result."""
-        return {
-            "run": str(self.folder),
-            "dataset": result["dataset"],
-            "attacker": self.attacker,
-            "defender": result["defender"],
-            **self._attack_budget(),
-            "access": self.specification.access,
-            "epsilon": self.specification.epsilon,
-            "norm": self.specification.norm,
-            "pixel_range": self.specification.pixel_range,
-            **{key: result[key] for key in ("seed", "steps", "epochs", "test_accuracy")},
-            **{key: result[key] for key in ("validation_loss", "conversion_rate", "evasion_rate")},
-            **{
-                key: result[key] for key in ("passed_clean", "resumed_anyway", "parameters_sha256", "seconds")
-            },
-        }
+    def outcome(self, result: Mapping[str, object]) -> GameResult:
+        """Return the game's result.
 
-    def _attack_budget(self) -> dict[str, Any]:
+        Args:
+            result: the run's result, as in its `result.json`.
+        """
+        attack = {"attacker": self.attacker, **self._attack_budget()}
+        return GameResult.of(self.folder, self.specification.model_dump(), result, attack)
+
+    def _attack_budget(self) -> dict[str, object]:
         return {"attack_epsilon": self.attack_budget.epsilon, "attack_norm": self.attack_budget.norm}
 
 
@@ -165,9 +215,28 @@ def free_name(out: Path, *parts: str) -> str:
     >>> free_name(Path("/nonexistent"), "folder:/data/Owls", "level-1,beta=0.9")
     'folder-data-owls-level-1-beta-0.9'
     """
-    words = "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts)[:90]
+    words = run_name(*parts)
     name, number = words, 1
     while (out / name).exists():
         number += 1
         name = f"{words}-{number}"
     return name
+
+
+def run_name(*parts: str) -> str:
+    """Return a run name made of words.
+
+    >>> run_name("folder:/data/Owls", "level-1,beta=0.9")
+    'folder-data-owls-level-1-beta-0.9'
+    """
+    return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts)[:90]
+
+
+def progress_text(epoch: int, loss: float, accuracy: float | None) -> str:
+    """Return the text that follows the progress bar; epochs are counted from 0.
+
+    >>> progress_text(0, 2.25, 0.5)
+    'epoch 1, loss 2.250, test accuracy 0.500'
+    """
+    measured = "" if accuracy is None else f", test accuracy {accuracy:.3f}"
+    return f"epoch {epoch + 1}, loss {loss:.3f}{measured}"

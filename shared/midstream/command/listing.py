@@ -4,7 +4,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -44,7 +44,7 @@ def _describe(kind: plugins.Kind, name: str) -> Iterator[str]:
     yield from _options(player, list(inspect.signature(player).parameters))
 
 
-def _options(player: Callable[..., Any], names: Collection[str]) -> Iterator[str]:
+def _options(player: Callable[..., object], names: Collection[str]) -> Iterator[str]:
     explained, parameters = option_texts(player), inspect.signature(player).parameters
     options = [parameters[name] for name in names]
     for option in sorted(options, key=lambda option: option.default is not option.empty):
@@ -61,7 +61,7 @@ def _options(player: Callable[..., Any], names: Collection[str]) -> Iterator[str
         )
 
 
-def option_texts(player: Any, *, section: str = "Args") -> dict[str, str]:
+def option_texts(player: object, *, section: str = "Args") -> dict[str, str]:
     """Return the entries of one docstring section, by name, for a player and its base classes."""
     texts: dict[str, str] = {}
     for described in reversed(inspect.getmro(player) if inspect.isclass(player) else [player]):

@@ -24,6 +24,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _COMMANDS = {
     "demo": Entry("midstream.command.demo", "play", "Play three games on digits: clean, attacked, defended."),
     "play": Entry("midstream.command.play", "play", "Play one game and print its result."),
+    "sweep": Entry(
+        "midstream.command.sweep.command", "play", "Play every combination of settings; print a table."
+    ),
+    "results": Entry(
+        "midstream.command.sweep.results_command", "play", "Print the tables of sweeps that were played."
+    ),
     "inspect": Entry(
         "midstream.command.inspection", "play", "Show one run: settings, result and learning curve."
     ),
@@ -32,6 +38,9 @@ _COMMANDS = {
     "robustness": Entry("midstream.command.robustness", "play", "Attack a finished model at test time."),
     "plugins": Entry("midstream.command.plugins_check", "play", "Check your own attacker or defender."),
     "figure": Entry("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
+    "reproduce": Entry(
+        "midstream.command.reproduce.command", "play", "Play the paper's tables, beside its figures."
+    ),
     "estimate": Entry("midstream.command.estimate", "play", "Estimate M and the number of PGD steps."),
     "serve": Entry("midstream_server.command", "server", "Run the training server."),
     "provide": Entry("midstream_provider.command", "provider", "Run the data provider."),

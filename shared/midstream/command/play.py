@@ -2,49 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import click
 
-from midstream import plugins
 from midstream.command.listing import print_players
 from midstream.console import options
-from midstream.console.process_options import data_options, device_options, on_error_option
+from midstream.console.process_options import data_options, device_options, on_error_option, precision_option
 from midstream.console.scenario import read_scenario
-from midstream.console.specification_options import (
-    attack_budget_of,
-    attack_budget_options,
-    specification_of,
-    specification_options,
-)
-from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
-
-if TYPE_CHECKING:
-    from midstream.command.game import GamePlan
-
-_SURROGATE = ("surrogate", "surrogate_epochs", "surrogate_train_size")
-
-
-def play_game(plan: "GamePlan", label: str = "") -> dict[str, Any]:
-    """Play one game, show its progress and return its outcome.
-
-    Raises:
-        midstream.command.game.GameError: the game failed.
-    """
-    from midstream.command.local import play_local
-    from midstream.command.processes import play_http
-    from midstream.console.progress import Progress
-
-    with Progress(0, label=label or plan.name) as progress:
-
-        def follow(step: int, total: int, text: str) -> None:
-            progress.update(step, text, total=total)
-
-        play = play_http if plan.transport == "http" else play_local
-        outcome = plan.outcome(play(plan, follow))
-    if plan.transport == "local":
-        plan.write_scenario()
-    return outcome
+from midstream.console.specification_options import attack_budget_options, specification_options
+from midstream_proxy.surrogates.surrogate_options import surrogate_options
 
 
 @click.command("play")
@@ -103,7 +70,13 @@ def play_game(plan: "GamePlan", label: str = "") -> dict[str, Any]:
     help="Parent of the run folders.",
 )
 @options.option("--run", "name", help="Name of the run; built from data set, players and seed by default.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="If the run folder holds this game, go on with it, or print its result if it is finished.",
+)
 @device_options
+@precision_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
     "--list",
@@ -114,77 +87,34 @@ def play_game(plan: "GamePlan", label: str = "") -> dict[str, Any]:
     help="List all attackers and defenders with their options, and exit.",
 )
 @options.show_config
-def command(
-    attacker: str,
-    defender: str,
-    gradient: Literal["server", "own"],
-    transport: Literal["http", "local"],
-    signed: Literal["provider", "attacker"] | None,
-    data_root: Path | None,
-    download: bool,
-    out: Path,
-    name: str | None,
-    device: str,
-    threads: int | None,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+def command(as_json: bool, resume: bool, **settings: Any) -> None:
     """Play one game: a data provider, an attacker in the middle, and a training server with a defender.
 
-    SCENARIO is a YAML file with these options. The run folder holds everything needed to repeat the game.
+    SCENARIO is a YAML file with these options. The run folder holds everything needed to repeat the game. A
+    game that was interrupted goes on if the same command with the same --run is given again.
 
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
-    from midstream.command.game import GamePlan, free_name
+    from midstream.command.playing import plan_of, play_game
 
-    if signed is not None and transport == "local":
-        raise click.UsageError("--signed protects batches in transit; it needs --transport http")
-    plugins.make("attackers", attacker)
-    plugins.make("defenders", defender)
-    if settings["target"] is None:
-        settings["target"] = _attacked_class(attacker)
-    dataset = settings["dataset"] or "digits"
-    words = [dataset.rpartition("/")[2], attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
-    name = free_name(out, *words) if name is None else name
-    specification = specification_of(settings, defender=defender, name=name)
-    if specification.access == "white-box" and any(settings[name] for name in _SURROGATE):
-        raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
-    plan = GamePlan(
-        specification=specification,
-        attacker=attacker,
-        attack_budget=attack_budget_of(settings, specification),
-        gradient=gradient,
-        surrogate=surrogate_of(settings),
-        transport=transport,
-        signed=signed,
-        out=out,
-        data_root=data_root,
-        download=download,
-        device=device,
-        threads=threads,
-    )
-    outcome = play_game(plan)
+    plan = plan_of(settings, resume=resume)
+    result = (plan.finished() if resume else None) or play_game(plan)
+    outcome = result.as_dict()
     if as_json:
         click.echo(json.dumps(outcome))
         return
     measured = ("test_accuracy", "validation_loss", "conversion_rate", "evasion_rate")
     figures = [f"{key.replace('_', ' ')} {outcome[key]:.4f}" for key in measured if outcome[key] is not None]
     click.echo(
-        f"{', '.join(figures)} after {outcome['steps']} steps in {outcome['seconds']:.0f} s; "
+        f"{', '.join(figures)} after {result.steps} steps in {result.seconds:.0f} s; "
         f"the run folder is {plan.folder}"
     )
-    for side, count in outcome["passed_clean"].items():
+    for side, count in result.passed_clean.items():
         if count:
-            click.echo(f"the {side} failed on {count} of {outcome['steps']} batches, which passed unchanged")
-    for side, count in outcome["resumed_anyway"].items():
+            click.echo(f"the {side} failed on {count} of {result.steps} batches, which passed unchanged")
+    for side, count in result.resumed_anyway.items():
         if count:
             from midstream.command.summary import resumed_words
 
             click.echo(resumed_words(side, count))
-
-
-def _attacked_class(attacker: str) -> int | None:
-    """Return the target class of an attacker such as `conversion,target=3`, or None."""
-    target = plugins.parse(attacker)[1].get("target", "")
-    return int(target) if target.isdecimal() else None

@@ -11,6 +11,7 @@ import click
 from midstream.command.unaltered import refuse_altered
 from midstream.console.scenario import read_values
 from midstream.console.service_options import is_whole_url
+from midstream.protocol.messages.message import members
 from midstream.storage.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
 from midstream.web.client import Client
 from midstream.web.tls import trusting
@@ -27,7 +28,7 @@ class PlayedRun:
         place: its folder or URL, as given.
         state: the state that the server reports; `finished` or `unfinished` for a folder.
         specification: all settings that the result depends on.
-        records: one per step, see `midstream_server.http.messages.Record`.
+        records: one per step, see `midstream.protocol.messages.history.Record`.
         result: the final result; None if the run is unfinished.
         environment: versions, device and threads; None if read from a server.
         scenario: the options of `midstream play` that repeat the run; None if `play` did not run it.
@@ -67,8 +68,8 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
 
     Raises:
         click.UsageError: there is no such run.
-        midstream.storage.run_files.DamagedRunError: one of its files cannot be read.
-        ValueError: the folder of a finished run was altered after the run finished.
+        midstream.storage.run_files.DamagedRunError: one of its files cannot be read, or was altered after
+            the run finished.
         midstream.web.client.ServerGoneError: the server does not answer.
     """
     if (address := _ADDRESS.fullmatch(place)) and is_whole_url(address[1]):
@@ -109,8 +110,15 @@ def _from_server(place: str, server: str, name: str, *, token: str | None, ca: P
         status, records = client.run(name), client.metrics(name)
     finally:
         client.close()
-    specification = status["specification"]
-    return PlayedRun(place, status["state"], specification, records, status["result"], None, None)
+    return PlayedRun(
+        place=place,
+        state=status.state,
+        specification=members(status.specification),
+        records=[members(record) for record in records],
+        result=None if status.result is None else members(status.result),
+        environment=None,
+        scenario=None,
+    )
 
 
 def _scenario(path: Path) -> dict[str, Any] | None:

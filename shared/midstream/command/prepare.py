@@ -8,13 +8,14 @@ import click
 
 from midstream import plugins
 from midstream.console import options
-from midstream.console.process_options import data_options, device_options
+from midstream.console.process_options import data_options, device_options, precision_option
 from midstream.console.specification_options import (
     attack_budget_of,
     attack_budget_options,
     specification_of,
     specification_options,
 )
+from midstream.run.precisions import Precision
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
 
@@ -36,6 +37,7 @@ def _learned(context: click.Context, parameter: click.Parameter, incomplete: str
 @data_options
 @surrogate_options
 @device_options
+@precision_option
 @options.show_config
 def command(
     name: str,
@@ -44,6 +46,7 @@ def command(
     download: bool,
     device: str,
     threads: int | None,
+    precision: Precision,
     **settings: Any,
 ) -> None:
     """Pretrain the attacker or defender NAME, and cache its pretrained state.
@@ -69,7 +72,7 @@ def command(
     defends = side == "defender" or (
         side is None and name.partition(",")[0] not in plugins.names("attackers")
     )
-    where = configure(threads=threads, device=device)
+    where = configure(threads=threads, device=device, precision=precision)
     source = Source(data_root, download)
     specification = specification_of(settings, defender=name if defends else "none")
     if (

@@ -7,13 +7,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from midstream import plugins
 from midstream.command import parent
-from midstream.command.game import Follow, GameError, GamePlan
+from midstream.command.game import Follow, GameError, GamePlan, progress_text
+from midstream.protocol.messages.message import members
+from midstream.protocol.messages.runs import Status
 from midstream.run.prepared import must_learn
 from midstream.storage.secret_files import write_secret
 from midstream.storage.sqlite import remove
@@ -94,6 +99,23 @@ def _environment() -> dict[str, str]:
     return {**inherited, parent.VARIABLE: str(os.getpid())}
 
 
+@dataclass(frozen=True)
+class Started:
+    """The server and the proxy of a game, ready for the run's next batch.
+
+    Attributes:
+        services: the child processes.
+        client: reads the run from the server.
+        proxy_url: where a provider sends the batches.
+        key: file of the key that batches are signed with, if the provider has it.
+    """
+
+    services: Services
+    client: Client
+    proxy_url: str
+    key: Path | None
+
+
 def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
     """Play a game in three processes and return the run's result.
 
@@ -101,12 +123,33 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         GameError: a service ended unexpectedly, or the run did not finish.
         midstream.protocol.problem.Problem: the server refused the specification.
     """
-    common = ["--device", plan.device] + ([] if plan.threads is None else ["--threads", str(plan.threads)])
-    data = ([] if plan.data_root is None else ["--data-root", str(plan.data_root)]) + [
-        "--download"
-    ] * plan.download
+    with started(plan) as game:
+        signing = [] if game.key is None else ["--sign-key", str(game.key)]
+        feeding = ["--server", game.proxy_url, "--run", plan.name, *signing]
+        game.services.start("provider", "provide", *feeding, *_data(plan), *_allow(plan))
+        result = _follow_to_the_end(game.client, plan, game.services, follow)
+    forget_attack(plan)
+    return result
+
+
+def forget_attack(plan: GamePlan) -> None:
+    """Delete the attacker's memory, which is no longer needed once the game is over."""
+    remove(plan.folder / f"attack-{plan.name}.sqlite")
+
+
+@contextmanager
+def started(plan: GamePlan) -> Iterator[Started]:
+    """Start a game's server, proxy and run, and stop them at the end; an interrupted game goes on.
+
+    Raises:
+        GameError: a service ended unexpectedly, or the folder holds a run that cannot go on.
+        midstream.protocol.problem.Problem: the server refused the specification.
+    """
+    plan.refuse_taken()
+    common = ["--device", plan.device, "--precision", plan.precision]
+    common += [] if plan.threads is None else ["--threads", str(plan.threads)]
     cache = [] if plan.surrogate.cache is None else ["--cache", str(plan.surrogate.cache)]
-    allow = [word for name in sorted(plan.allowed) for word in ("--allow", name)]
+    here = [*_data(plan), *cache, *_allow(plan), *common]
     begun = plan.begun
     server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     server_url, proxy_url = url_of(server), url_of(proxy)
@@ -114,46 +157,49 @@ def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
         if not begun:
             plan.write_scenario()
         keeping = ["--out", str(plan.out), "--resume", plan.name if begun else "none"]
-        key = str(plan.folder / "signature.key")
-        if plan.signed is not None and not Path(key).exists():
-            write_secret(Path(key), secrets.token_bytes(32))
-        asking = [] if plan.signed is None else ["--require-signature", key]
-        signing = {who: ["--sign-key", key] if plan.signed == who else [] for who in ("provider", "attacker")}
-        services.start("server", "serve", *keeping, *asking, *data, *cache, *allow, *common, listener=server)
-        attack = [
-            "--attacker",
-            plan.attacker,
-            "--epsilon",
-            str(plan.attack_budget.epsilon),
-            "--norm",
-            plan.attack_budget.norm,
-            "--on-error",
-            plan.specification.on_error,
-        ]
-        reading = ["--server", server_url, "--gradient", plan.gradient, "--out", str(plan.folder)]
-        surrogate = [
-            word
-            for name, value in plan.surrogate_settings().items()
-            for word in (f"--{name}", str(value))
-            if value is not None
-        ]
-        here = [*signing["attacker"], *data, *surrogate, *cache, *allow, *common]
-        services.start("proxy", "attack", *reading, *attack, *here, listener=proxy)
+        key = plan.folder / "signature.key"
+        if plan.signed is not None and not key.exists():
+            write_secret(key, secrets.token_bytes(32))
+        asking = [] if plan.signed is None else ["--require-signature", str(key)]
+        signing = ["--sign-key", str(key)] if plan.signed == "attacker" else []
+        services.start("server", "serve", *keeping, *asking, *here, listener=server)
+        attack = _attack(plan, server_url)
+        services.start("proxy", "attack", *attack, *signing, *here, listener=proxy)
         client = Client(server_url, give_up_after=1.0)
         try:
             _until_up(client, services)
             if not begun:
                 client.create_run(plan.specification)
-            feeding = ["--server", proxy_url, "--run", plan.name, *signing["provider"], *data, *allow]
-            services.start("provider", "provide", *feeding)
-            result = _follow_to_the_end(client, plan, services, follow)
+            yield Started(services, client, proxy_url, key if plan.signed == "provider" else None)
         except ServerGoneError as error:
             services.check()
             raise GameError(f"the server stopped answering: {services.last_words('server')}") from error
         finally:
             client.close()
-    remove(plan.folder / f"attack-{plan.name}.sqlite")  # no longer needed: the game is over
-    return result
+
+
+def _attack(plan: GamePlan, server_url: str) -> list[str]:
+    budget = plan.attack_budget
+    surrogate = [
+        word
+        for name, value in plan.surrogate_settings().items()
+        for word in (f"--{name}", str(value))
+        if value is not None
+    ]
+    return [
+        *("--server", server_url, "--gradient", plan.gradient, "--out", str(plan.folder)),
+        *("--attacker", plan.attacker, "--epsilon", str(budget.epsilon), "--norm", budget.norm),
+        *("--on-error", plan.specification.on_error, *surrogate),
+    ]
+
+
+def _data(plan: GamePlan) -> list[str]:
+    root = [] if plan.data_root is None else ["--data-root", str(plan.data_root)]
+    return root + ["--download"] * plan.download
+
+
+def _allow(plan: GamePlan) -> list[str]:
+    return [word for name in sorted(plan.allowed) for word in ("--allow", name)]
 
 
 def _until_up(client: Client, services: Services) -> None:
@@ -172,25 +218,20 @@ def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follo
     )
     while True:
         status = client.run(plan.name)
-        if status["loss"] is None:
-            waits = status["waiting_for"] or ""
-            if waits.startswith("its defender"):
-                follow(0, status["total_steps"], waits)
-            elif attacker_learns:
-                follow(0, status["total_steps"], services.last_words("proxy"))
-        if status["loss"] is not None:
-            follow(status["step"], status["total_steps"], _describe(status))
-        if status["state"] == "finished":
-            result: dict[str, Any] = status["result"]
-            return result
-        if status["state"] in ("stopped", "failed"):
-            raise GameError(f"run {plan.name!r} {status['state']}: {status['reason']}")
+        if status.loss is not None:
+            follow(status.step, status.total_steps, _describe(status, status.loss))
+        elif (status.waiting_for or "").startswith("its defender"):
+            follow(0, status.total_steps, status.waiting_for or "")
+        elif attacker_learns:
+            follow(0, status.total_steps, services.last_words("proxy"))
+        if status.state == "finished" and status.result is not None:
+            return members(status.result)
+        if status.state in ("stopped", "failed"):
+            raise GameError(f"run {plan.name!r} {status.state}: {status.reason}")
         services.check()
         time.sleep(_POLL)
 
 
-def _describe(status: dict[str, Any]) -> str:
-    epoch = (max(status["step"], 1) - 1) // status["steps_per_epoch"] + 1
-    accuracy = status["test_accuracy"]
-    measured = f", test accuracy {accuracy:.3f}" if accuracy is not None else ""
-    return f"epoch {epoch}, loss {status['loss']:.3f}{measured}"
+def _describe(status: Status, loss: float) -> str:
+    epoch = (max(status.step, 1) - 1) // status.steps_per_epoch
+    return progress_text(epoch, loss, status.test_accuracy)

@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -90,7 +90,7 @@ def command(
     order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
     test = split.test[order]
     if epsilon is None:
-        epsilon = _GREY if test.inputs.shape[1] == 1 else _COLOUR
+        epsilon = usual_radius(test.inputs.shape[1])
     with Progress(len(test), label="robustness") as progress:
         found = robustness(
             model,
@@ -111,7 +111,16 @@ def command(
         _print(played, found)
 
 
-def _about(played: "PlayedRun") -> dict[str, Any]:
+def usual_radius(channels: int) -> float:
+    """Return the paper's L∞ radius for images of so many channels.
+
+    >>> usual_radius(1)
+    0.3
+    """
+    return _GREY if channels == 1 else _COLOUR
+
+
+def _about(played: "PlayedRun") -> dict[str, object]:
     scenario = played.scenario or {}
     return {
         "run": played.place,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 from midstream.command.played import PlayedRun
 
+_Value = float | Mapping[str, float] | None
 _BESIDE = ("step", "epoch")  # fields of a record that are not curves
 
 
@@ -47,7 +47,7 @@ def write_events(folder: Path, run: PlayedRun) -> None:
                 writer.add_image("samples", picture, step, walltime=times[step - 1], dataformats="HWC")
 
 
-def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _scalars(record: Mapping[str, _Value]) -> Iterator[tuple[str, float]]:
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from ((f"{name}/{reported}", number) for reported, number in value.items())
@@ -55,6 +55,6 @@ def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _as_table(settings: Mapping[str, Any]) -> str:
+def _as_table(settings: Mapping[str, object]) -> str:
     rows = [f"| {name} | {value} |" for name, value in settings.items() if value is not None]
     return "\n".join(["| setting | value |", "|---|---|", *rows])

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from midstream.storage.run_files import DamagedRunError
 from midstream.storage.run_folder import METRICS, metrics_sha256
 from midstream.storage.seal import BrokenSealError, digest, unsealed
 
@@ -19,19 +20,19 @@ def refuse_altered(folder: Path, result: dict[str, Any] | None) -> None:
             earlier versions, is not verified.
 
     Raises:
-        ValueError: a file was changed or removed.
+        DamagedRunError: a file was changed or removed.
     """
     if result is None or "files" not in result:
         return
     try:
         unsealed(result)
     except BrokenSealError as error:
-        raise ValueError(
+        raise DamagedRunError(
             f"{folder / 'result.json'} was altered since the run finished: {error}; {_REMEDY}"
         ) from None
     for name, meant in result["files"].items():
         if _digest(folder, name) != meant:
-            raise ValueError(f"{folder / name} was altered since the run finished; {_REMEDY}")
+            raise DamagedRunError(f"{folder / name} was altered since the run finished; {_REMEDY}")
 
 
 def _digest(folder: Path, name: str) -> str | None:

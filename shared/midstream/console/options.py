@@ -81,10 +81,10 @@ def show_config(command: Command) -> Command:
     return shown  # type: ignore[return-value]
 
 
-def _print_settings(context: click.Context, settings: dict[str, Any]) -> None:
+def _print_settings(context: click.Context, settings: dict[str, object]) -> None:
     from midstream.protocol.specification import Specification
 
-    dataset = settings["dataset"] or "digits" if "dataset" in settings else None
+    dataset = str(settings["dataset"] or "digits") if "dataset" in settings else None
     filled = defaults(dataset) if dataset else {}
     for parameter in context.command.params:
         if parameter.name not in settings:

@@ -7,6 +7,7 @@ import click
 
 from midstream.console.options import option, together
 from midstream.players.on_error import OnError
+from midstream.run.precisions import Precision
 
 data_options = together(
     option("--data-root", type=click.Path(path_type=Path), help="torchvision root that holds the data."),
@@ -35,6 +36,14 @@ resume_anyway_option = option(
 device_options = together(
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
     option("--threads", type=click.IntRange(1), help="CPU threads; another number may change the last bits."),
+)
+
+precision_option = option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="float32",
+    show_default=True,
+    help="Precision of the derivatives and of the training step; tf32 is for CUDA.",
 )
 
 on_error_option = option(

@@ -2,8 +2,9 @@
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -12,6 +13,8 @@ from midstream.console.options import Command, option, together
 from midstream.protocol.tokens import Tokens, read_token, read_tokens
 from midstream.web.hosts import names_of
 from midstream.web.places import REQUESTS, WATCHERS
+
+T = TypeVar("T")
 
 ca_option = option(
     "--ca",
@@ -158,10 +161,7 @@ def tokens_of(path: Path | None) -> Tokens | None:
     Raises:
         click.UsageError: they cannot be read or used.
     """
-    try:
-        return read_tokens(path, os.environ)
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"--tokens: {error}") from error
+    return _read(read_tokens, path, "--tokens")
 
 
 def token_of(path: Path | None) -> str | None:
@@ -170,7 +170,11 @@ def token_of(path: Path | None) -> str | None:
     Raises:
         click.UsageError: it cannot be read or used.
     """
+    return _read(read_token, path, "--token-file")
+
+
+def _read(read: Callable[[Path | None, Mapping[str, str]], T], path: Path | None, flag: str) -> T:
     try:
-        return read_token(path, os.environ)
+        return read(path, os.environ)
     except (OSError, ValueError) as error:
-        raise click.UsageError(f"--token-file: {error}") from error
+        raise click.UsageError(f"{flag}: {error}") from error

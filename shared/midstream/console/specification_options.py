@@ -11,6 +11,8 @@ from midstream.console.finite import FINITE
 from midstream.console.options import named, option, radius, together
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from midstream.mathematics.budget import Budget
     from midstream.protocol.specification import Specification
 
@@ -43,6 +45,12 @@ specification_options = together(
     option("--max-steps", type=int, help="Stop after this many steps, even before all epochs are done."),
     option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam by default."),
     option("--lr", "learning_rate", type=FINITE, help="Learning rate; 0.0008 by default."),
+    option(
+        "--chunk-size",
+        type=int,
+        help="Examples differentiated at a time; more need more memory, and change the last bits. By default "
+        "250 or 500 on a CPU, and as many as fit on a GPU.",
+    ),
     option("--epsilon", type=FINITE, help="Perturbation budget, in pixel units."),
     option("--norm", type=click.Choice(["l2", "linf"]), help="The budget's norm; l2 by default."),
     option(
@@ -79,7 +87,7 @@ attack_budget_options = together(
 )
 
 
-def specification_of(settings: dict[str, Any], **fixed: Any) -> "Specification":
+def specification_of(settings: Mapping[str, object], **fixed: object) -> "Specification":
     """Return the specification from a command's settings; unset ones get the data set's defaults.
 
     Args:
@@ -97,7 +105,7 @@ def specification_of(settings: dict[str, Any], **fixed: Any) -> "Specification":
     try:
         return Specification.model_validate(chosen | fixed)
     except ValidationError as error:
-        raise click.UsageError("; ".join(_fault(dict(fault)) for fault in error.errors())) from error
+        raise click.UsageError("; ".join(_fault(fault) for fault in error.errors())) from error
 
 
 def attack_budget_of(settings: Mapping[str, Any], specification: "Specification") -> "Budget":
@@ -120,7 +128,7 @@ def attack_budget_of(settings: Mapping[str, Any], specification: "Specification"
     return replace(own, epsilon=own.epsilon if epsilon is None else epsilon, norm=norm or own.norm)
 
 
-def _fault(fault: Mapping[str, Any]) -> str:
+def _fault(fault: "ErrorDetails") -> str:
     """Return the message for one invalid setting, which names its flag."""
     if not fault["loc"]:
         return str(fault["msg"])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from midstream.defences.loop_checks import LoopChecks
 from midstream.mathematics.budget import Budget, Norm
 from midstream.mathematics.derivatives.functional import refuse_coupled_examples, unwrapped
-from midstream.mathematics.derivatives.gradients import CHUNK, validation_gradient
+from midstream.mathematics.derivatives.gradients import validation_gradient
 from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.level_1 import level_1_defense
 from midstream.mathematics.loss import Loss, cross_entropy
@@ -33,7 +33,8 @@ class Defender:
             or two sequences with one number per channel, as for `torchvision.transforms.Normalize`. Budget
             and pixel range apply to the pixels, `input · std + mean`; a call returns normalised inputs.
         loss: a loss that sums over its batch.
-        chunk_size: validation examples per chunk; memory grows with it.
+        chunk_size: validation examples per chunk; memory grows with it. None as in
+            `midstream.validation_gradient`.
 
     Raises:
         ValueError: the validation inputs or labels are invalid; the message says why.
@@ -56,7 +57,7 @@ class Defender:
         pixel_range: tuple[float, float] = (0.0, 1.0),
         normalization: Normalization | None = None,
         loss: Loss = cross_entropy,
-        chunk_size: int = CHUNK,
+        chunk_size: int | None = None,
     ) -> None:
         self.model = unwrapped(model)
         self.validation_inputs = validation_inputs

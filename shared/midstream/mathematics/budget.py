@@ -71,7 +71,7 @@ class Budget:
             gradient: `(batch, *input)`; its scale does not matter, not even a very small one.
         """
         if self.norm == "l2":
-            return _unit(gradient)
+            return _unit(gradient.flatten(1)).reshape(gradient.shape)
         return gradient.sign().where(~gradient.isnan(), gradient)
 
     def project(self, perturbation: Tensor) -> Tensor:
@@ -84,11 +84,11 @@ class Budget:
         """
         if self.norm == "linf":
             return perturbation.clamp(-self.epsilon, self.epsilon)
-        norm = perturbation.flatten(1).norm(dim=1)
+        flat = perturbation.flatten(1)
+        norm = flat.norm(dim=1, keepdim=True)
         factor = (self.epsilon / norm).where(norm > self.epsilon, 1.0)
-        fitted = perturbation * per_example(factor, perturbation)
-        overflows = per_example(norm.isinf(), perturbation)
-        return (self.epsilon * _unit(perturbation)).where(overflows, fitted)
+        fitted = (self.epsilon * _unit(flat)).where(norm.isinf(), flat * factor)
+        return fitted.reshape(perturbation.shape)
 
     def beyond(self, inputs: Tensor) -> tuple[float, float] | None:
         """Return the smallest and the largest value of inputs that leave the pixel range.
@@ -102,11 +102,27 @@ class Budget:
         if inputs.numel() == 0:
             return None
         lowest, highest = torch.stack(inputs.detach().aminmax()).tolist()
-        scale = max([1.0, *(abs(bound) for bound in (self.low, self.high) if math.isfinite(bound))])
-        rounding = torch.finfo(inputs.dtype).eps if inputs.is_floating_point() else 0.0
-        slack = scale * max(1e-5, 16 * rounding)
+        slack = self._slack(inputs)
         held = self.low - slack <= lowest and highest <= self.high + slack
         return None if held and math.isfinite(highest - lowest) else (lowest, highest)
+
+    def within(self, inputs: Tensor) -> Tensor:
+        """Return whether inputs are in the pixel range, up to rounding, as a tensor that need not be read.
+
+        >>> Budget(1.0).within(torch.tensor([[0.0, 255.0]]))
+        tensor(False)
+        """
+        if inputs.numel() == 0:
+            return torch.ones((), dtype=torch.bool, device=inputs.device)
+        lowest, highest = inputs.detach().aminmax()
+        slack = self._slack(inputs)
+        held = (lowest >= self.low - slack) & (highest <= self.high + slack)
+        return held & (highest - lowest).isfinite()
+
+    def _slack(self, inputs: Tensor) -> float:
+        scale = max([1.0, *(abs(bound) for bound in (self.low, self.high) if math.isfinite(bound))])
+        rounding = torch.finfo(inputs.dtype).eps if inputs.is_floating_point() else 0.0
+        return scale * max(1e-5, 16 * rounding)
 
     def perturb(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
         """Return `clamp(x + Proj(p), low, high)`, the perturbed inputs.
@@ -118,13 +134,26 @@ class Budget:
         Raises:
             ValueError: the inputs leave the pixel range, so the clamp would move them further than ε.
         """
-        if (found := self.beyond(inputs)) is not None:
-            raise ValueError(
-                f"inputs range from {found[0]:g} to {found[1]:g}, outside of the budget's pixel range "
-                f"[{self.low:g}, {self.high:g}]: its clamp would move them further than epsilon. Give the "
-                f"budget their range, low and high, and epsilon in its units; or bring them to pixels first"
-            )
+        self.check(inputs)
+        return self.moved(inputs, perturbation)
+
+    def check(self, inputs: Tensor) -> None:
+        """Raise ValueError if inputs leave the pixel range; see `perturb`."""
+        if self.beyond(inputs) is not None:
+            raise self.refusal(inputs)
+
+    def moved(self, inputs: Tensor, perturbation: Tensor) -> Tensor:
+        """Return what `perturb` returns, for inputs that are known to be within the pixel range."""
         return (inputs + self.project(perturbation)).clamp(self.low, self.high)
+
+    def refusal(self, inputs: Tensor) -> ValueError:
+        """Return the error for inputs that leave the pixel range."""
+        lowest, highest = self.beyond(inputs) or torch.stack(inputs.detach().aminmax()).tolist()
+        return ValueError(
+            f"inputs range from {lowest:g} to {highest:g}, outside of the budget's pixel range "
+            f"[{self.low:g}, {self.high:g}]: its clamp would move them further than epsilon. Give the "
+            f"budget their range, low and high, and epsilon in its units; or bring them to pixels first"
+        )
 
     def size(self, perturbation: Tensor) -> Tensor:
         """Return the norm of each example's perturbation, `(batch,)`, in pixel units."""
@@ -137,10 +166,11 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def _unit(u: Tensor) -> Tensor:
+def _unit(flat: Tensor) -> Tensor:
     # The squares of a well-trained model's gradients underflow, so divide by the largest entry first.
     # A NaN stays a NaN, for the host to refuse.
-    largest = u.flatten(1).abs().amax(dim=1)
-    scaled = u / per_example(largest.where(largest != 0, 1.0), u)
-    norm = scaled.flatten(1).norm(dim=1)
-    return scaled / per_example(norm.where(norm != 0, 1.0), u)
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    scaled = flat / largest.masked_fill(largest == 0, 1.0)
+    norm = scaled.norm(dim=1, keepdim=True)
+    unit: Tensor = scaled / norm.masked_fill(norm == 0, 1.0)
+    return unit

@@ -141,14 +141,15 @@ def nested_ascent(
         start: see `level_k_attack`.
     """
     check_steps(steps)
+    budget.check(inputs)
     attack = torch.zeros_like(inputs) if start is None else start
     answer = torch.zeros_like(inputs)
     for step in range(steps):
-        seen = opponent.perturb(budget.perturb(inputs, attack), answer)
+        seen = opponent.moved(budget.moved(inputs, attack), answer)
         taken = INFINITE if step == 0 else share
         attack = _ascend(attack, gradient(seen), budget, step_size, taken)
         if step + 1 < steps:
-            seen = opponent.perturb(budget.perturb(inputs, attack), answer)
+            seen = opponent.moved(budget.moved(inputs, attack), answer)
             answer = _ascend(answer, -gradient(seen), opponent, opponent_step_size, taken)
     return attack
 
@@ -167,9 +168,10 @@ def descent(
     The arguments are those of `nested_ascent`; `inputs` are the received ones.
     """
     check_steps(steps)
+    budget.check(inputs)
     answer = torch.zeros_like(inputs)
     for step in range(steps):
-        downhill = -gradient(budget.perturb(inputs, answer))
+        downhill = -gradient(budget.moved(inputs, answer))
         answer = _ascend(answer, downhill, budget, step_size, INFINITE if step == 0 else share)
     return answer
 

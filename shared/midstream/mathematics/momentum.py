@@ -1,13 +1,12 @@
 """The attacker's memory of its last perturbation of each input, recognised by content."""
 
-from collections.abc import Mapping
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from midstream.mathematics.budget import Budget
+from midstream.mathematics.rows import Rows, content_keys
 
 Blend = Literal["project", "whole"]
 """How a blend of two perturbations is brought into the ball: by `Proj`, or by scaling it to norm ε."""
@@ -27,6 +26,10 @@ class MomentumHistory:
         beta: β in [0, 1); 0.95 in the paper, 0 for no memory.
         rule: `project` or `whole`.
 
+    Attributes:
+        rows: `δᴴ`, a row for each input.
+
+    >>> import torch
     >>> history = MomentumHistory(beta=0.5)
     >>> x, p = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
     >>> for _ in range(3):
@@ -43,52 +46,51 @@ class MomentumHistory:
             raise ValueError(f"a blend is brought into the ball by 'project' or 'whole', not {rule!r}")
         self.beta = beta
         self.rule = rule
-        self._last: dict[bytes, Tensor] = {}
+        self.rows = Rows()
 
     def __len__(self) -> int:
-        return len(self._last)
+        return len(self.rows)
 
-    def recall(self, inputs: Tensor) -> Tensor:
+    def recall(self, inputs: Tensor, *, keys: Sequence[bytes] | None = None) -> Tensor:
         """Return the last perturbation of each input, `ε δᴴ(x)` in pixel units; 0 for an unknown input.
 
         Args:
             inputs: the clean inputs, `(batch, *input)`.
+            keys: the content keys of the inputs, if they are known; None computes them here.
         """
-        return self._recall(content_keys(inputs), inputs)
+        return self.rows.recall(content_keys(inputs) if keys is None else keys, like=inputs)
 
-    def blend(self, inputs: Tensor, perturbation: Tensor, budget: Budget) -> Tensor:
+    def blend(
+        self,
+        inputs: Tensor,
+        perturbation: Tensor,
+        budget: Budget,
+        *,
+        keys: Sequence[bytes] | None = None,
+    ) -> Tensor:
         """Return the perturbation blended with each input's last one, and store the blend.
 
         Args:
-            inputs: the clean inputs, `(batch, *input)`, the keys of the history.
+            inputs: the clean inputs, `(batch, *input)`, which the history recognises.
             perturbation: the new `ε δ*`, the same shape, in pixel units.
             budget: the ball that the blend is brought into.
+            keys: the content keys of the inputs, if they are known; None computes them here.
         """
         if self.beta == 0:
             return perturbation if self.rule == "project" else self._within(perturbation, budget)
-        keys = content_keys(inputs)
-        last = self._recall(keys, perturbation)
+        places = self.rows.places(content_keys(inputs) if keys is None else keys, like=perturbation)
+        last = self.rows.read(places)
         blended = self._within(self.beta * last + (1 - self.beta) * perturbation, budget)
-        self._last.update(zip(keys, blended.unbind(), strict=True))
+        self.rows.write(places, blended)
         return blended
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the history: tensors by hexadecimal key."""
-        return {key.hex(): value for key, value in self._last.items()}
+        """Return the history; see `midstream.mathematics.rows.Rows.state_dict`."""
+        return self.rows.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Replace the history with one that `state_dict` returned."""
-        self._last = {bytes.fromhex(key): value for key, value in state.items()}
-
-    def _recall(self, keys: list[bytes], like: Tensor) -> Tensor:
-        nothing = torch.zeros_like(like[0])
-        return torch.stack([self._last.get(key, nothing).to(like) for key in keys])
+        self.rows.load_state_dict(state)
 
     def _within(self, blend: Tensor, budget: Budget) -> Tensor:
         return budget.project(blend) if self.rule == "project" else budget.epsilon * budget.direction(blend)
-
-
-def content_keys(inputs: Tensor) -> list[bytes]:
-    """Return a 16-byte digest of each example's values."""
-    rows = inputs.detach().flatten(1).contiguous().cpu().numpy()
-    return [blake2b(row.tobytes(), digest_size=16).digest() for row in rows]

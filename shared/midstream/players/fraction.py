@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from midstream.mathematics.budget import per_example
-from midstream.mathematics.momentum import content_keys
 from midstream.mathematics.seeds import derive
 from midstream.players.interface import Batch, Player, Relabelling, View
 from midstream.players.referee import restore, state_of
@@ -83,7 +82,7 @@ class Fraction:
         if self.fraction_of == "batches":
             drawn = [derive(view.seed, "fraction", batch.seq)] * len(batch.inputs)
         else:
-            drawn = [derive(view.seed, "fraction", key.hex()) for key in content_keys(batch.inputs)]
+            drawn = [derive(view.seed, "fraction", key.hex()) for key in batch.content_keys()]
         return torch.tensor([number < self.fraction * 2**63 for number in drawn])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.loss import Loss
+from midstream.mathematics.rows import content_keys
 from midstream.mathematics.seeds import generator
 from midstream.mathematics.training_step import TrainingStep
 
@@ -34,11 +35,20 @@ class Batch:
         inputs: `(batch, *input)`, float32 within the pixel range.
         labels: class indices, `(batch,)`, int64. If an `Augmenting` defender mixed examples, the share of
             each class, `(batch, classes)`, float32; each row sums to 1.
+        key_source: how the host computes the `content_keys`; None computes them from `inputs`.
     """
 
     seq: int
     inputs: Tensor
     labels: Tensor
+    key_source: Callable[[], Sequence[bytes]] | None = field(default=None, repr=False, compare=False)
+
+    def content_keys(self) -> Sequence[bytes]:
+        """Return a content key of each input as it came to the host: 16 bytes, equal for equal inputs.
+
+        A host computes them at most once for each batch, when a player first asks.
+        """
+        return content_keys(self.inputs) if self.key_source is None else self.key_source()
 
 
 def _no_optimizer() -> TrainingStep:

@@ -12,6 +12,7 @@ from reprlib import repr as shortened
 from torch import Tensor
 
 from midstream.errors import MidstreamError
+from midstream.players.checks import Checks
 from midstream.players.culprit import place
 from midstream.players.interface import Batch, Player, Relabelling, Remembering, View
 
@@ -27,17 +28,33 @@ class PlayerError(MidstreamError, RuntimeError):
     """A player broke the rules of its interface; the message names the player and the rule."""
 
 
-def move(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+def move(name: str, player: Player, batch: Batch, view: View, *, checks: Checks | None = None) -> Tensor:
     """Let a player make its move; check it, and return the inputs after it.
+
+    Args:
+        name: the player's name.
+        player: the player.
+        batch: the batch.
+        view: what the player sees.
+        checks: what to add the conditions on the numbers to, so that the caller reads them later, with
+            others; None reads them now.
 
     Raises:
         PlayerError: the player raised, or returned something other than finite numbers of the right shape.
         HostError: the host could not provide what the player asked its view for.
+        ValueError: the batch leaves the pixel range.
     """
-    return view.budget.perturb(batch.inputs, perturbation_of(name, player, batch, view))
+    found, budget = Checks() if checks is None else checks, view.budget
+    perturbation = perturbation_of(name, player, batch, view, checks=found)
+    found.require(budget.within(batch.inputs), lambda: budget.refusal(batch.inputs))
+    if checks is None:
+        found.settle()
+    return budget.moved(batch.inputs, perturbation)
 
 
-def perturbation_of(name: str, player: Player, batch: Batch, view: View) -> Tensor:
+def perturbation_of(
+    name: str, player: Player, batch: Batch, view: View, *, checks: Checks | None = None
+) -> Tensor:
     """Return a player's perturbation, checked but not yet projected; see `move`."""
     try:
         # A copy, so that a player cannot bypass the budget by writing into its batch.
@@ -59,8 +76,11 @@ def perturbation_of(name: str, player: Player, batch: Batch, view: View) -> Tens
             f"not {tuple(batch.inputs.shape)}"
         )
     perturbation = perturbation.detach().to(batch.inputs)
-    if not perturbation.isfinite().all():
-        raise PlayerError(f"{view.role} {name!r} returned a NaN or an infinity at batch {batch.seq}")
+    what = f"{view.role} {name!r} returned a NaN or an infinity at batch {batch.seq}"
+    found = Checks() if checks is None else checks
+    found.require(perturbation.isfinite().all(), lambda: PlayerError(what))
+    if checks is None:
+        found.settle()
     return perturbation
 
 

@@ -50,14 +50,38 @@ def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection
     share: dict[str, Any] = {}
     if kind == "attackers":
         text, share = _without_share(text, allowed)
-    player = _constructed(configured(kind, text, allowed=allowed), what)
+    player = _checked(_constructed(configured(kind, text, allowed=allowed), what), what)
+    return _constructed(partial(Fraction, inner=player, **share), what) if share else player
+
+
+def given(kind: Literal["attackers", "defenders"], it: object) -> tuple[str, Player]:
+    """Return the name and the player of an object, for a game in this process.
+
+    Args:
+        kind: the side that it plays on.
+        it: a player, or a class whose instances are players.
+
+    Raises:
+        PluginError: the object is no player, or its constructor failed.
+
+    >>> from midstream.attacks.noise import Noise
+    >>> given("attackers", Noise)[0]
+    'midstream.attacks.noise:Noise'
+    """
+    described = it if isinstance(it, type) else type(it)
+    name = f"{described.__module__}:{described.__qualname__}".replace("<locals>", "locals")
+    what = f"{SINGULAR[kind]} {name!r}"
+    return name, _checked(_constructed(it, what) if isinstance(it, type) else it, what)
+
+
+def _checked(player: object, what: str) -> Any:
     if not isinstance(player, Player):
         raise PluginError(f"{what} is a {type(player).__name__}, which has no method perturb(batch, view)")
     memory = [hasattr(player, name) for name in ("state_dict", "load_state_dict")]
     if any(memory) and not all(memory):
         has, lacks = ("state_dict", "load_state_dict")[:: 1 if memory[0] else -1]
         raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
-    return _constructed(partial(Fraction, inner=player, **share), what) if share else player
+    return player
 
 
 def _constructed(factory: Callable[..., Any], what: str) -> Any:

@@ -39,15 +39,16 @@ def names(kind: Kind) -> list[str]:
 
 
 def installed(kind: Kind) -> "EntryPoints":
-    """Return the entry points of one kind, which are read once: that takes as long as a small step."""
-    return _installed(kind, tuple(sys.path))
+    """Return the entry points of one kind, of all packages on the present `sys.path`."""
+    return _read(f"midstream.{kind}", tuple(sys.path))
 
 
 @cache
-def _installed(kind: Kind, path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001
+def _read(group: str, path: tuple[str, ...]) -> "EntryPoints":  # noqa: ARG001, another path has others
+    """Read entry points. It takes milliseconds, and a sweep asks for each player of each game."""
     from importlib.metadata import entry_points  # takes longer to import than all of this module
 
-    return entry_points(group=f"midstream.{kind}")
+    return entry_points(group=group)
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:

@@ -108,14 +108,15 @@ def check_batch(
     if batch.labels.dtype != torch.int64:
         raise _wrong("labels", f"dtype is {batch.labels.dtype}; labels are int64")
     inputs = pixels(batch.inputs)
-    lowest, highest = (value.item() for value in inputs.aminmax())
+    bounds = torch.stack([*inputs.aminmax(), *batch.labels.aminmax()])
+    lowest, highest, first, last = bounds.tolist()  # one read, wherever the batch is
     low, high = pixel_bounds(pixel_range)
     if not (lowest >= low and highest <= high and math.isfinite(highest - lowest)):  # false for NaN as well
         what = "hold a NaN" if lowest != lowest else f"range from {lowest} to {highest}"
         must = "lie in [0, 1]" if pixel_range == "valid" else "be finite"
         raise _wrong("inputs", f"the pixels {what}; they must {must}")
-    first, last = (int(value) for value in batch.labels.aminmax())
     if not (first >= 0 and last < classes):
+        first, last = (int(value) for value in batch.labels.aminmax())
         raise _wrong("labels", f"they range from {first} to {last}; this run has classes 0 to {classes - 1}")
     return Batch(seq, inputs, batch.labels)
 

@@ -28,7 +28,7 @@ class Problem(MidstreamError):
         self.retry_after = retry_after
         self.more = more
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """Return the JSON object of the response body."""
         return {"title": self.title, "status": self.status, "detail": self.detail, **self.more}
 
@@ -37,7 +37,7 @@ class Problem(MidstreamError):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
     @classmethod
-    def from_body(cls, status: int, body: Any) -> "Problem":
+    def from_body(cls, status: int, body: object) -> "Problem":
         """Return the problem in a response; the body may be any JSON value."""
         fields = dict(body) if isinstance(body, dict) else {}
         title = str(fields.pop("title", f"HTTP {status}"))

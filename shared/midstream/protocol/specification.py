@@ -1,6 +1,6 @@
 """The specification of a training run: every setting that its result depends on, in one JSON document."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -8,6 +8,7 @@ from midstream.mathematics.budget import Budget, Norm, PixelRange, pixel_bounds
 from midstream.mathematics.modes import BatchNorm
 from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
+from midstream.protocol.problem import Problem
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -60,6 +61,12 @@ class Specification(BaseModel):
     learning_rate: float = Field(
         0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="The learning rate η."
     )
+    chunk_size: int | None = Field(
+        None,
+        ge=1,
+        description="Examples differentiated at a time; null lets the server choose. Memory grows with it, "
+        "and the last bits depend on it.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random draw.")
     defender: str = Field(
         "none", min_length=1, description="The defender, with options: none, level-1, level-1+cutmix, …"
@@ -91,7 +98,7 @@ class Specification(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_defaults(cls, values: Any) -> Any:
+    def _fill_defaults(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
         for name, value in values.items():
@@ -103,6 +110,18 @@ class Specification(BaseModel):
             **filled,
             **{key: value for key, value in values.items() if not (key in filled and value is None)},
         }
+
+    def known(self) -> "Specification":
+        """Return this specification, as received, if this version of midstream knows all of its settings.
+
+        Raises:
+            Problem: 500, naming the settings of another version.
+        """
+        if self.model_extra:
+            names = ", ".join(sorted(self.model_extra))
+            detail = f"this version of midstream does not know the run's settings {names}; use the server's"
+            raise Problem(500, "The run has unknown settings", detail)
+        return self
 
     def public(self) -> "Specification":
         """Return the published specification: the model of a black-box run is `hidden`.

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from hashlib import sha256
 from reprlib import repr as shortened
-from typing import Any
 
 import msgpack
 import numpy as np
@@ -21,13 +20,11 @@ from torch import Tensor
 
 from midstream.errors import MidstreamError
 from midstream.players.interface import REPORTS, check_report
+from midstream.protocol.buffers import Buffer
 
 PROTOCOL = 1
 BATCH_TYPE = "application/msgpack"
 TENSORS_TYPE = "application/vnd.safetensors"
-SEND_CHUNK = 256 * 1024
-
-Buffer = bytes | memoryview
 
 _DTYPES: dict[str, tuple[torch.dtype, str]] = {
     "uint8": (torch.uint8, "|u1"),
@@ -41,7 +38,7 @@ _SIGNATURE_BYTES = 32
 
 
 class WireError(MidstreamError, ValueError):
-    """Bytes that are not what they should be; the message says where they go wrong."""
+    """Malformed bytes; the message says what is wrong, and where."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,12 @@ class WireBatch:
     """A minibatch as it travels: well formed, but not yet checked against a run.
 
     Attributes:
-        seq: its place in the run.
-        parameters_version: the θ it was computed against; None on the clean leg.
+        seq: its number in the run.
+        parameters_version: version of the parameters that it was attacked at; None before the attack.
         inputs: uint8 pixels, or float32 in the pixel range.
         labels: class indices, int64.
-        report: numbers by name that whoever attacked it wants in the run's metrics; nothing depends on them.
-        signature: of `midstream.protocol.signature`; None where nobody signed.
+        report: numbers by name that the attacker reports for the run's metrics; nothing depends on them.
+        signature: of `midstream.protocol.signature`; None if it is unsigned.
     """
 
     seq: int
@@ -68,14 +65,14 @@ class WireBatch:
 def encode_batch(batch: WireBatch) -> list[Buffer]:
     """Return the buffers of one MessagePack map; joined, they are the body.
 
-    The tensors' own memory is handed out, not a copy of it.
+    They share the tensors' memory.
 
     >>> batch = WireBatch(0, None, torch.zeros(1, 2, dtype=torch.uint8), torch.tensor([3]))
     >>> decode_batch(b"".join(encode_batch(batch))).labels
     tensor([3])
     """
     packer = msgpack.Packer()
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "protocol": PROTOCOL,
         "seq": batch.seq,
         "parameters_version": batch.parameters_version,
@@ -118,7 +115,7 @@ def decode_batch(body: bytes) -> WireBatch:
     """Return the batch in a body.
 
     Raises:
-        WireError: the body is not such a map. Nothing larger than the body was allocated.
+        WireError: the body is not such a map. Decoding allocates nothing larger than the body.
     """
     try:
         fields = msgpack.unpackb(
@@ -146,7 +143,7 @@ def decode_batch(body: bytes) -> WireBatch:
     )
 
 
-def _decode_report(value: Any) -> dict[str, float]:
+def _decode_report(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         raise WireError("report is not a map")
     for name, number in value.items():
@@ -157,13 +154,13 @@ def _decode_report(value: Any) -> dict[str, float]:
     return {name: float(number) for name, number in value.items()}
 
 
-def _decode_signature(value: Any) -> bytes:
+def _decode_signature(value: object) -> bytes:
     if not isinstance(value, bytes) or len(value) != _SIGNATURE_BYTES:
         raise WireError(f"signature is not a bin of {_SIGNATURE_BYTES} bytes")
     return value
 
 
-def _decode_tensor(value: Any, name: str) -> Tensor:
+def _decode_tensor(value: object, name: str) -> Tensor:
     fields = _map(value, {"dtype", "shape", "data"}, name)
     if not isinstance(fields["dtype"], str) or fields["dtype"] not in _DTYPES:
         raise WireError(f"{name}.dtype is {shortened(fields['dtype'])}; known are {', '.join(_DTYPES)}")
@@ -183,7 +180,7 @@ def _decode_tensor(value: Any, name: str) -> Tensor:
         raise WireError(f"{name}.shape {shape} is too large: {error}") from error
 
 
-def _map(value: Any, keys: set[str], name: str, *, optional: Set[str] = frozenset()) -> dict[str, Any]:
+def _map(value: object, keys: set[str], name: str, *, optional: Set[str] = frozenset()) -> dict[str, object]:
     if not isinstance(value, dict):
         raise WireError(f"{name} is not a map")
     missing, unknown = keys - optional - value.keys(), value.keys() - keys
@@ -198,23 +195,10 @@ def _map(value: Any, keys: set[str], name: str, *, optional: Set[str] = frozense
     return value
 
 
-def _count(value: Any, name: str) -> int:
+def _count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise WireError(f"{name} holds {shortened(value)}, which is not a whole number of at least 0")
     return value
-
-
-def length(buffers: list[Buffer]) -> int:
-    """Return how many bytes the buffers hold together."""
-    return sum(len(buffer) for buffer in buffers)
-
-
-def slices(buffers: list[Buffer]) -> Iterator[bytes]:
-    """Walk the buffers in pieces that a client library sends quickly."""
-    for buffer in buffers:
-        view = memoryview(buffer)
-        for start in range(0, len(view), SEND_CHUNK):
-            yield bytes(view[start : start + SEND_CHUNK])
 
 
 def encode_tensors(tensors: Mapping[str, Tensor], **metadata: str) -> bytes:
@@ -245,7 +229,7 @@ def decode_tensors(body: bytes) -> dict[str, Tensor]:
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     """Return a SHA-256 over names, types, shapes and values, in the order of the names.
 
-    Two runs ended in bit-identical parameters exactly where these agree.
+    Equal digests mean bit-identical tensors.
     """
     digest = sha256()
     for name in sorted(tensors):

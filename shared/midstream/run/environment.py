@@ -4,20 +4,22 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
+from midstream.run.precision import choose
+from midstream.run.precision import chosen as chosen_precision
+from midstream.run.precisions import Precision
 from midstream.run.without_compiler import defer_compiler
 
 
-def configure(*, threads: int | None, device: str) -> torch.device:
-    """Set the thread count and return the device; `auto` selects the first GPU, if there is one.
+def configure(*, threads: int | None, device: str, precision: Precision = "float32") -> torch.device:
+    """Set thread count and precision, and return the device; `auto` selects the first GPU, if there is one.
 
-    Results are bit-identical only for equal thread counts on equal devices, so every run records both.
+    Results are bit-identical only for equal settings on equal devices, so every run records all three.
 
     Raises:
-        ValueError: the device cannot be used.
+        ValueError: the device cannot be used, or does not have that precision.
     """
     defer_compiler()
     if threads is not None:
@@ -33,8 +35,8 @@ def configure(*, threads: int | None, device: str) -> torch.device:
     if chosen.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
         torch.use_deterministic_algorithms(True, warn_only=True)
+    choose(precision, chosen)
     return chosen
 
 
@@ -47,17 +49,23 @@ _BITS = (
     "device_name",
     "cpu_capability",
     "threads",
+    "precision",
     "derivatives",
     "dataset_sha256",
 )
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+_UNRECORDED = {"precision": "float32"}
+"""What an environment was if it does not say: that of an earlier midstream, which knew no other."""
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Describe the differences between two environments in the fields that affect bits.
 
     >>> differences({"torch": "2.10.0", "threads": 2}, {"torch": "2.10.0", "threads": 1})
     ['threads 2, here 1']
     """
+    before, now = {**_UNRECORDED, **before}, {**_UNRECORDED, **now}
     return [
         f"{name} {before[name]}, here {now.get(name)}"
         for name in _BITS
@@ -65,7 +73,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def describe(device: torch.device) -> dict[str, Any]:
+def describe(device: torch.device) -> dict[str, str | int]:
     """Return the environment, as recorded in a run folder: versions, device and thread count."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
@@ -78,4 +86,5 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device_name": name or platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "precision": chosen_precision(),
     }

@@ -14,10 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-import midstream
+from midstream.players.reporting import Say
 from midstream.protocol.wire import encode_tensors, tensors_sha256
 from midstream.run.environment import describe
-from midstream.run.reporting import Say
 from midstream.storage.run_folder import write_whole
 
 Description = Mapping[str, Any]
@@ -89,10 +88,12 @@ def cache_folder(kind: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midstream" / kind
 
 
-def circumstances(device: torch.device) -> dict[str, Any]:
+def circumstances(device: torch.device) -> dict[str, str | int]:
     """Return the parts of the environment that affect pretrained bits."""
     here = describe(device)
-    return {key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads")}
+    return {
+        key: here[key] for key in ("torch", "device", "device_name", "cpu_capability", "threads", "precision")
+    }
 
 
 LEARNED_BY = ("attacks", "defences", "mathematics", "networks", "players", "run")
@@ -105,7 +106,7 @@ def code_sha256(*parts: object, packages: tuple[ModuleType, ...] = ()) -> str:
     It covers this library's folders `LEARNED_BY`, all modules of `packages`, and the modules that define
     `parts`, such as a player's class.
     """
-    library = Path(str(midstream.__file__)).parent
+    library = Path(__file__).parents[1]
     folders = [library / name for name in LEARNED_BY]
     folders += [Path(str(package.__file__)).parent for package in packages]
     files = {

@@ -7,10 +7,10 @@ from midstream.players.course import Course, Ground, Learner, begin, learners, t
 from midstream.players.culprit import place
 from midstream.players.interface import Player
 from midstream.players.referee import PlayerError
+from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.learned import CacheFile, Description, cache_folder, circumstances, code_sha256
-from midstream.run.reporting import Say, Tell
 
 
 class LearningError(PlayerError):

@@ -1,13 +1,13 @@
 """A model in training: the run's model on the server, or an attacker's surrogate."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from midstream.errors import MidstreamError
 from midstream.mathematics.derivatives.check import FEW, check_derivatives
+from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
@@ -17,11 +17,15 @@ from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.seeds import seeded
 from midstream.mathematics.training_step import TrainingStep
+from midstream.players.checks import Checks
 from midstream.players.course import load_optimizer_state, optimizer_state
 from midstream.players.interface import Batch
+from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
+from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
+from midstream.run.precision import computing, in_float32
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -64,6 +68,7 @@ class Training:
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self.new_model()
         self._trained = layers_in_training_mode(self.model)
+        self._has_buffers = any(True for _ in self.model.buffers())
         self.model.eval()
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
@@ -73,8 +78,14 @@ class Training:
         self.optimizer = optimizers[specification.optimizer](
             self.model.parameters(), lr=specification.learning_rate
         )
+        self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
+
+    def use_chunk_size(self, size: int | None) -> None:
+        """Differentiate `size` examples at a time; None leaves it to the derivatives."""
+        self.chunk_size = size
+        choose_chunk_size(self.model, size)
 
     def new_model(self) -> nn.Module:
         """Return a model of the run's architecture, initialized from torch's global generator."""
@@ -90,14 +101,16 @@ class Training:
 
     def another_model(self) -> nn.Module:
         """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
-        model = self.new_model().eval()
+        model = computing(self.new_model().eval())
         remember(model, self._example(), self.order)
+        choose_chunk_size(model, self.chunk_size)
         return model
 
     def _check(self) -> Order:
         inputs = self._example()
-        order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
-        remember(self.model, inputs, order)
+        with in_float32():
+            order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
+        remember(computing(self.model), inputs, order)
         return order
 
     def _example(self) -> Tensor:
@@ -124,18 +137,19 @@ class Training:
         load_optimizer_state(self.optimizer, _below("optimizer.", state))
         self.step, self._known = step, None
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> ModelDescription:
         """Return architecture, loss and optimizer: enough to rebuild the model."""
-        return {
-            "model": self.specification.model,
-            "input_shape": list(self.input_shape),
-            "classes": list(self.classes),
-            "loss": "cross-entropy",
-            "reduction": "sum",
-            "optimizer": self.specification.optimizer,
-            "learning_rate": self.specification.learning_rate,
-            "derivatives": self.order,
-        }
+        return ModelDescription(
+            model=self.specification.model,
+            input_shape=list(self.input_shape),
+            classes=list(self.classes),
+            loss="cross-entropy",
+            reduction="sum",
+            optimizer=self.specification.optimizer,
+            learning_rate=self.specification.learning_rate,
+            chunk_size=self.chunk_size,
+            derivatives=self.order,
+        )
 
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
@@ -147,7 +161,7 @@ class Training:
         """Return the step that the optimizer takes next; its moments are live tensors."""
         return training_step(self.optimizer, self.model)
 
-    def take_step(self, batch: Batch) -> float:
+    def take_step(self, batch: Batch, checks: Checks | None = None) -> float:
         """Take the optimizer step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3).
 
         The model is in training mode only during the step. Layer randomness is seeded by the run seed and the
@@ -155,18 +169,22 @@ class Training:
 
         Args:
             batch: on the device.
+            checks: conditions on the batch that are still to be read; the step is taken only if all hold.
 
         Returns:
             The batch's mean loss before the step, in nats per example.
 
         Raises:
             DivergedError: the loss is infinite or NaN; the state is unchanged.
+            Exception: another condition does not hold; the state is unchanged.
         """
-        loss = self._descend(batch, "step")
+        loss = self._descend(batch, "step", checks=checks)
         self.step += 1
         return loss
 
-    def take_step_and_rehearse(self, batch: Batch, rehearsed: Sequence[Batch]) -> float:
+    def take_step_and_rehearse(
+        self, batch: Batch, rehearsed: Sequence[Batch], checks: Checks | None = None
+    ) -> float:
         """Take the step on a batch, then one on each rehearsed batch. All steps together make one version.
 
         Each step's layer randomness is seeded by the run seed, batch number and rehearsal index.
@@ -174,6 +192,7 @@ class Training:
         Args:
             batch: on the device.
             rehearsed: further batches, on the device; may be empty.
+            checks: conditions on the batch that are still to be read; see `take_step`.
 
         Returns:
             The batch's mean loss before its step, in nats per example.
@@ -182,10 +201,10 @@ class Training:
             DivergedError: the loss of a batch is infinite or NaN; the state is unchanged.
         """
         if not rehearsed:
-            return self.take_step(batch)
+            return self.take_step(batch, checks)
         step, before = self.step, {name: value.clone() for name, value in Training.state_dict(self).items()}
         try:
-            loss = self._descend(batch, "step")
+            loss = self._descend(batch, "step", checks=checks)
             for place, one in enumerate(rehearsed):
                 self._descend(one, "rehearsal", place)
         except DivergedError:
@@ -194,17 +213,23 @@ class Training:
         self.step += 1
         return loss
 
-    def _descend(self, batch: Batch, *purpose: int | str) -> float:
-        seed = self.specification.seed
+    def _descend(self, batch: Batch, *purpose: int | str, checks: Checks | None = None) -> float:
+        seed, checks = self.specification.seed, Checks() if checks is None else checks
+        if self._has_buffers:  # the forward pass may write to them
+            checks.settle()
         with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
             loss = cross_entropy(self.model(batch.inputs), batch.labels)
-        if not loss.isfinite():
-            which = "".join(f", rehearsal {place}," for place in purpose[1:])
-            raise DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}")
+        which = "".join(f", rehearsal {place}," for place in purpose[1:])
+        checks.require(
+            loss.isfinite(),
+            lambda: DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}"),
+        )
+        total = checks.number(loss)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        checks.settle()
         self.optimizer.step()
-        return loss.item() / len(batch.labels)
+        return total.value / len(batch.labels)
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

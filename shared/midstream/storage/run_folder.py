@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ OPEN = "open"
 """Name of the file that marks an unfinished run; it holds the settings with which the run began."""
 
 METRICS = "metrics.jsonl"
+SAMPLES = "samples"
 
 _OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "checkpoint.previous.safetensors")
 
@@ -35,16 +37,12 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self.path = path
-        (path / "samples").mkdir(parents=True, exist_ok=True)
-        metrics = path / METRICS
-        found = [path / name for name in _OF_A_RUN if (path / name).exists()]
-        found += [metrics] if metrics.exists() and metrics.stat().st_size > 0 else []
-        if found and not resumed:
-            raise FileExistsError(
-                f"{path} already holds a run ({found[0].name}); choose another --run or --out"
-            )
-        self._metrics = metrics.open("ab", buffering=0)
+        (path / SAMPLES).mkdir(parents=True, exist_ok=True)
+        if not resumed and (found := holds_run(path)) is not None:
+            raise FileExistsError(f"{path} already holds a run ({found}); choose another --run or --out")
+        self._metrics = (path / METRICS).open("ab", buffering=0)
         self._digest = sha256()
+        self._samples: list[Path] = []
         self.metrics_bytes = self._metrics.seek(0, os.SEEK_END)
 
     @property
@@ -52,7 +50,7 @@ class RunFolder:
         """SHA-256 of the records written so far, or of those that `cut_metrics` left."""
         return self._digest.hexdigest()
 
-    def mark_open(self, standing: Mapping[str, Any]) -> None:
+    def mark_open(self, standing: Mapping[str, object]) -> None:
         """Mark the run as unfinished. If the server ends, the next one resumes the run.
 
         Args:
@@ -64,20 +62,22 @@ class RunFolder:
         """Mark the run as over: no server resumes it."""
         (self.path / OPEN).unlink(missing_ok=True)
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, object]) -> None:
         """Write `name` as JSON, atomically."""
         write_json(self.path / name, content)
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write `name` atomically."""
-        write_whole(self.path / name, content)
+    def write_sample(self, name: str, content: bytes) -> None:
+        """Write a file of `samples/` atomically; the next `synchronise` makes it survive a loss of power."""
+        path = self.path / SAMPLES / name
+        write_whole(path, content, durably=False)
+        self._samples.append(path)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a file that `write_json` wrote."""
         content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
         return content
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
+    def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append one step's record, completely or not at all."""
         line = (json.dumps(record) + "\n").encode()
         try:
@@ -96,37 +96,64 @@ class RunFolder:
         self._metrics.truncate(length)
         self.metrics_bytes = length
 
-    def synchronise_metrics(self) -> None:
-        """Flush the records to disk (fsync)."""
+    def synchronise(self) -> None:
+        """Return once the records and samples are on the disk (fsync)."""
         os.fsync(self._metrics.fileno())
+        for path in self._samples:
+            with suppress(FileNotFoundError):  # somebody deleted it, who does not miss it
+                synchronise(path)
+        if self._samples:
+            synchronise(self.path / SAMPLES)
+        self._samples.clear()
 
     def close(self) -> None:
         """Close the files."""
         self._metrics.close()
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def holds_run(path: Path) -> str | None:
+    """Return the name of a file by which a folder holds a run; None if it holds none."""
+    metrics = path / METRICS
+    found = [name for name in _OF_A_RUN if (path / name).exists()]
+    found += [METRICS] if metrics.exists() and metrics.stat().st_size > 0 else []
+    return found[0] if found else None
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file atomically."""
-    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, as_json(content))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically: write a temporary file beside it, fsync it and rename it."""
+def as_json(content: Mapping[str, object]) -> bytes:
+    """Return the bytes of a JSON file."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_whole(path: Path, content: bytes, *, durably: bool = True) -> None:
+    """Write a file atomically: write a temporary file beside it, fsync it and rename it.
+
+    Args:
+        path: the file.
+        content: all of its bytes.
+        durably: whether to return only once the file is on the disk, and so survives a loss of power.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durably:
+                file.flush()
+                os.fsync(file.fileno())
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    synchronise(path.parent)
+    if durably:
+        synchronise(path.parent)
 
 
-def synchronise(folder: Path) -> None:
-    """Return once a folder's list of files is on the disk."""
-    opened = os.open(folder, os.O_RDONLY)
+def synchronise(path: Path) -> None:
+    """Return once a file, or a folder's list of files, is on the disk."""
+    opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:
@@ -149,7 +176,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def as_csv(records: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+def as_csv(records: Iterable[Mapping[str, object]], columns: Iterable[str]) -> str:
     """Return records as CSV. A missing value is an empty cell, a nested object is JSON.
 
     >>> as_csv([{"step": 1, "loss": None}], ["step", "loss"])

@@ -14,7 +14,7 @@ class BrokenSealError(MidstreamError, ValueError):
     """A sealed object was changed, or an object carries no seal."""
 
 
-def digest(content: Any) -> str:
+def digest(content: object) -> str:
     """Return the SHA-256 of a JSON value; layout and key order do not affect it.
 
     >>> digest({"a": 1, "b": 2.0}) == digest({"b": 2.0, "a": 1})
@@ -24,7 +24,7 @@ def digest(content: Any) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
     """Return an object with its digest added as the member `sha256`.
 
     >>> unsealed(sealed({"steps": 6}))
@@ -33,7 +33,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, _SEAL: digest(dict(content))}
 
 
-def unsealed(content: Any) -> dict[str, Any]:
+def unsealed(content: object) -> dict[str, Any]:
     """Verify a sealed object and return it without its seal.
 
     Raises:

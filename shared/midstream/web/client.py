@@ -4,23 +4,31 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import ValidationError
 from torch import Tensor
 
 from midstream.errors import MidstreamError
 from midstream.mathematics.training_step import TrainingStep
+from midstream.players.reporting import Say
+from midstream.protocol.buffers import Buffer, length, slices
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.messages.history import Metrics, Record
+from midstream.protocol.messages.message import Message
+from midstream.protocol.messages.model import ModelDescription
+from midstream.protocol.messages.runs import Runs, Status
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.protocol.specification import Specification
 from midstream.protocol.step_file import decode_step
-from midstream.protocol.wire import BATCH_TYPE, Buffer, decode_tensors, length, slices
+from midstream.protocol.wire import BATCH_TYPE, decode_tensors
 from midstream.web.liveness import KEPT_ALIVE, Watch
 from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify, distrust
 
-Say = Callable[[str], None]
+M = TypeVar("M", bound=Message)
 
 _PATIENCE = 2.0  # seconds of waiting before the client says why
 _LONGEST_PAUSE = 3.0
@@ -94,27 +102,25 @@ class Client:
         finally:
             self._http.headers = before
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[Status]:
         """Return the status of every run."""
-        runs: list[dict[str, Any]] = self._json("GET", "/v1/runs")["runs"]
-        return runs
+        return self._message(Runs, "GET", "/v1/runs").runs
 
-    def create_run(self, specification: Specification) -> dict[str, Any]:
+    def create_run(self, specification: Specification) -> Status:
         """Create a run, and return its status."""
-        return self._json("POST", "/v1/runs", json=specification.model_dump(exclude_unset=True))
+        return self._message(Status, "POST", "/v1/runs", json=specification.model_dump(exclude_unset=True))
 
-    def run(self, run: str) -> dict[str, Any]:
+    def run(self, run: str) -> Status:
         """Return one run's status."""
-        return self._json("GET", _path(run))
+        return self._message(Status, "GET", _path(run))
 
-    def metrics(self, run: str) -> list[dict[str, Any]]:
+    def metrics(self, run: str) -> list[Record]:
         """Return one record per step so far."""
-        records: list[dict[str, Any]] = self._json("GET", f"{_path(run)}/metrics")["records"]
-        return records
+        return self._message(Metrics, "GET", f"{_path(run)}/metrics").records
 
-    def model(self, run: str) -> dict[str, Any]:
+    def model(self, run: str) -> ModelDescription:
         """Return the architecture and the loss."""
-        return self._json("GET", f"{_path(run)}/model")
+        return self._message(ModelDescription, "GET", f"{_path(run)}/model")
 
     def validation(self, run: str) -> dict[str, Tensor]:
         """Return the public Dval: `inputs` and `labels`."""
@@ -124,7 +130,7 @@ class Client:
         """Return θ at a version.
 
         Raises:
-            Problem: 404 where the run has not got there, 410 where that version is no longer kept.
+            Problem: 404 if the run has not reached that version, 410 if it is no longer available.
         """
         return decode_tensors(self._get(f"{_path(run)}/parameters", params={"version": version}).content)
 
@@ -136,11 +142,11 @@ class Client:
         """Return the optimizer before the step from a parameters version.
 
         Raises:
-            Problem: 404 where the run has not got there, 410 where it is past.
+            Problem: 404 if the run has not reached that version, 410 if it has passed it.
         """
         return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
 
-    def put_batch(self, run: str, seq: int, body: list[Buffer]) -> dict[str, Any]:
+    def put_batch(self, run: str, seq: int, body: list[Buffer]) -> Acknowledgement:
         """Send one minibatch, and return the acknowledgement.
 
         Raises:
@@ -148,27 +154,34 @@ class Client:
             ServerGoneError: the server did not respond for `give_up_after` seconds.
         """
         headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
-        return self._json("PUT", f"{_path(run)}/batches/{seq}", content=lambda: slices(body), headers=headers)
+        path = f"{_path(run)}/batches/{seq}"
+        return self._message(Acknowledgement, "PUT", path, content=lambda: slices(body), headers=headers)
 
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _message(self, kind: type[M], method: str, path: str, **options: Any) -> M:
         response = self._request(method, path, **options)
         try:
-            answer: dict[str, Any] = response.json()
-        except ValueError as error:
-            what = f"{method} {self.url}{path} did not return JSON; is that a training server?"
-            raise Problem(502, "The response is not JSON", what) from error
-        return answer
+            # A newer server may add members. They stay available in `model_extra`.
+            return kind.model_validate_json(response.content, extra="allow")
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_context=False)[0]
+            what = f"{method} {self.url}{path} did not return"
+            if fault["type"] == "json_invalid":
+                detail = f"{what} JSON; is that a training server?"
+                raise Problem(502, "The response is not JSON", detail) from error
+            where = ".".join(map(str, fault["loc"])) or "the body"
+            detail = f"{what} a training server's answer. {where}: {fault['msg']}"
+            raise Problem(502, "The response is not a training server's", detail) from error
 
     def _get(self, path: str, **options: Any) -> httpx.Response:
         return self._request("GET", path, **options)
 
     def _request(
-        self, method: str, path: str, content: Callable[[], Any] | None = None, **options: Any
+        self, method: str, path: str, content: Callable[[], Iterator[bytes]] | None = None, **options: Any
     ) -> httpx.Response:
         def once() -> httpx.Response:
-            body = {} if content is None else {"content": content()}
+            body = None if content is None else content()
             with self._watch.during() as extensions:
-                return self._http.request(method, path, extensions=extensions, **body, **options)
+                return self._http.request(method, path, content=body, extensions=extensions, **options)
 
         response = self._until_answered(once)
         if response.status_code >= 400:

@@ -1,7 +1,6 @@
 """Limits on a service's clients: concurrent requests, and time to send a body."""
 
 import asyncio
-from typing import Any
 
 from midstream.protocol.problem import Problem
 from midstream.web.asgi import App, Message, Receive, Scope, Send, send_problem
@@ -90,38 +89,3 @@ class _Exchange:
         self._bytes += len(message.get("body", b""))
         self._arriving = bool(message.get("more_body", False))
         return message
-
-
-async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:
-    """Read a whole body of limited size, and return a `receive` that passes it to the application.
-
-    Raises:
-        Problem: 413 if the body is larger than `most`, or its Content-Length is larger or not a number; 400
-            if the client disconnects before its end.
-    """
-    declared = dict(scope["headers"]).get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > most:
-        raise _too_large(most)
-    body = bytearray()
-    message: dict[str, Any] = {"more_body": True}
-    while message.get("more_body"):
-        message = dict(await receive())
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "The body broke off", "the client hung up before its end; nothing was done")
-        body += message.get("body", b"")
-        if len(body) > most:
-            raise _too_large(most)
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    return again
-
-
-def _too_large(most: int) -> Problem:
-    return Problem(413, "The body is too large", f"this resource takes at most {most} bytes")

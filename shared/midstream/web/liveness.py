@@ -2,13 +2,14 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Any
 
 import httpx
 
+from midstream.players.reporting import Say
 from midstream.protocol.problem import PROBLEM_TYPE, Problem
 from midstream.web.tls import Verify
 
@@ -71,7 +72,7 @@ class Watch:
         say: called with a sentence about the wait, whenever that sentence changes.
     """
 
-    def __init__(self, url: str, *, silent_after: float, verify: Verify, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, *, silent_after: float, verify: Verify, say: Say) -> None:
         self._url = url
         self._pace = Pace(silent_after)
         self._verify = verify
@@ -89,7 +90,7 @@ class Watch:
         self._thread: Thread | None = None
 
     @contextmanager
-    def during(self) -> Iterator[dict[str, Any]]:
+    def during(self) -> Iterator[dict[str, object]]:
         """Watch the request made in this context; it must use the yielded extensions."""
         if self._thread is None:
             self._thread = Thread(target=self._watch, name="watch", daemon=True)
@@ -108,7 +109,7 @@ class Watch:
         """Stop watching."""
         self._closing.set()
 
-    def _traced(self, event: str, info: dict[str, Any]) -> None:
+    def _traced(self, event: str, info: Mapping[str, object]) -> None:
         # There is one request at a time, and it uses the connection that was opened last.
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]

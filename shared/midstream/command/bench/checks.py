@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -28,7 +28,7 @@ class Check:
     detail: str
     figures: dict[str, float] = field(default_factory=dict)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return the result as a JSON object."""
         return asdict(self)
 

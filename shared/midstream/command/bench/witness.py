@@ -155,11 +155,11 @@ class _Seen:
                 yield what
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: object) -> object:
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
-def _equal(now: Any, before: Any) -> bool:
+def _equal(now: object, before: object) -> bool:
     if isinstance(now, Tensor) and isinstance(before, Tensor):
         return torch.equal(now, before)
     return now is before

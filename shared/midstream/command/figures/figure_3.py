@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import click
 import torch
@@ -27,6 +27,47 @@ _PLAYERS: tuple[tuple[regression.Side, int], ...] = (
 )
 _COLORS = (BLUE, VERMILLION)  # towards θ*, away from it
 _CLOSE = 1e-11  # of θ, which is about 20: a few hundred roundings
+
+
+class _Move(TypedDict):
+    side: regression.Side
+    level: int
+    theta: float
+
+
+class OneStep(TypedDict):
+    """One step from θ_0: x, θ_0, and θ after the clean step and after each player's move."""
+
+    x: float
+    theta: float
+    clean: float
+    moves: list[_Move]
+
+
+class _Cell(TypedDict):
+    attacker: int
+    defender: int
+    expected: float
+    mean: float
+    deviation: float
+    log10_mean: float
+    log10_deviation: float
+
+
+class Numbers(TypedDict):
+    """The numbers that the figure shows, as its JSON file holds them."""
+
+    seed: int
+    runs: int
+    runs_played_by_general_strategies: int
+    iterations: int
+    learning_rate: float
+    epsilon: float
+    disagreement: float
+    undershoots: OneStep
+    overshoots: OneStep
+    mean_test_loss: list[_Cell]
+    best_response_to_level: list[dict[str, float]]
 
 
 class DisagreementError(MidstreamError, ArithmeticError):
@@ -59,7 +100,7 @@ def command(out: Path, seed: int, threads: int, runs: int, checked: int) -> None
     click.echo(f"closed forms and general strategies agree: θ differs by at most {found['disagreement']:.1e}")
 
 
-def numbers(runs: int, checked: int, seed: int) -> dict[str, Any]:
+def numbers(runs: int, checked: int, seed: int) -> Numbers:
     """Return the figure's numbers as a JSON object.
 
     Raises:
@@ -98,11 +139,11 @@ def numbers(runs: int, checked: int, seed: int) -> dict[str, Any]:
     }
 
 
-def one_step(x: float) -> dict[str, Any]:
+def one_step(x: float) -> OneStep:
     """Return θ after one step from θ_0, on the clean x and on x as perturbed by each player."""
     batch = torch.tensor([[x]], dtype=torch.float64)
     clean = regression.step(regression.Regression(regression.START), batch).item()
-    moves = []
+    moves: list[_Move] = []
     for side, level in _PLAYERS:
         model = regression.Regression(regression.START)
         theta = regression.step(model, batch + regression.general(level, side, model, batch))
@@ -113,7 +154,7 @@ def one_step(x: float) -> dict[str, Any]:
     return {"x": x, "theta": regression.START, "clean": clean, "moves": moves}
 
 
-def _cell(attacker: int, defender: int, residual: Tensor) -> dict[str, Any]:
+def _cell(attacker: int, defender: int, residual: Tensor) -> _Cell:
     losses = regression.mean_loss(residual)
     return {
         "attacker": attacker,
@@ -133,7 +174,7 @@ def _agree(general: Tensor, closed_form: Tensor) -> float:
     return apart
 
 
-def draw(found: dict[str, Any]) -> Figure:
+def draw(found: Numbers) -> Figure:
     """Draw the figure: two single steps above, the matrix of losses below."""
     figure = blank(10, 8)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.1])[:, 0]
@@ -146,7 +187,7 @@ def draw(found: dict[str, Any]) -> Figure:
     return figure
 
 
-def _draw_step(axes: Axes, found: dict[str, Any], title: str) -> None:
+def _draw_step(axes: Axes, found: OneStep, title: str) -> None:
     clean, target = found["clean"], regression.TARGET
     axes.axvline(target, color="black", linewidth=1.5)
     axes.axvline(clean, color="0.5", linestyle="--", linewidth=1.2)
@@ -171,7 +212,7 @@ def _draw_step(axes: Axes, found: dict[str, Any], title: str) -> None:
     )
 
 
-def _draw_matrix(axes: Axes, found: dict[str, Any]) -> None:
+def _draw_matrix(axes: Axes, found: Numbers) -> None:
     size = len(regression.LEVELS)
     table = [[0.0] * size for _ in range(size)]
     for cell in found["mean_test_loss"]:

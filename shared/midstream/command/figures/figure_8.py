@@ -158,7 +158,7 @@ def perturbed(run: TrainingRun, examples: Examples) -> tuple[Tensor, Tensor, Ten
 
 def opposed(
     clean: Tensor, attack: Tensor, attacked: Tensor, defense: Tensor, defended: Tensor
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Return how much of the attack the defence reverts, as means over examples.
 
     `cosine_of_directions` is the cosine of σ and δ, `cosine_of_moves` that of the clamped moves `x'' - x'`

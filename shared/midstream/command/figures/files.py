@@ -1,8 +1,8 @@
 """Write a figure's image and numbers; the options common to all figures."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -49,7 +49,7 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def write(out: Path, number: int, figure: Figure, numbers: dict[str, Any], *, dpi: int = 120) -> None:
+def write(out: Path, number: int, figure: Figure, numbers: Mapping[str, object], *, dpi: int = 120) -> None:
     """Write `figure-N.png` and `figure-N.json` to a folder, and print their paths."""
     out.mkdir(parents=True, exist_ok=True)
     picture, table = out / f"figure-{number}.png", out / f"figure-{number}.json"

@@ -1,7 +1,7 @@
 """Finds the layer of a model whose derivatives are wrong."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,11 @@ def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequen
 
     Each layer is checked in isolation, on the arguments that it receives within the model.
     """
-    for name, layer, arguments, keywords in _calls(model, inputs):
-        alone = _Alone(layer, arguments[0], arguments[1:], keywords)
-        if layer is not model and _has_fault(alone, arguments[0], kind, orders):
-            return f"layer {name!r} ({type(layer).__name__})"
+    names = {module: name for name, module in reversed(list(model.named_modules()))}
+    for layer, call in _calls(model, inputs).items():
+        alone = _Alone(layer, call)
+        if layer is not model and _has_fault(alone, call.first, kind, orders):
+            return f"layer {names[layer]!r} ({type(layer).__name__})"
     return f"model {type(model).__name__}"
 
 
@@ -38,14 +39,23 @@ def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind, orders: Sequence[Ord
     return False
 
 
-def _calls(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module, tuple[Any, ...], dict[str, Any]]]:
-    """Return the arguments of each layer's first call, in the order in which the calls end."""
-    names = {module: name for name, module in reversed(list(model.named_modules()))}
-    calls: dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of a layer's call: the first, a floating-point tensor, and the others."""
 
-    def keep(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], _: object) -> None:
-        if arguments and isinstance(arguments[0], Tensor) and arguments[0].is_floating_point():
-            calls.setdefault(module, (tuple(map(_detached, arguments)), keywords))
+    first: Tensor
+    others: tuple[object, ...]
+    keywords: dict[str, object]
+
+
+def _calls(model: nn.Module, inputs: Tensor) -> dict[nn.Module, _Call]:
+    """Return each layer's first call, in the order in which the calls end."""
+    calls: dict[nn.Module, _Call] = {}
+
+    def keep(module: nn.Module, given: tuple[object, ...], keywords: dict[str, object], _: object) -> None:
+        first, *others = map(_detached, given) if given else [None]
+        if isinstance(first, Tensor) and first.is_floating_point():
+            calls.setdefault(module, _Call(first, tuple(others), keywords))
 
     hooks = [
         module.register_forward_hook(keep, with_kwargs=True, always_call=True)
@@ -60,22 +70,21 @@ def _calls(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module, tuple
     finally:
         for hook in hooks:
             hook.remove()
-    return [(names[module], module, *given) for module, given in calls.items()]
+    return calls
 
 
-def _detached(value: Any) -> Any:
+def _detached(value: object) -> object:
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 class _Alone(nn.Module):
     """A layer as a model of one input. A parameter scales it, since the layer may have no parameters."""
 
-    def __init__(
-        self, layer: nn.Module, first: Tensor, others: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> None:
+    def __init__(self, layer: nn.Module, call: _Call) -> None:
         super().__init__()
+        first = call.first
         self.layer, self.scale = layer, nn.Parameter(torch.ones((), dtype=first.dtype, device=first.device))
-        self._others, self._keywords, self._size = others, keywords, len(first)
+        self._others, self._keywords, self._size = call.others, call.keywords, len(first)
         self.training = layer.training
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -86,7 +95,7 @@ class _Alone(nn.Module):
             outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
         return outputs
 
-    def _fitting(self, value: Any, inputs: Tensor) -> Any:
+    def _fitting(self, value: object, inputs: Tensor) -> object:
         if not isinstance(value, Tensor):
             return value
         value = value.to(inputs.dtype) if value.is_floating_point() else value

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.by_formula import differentiable
+from midstream.mathematics.derivatives.chunk_size import chunk_size_of
 from midstream.mathematics.derivatives.functional import DerivativeError as DerivativeError
 from midstream.mathematics.derivatives.functional import called, holding, warn_of_random_layers
 from midstream.mathematics.derivatives.functional import functional_call as functional_call
@@ -22,12 +23,17 @@ from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.derivatives.orders import Order, Vector, mixed
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.stacks.recognised import stack_of
+from midstream.mathematics.stacks.stack import Stack
 
 Gradient = Mapping[str, Tensor]
 """A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
 
 CHUNK = 250
 """Examples differentiated at a time. Memory use depends on this number, not on the size of the set."""
+
+_SMALL = 1024
+"""Inputs of at most so many values are differentiated by twice as many at a time."""
 
 
 def validation_gradient(
@@ -36,7 +42,7 @@ def validation_gradient(
     labels: Tensor,
     *,
     loss: Loss = cross_entropy,
-    chunk_size: int = CHUNK,
+    chunk_size: int | None = None,
 ) -> Gradient:
     """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)`, the validation gradient (paper eq. 7): a sum.
 
@@ -50,7 +56,9 @@ def validation_gradient(
         inputs: the validation inputs, `(examples, *input)`; uint8 is converted to pixels, x/255, per chunk.
         labels: their targets, `(examples,)`.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time; other values round differently in the last bits.
+        chunk_size: examples at a time; other values round differently in the last bits. None takes the
+            number that `choose_chunk_size` set for the model, or else 250, or 500 if an input has at most
+            1,024 values.
 
     Raises:
         DerivativeError: the model has batch norm over batch statistics, which couples the examples; or it
@@ -63,7 +71,7 @@ def validation_gradient(
     torch.Size([2, 2])
     """
     warn_of_random_layers(model)
-    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)[1]
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size_of(model, chunk_size))[1]
 
 
 def loss_and_gradient(
@@ -72,16 +80,18 @@ def loss_and_gradient(
     labels: Tensor,
     *,
     loss: Loss = cross_entropy,
-    chunk_size: int = CHUNK,
+    chunk_size: int | None = None,
 ) -> tuple[Tensor, Gradient]:
     """Return `Σ_z L_θ(z)`, a scalar, and its gradient; see `validation_gradient`."""
     warn_of_random_layers(model)
-    return _loss_and_gradient(model, inputs, labels, loss, chunk_size)
+    return _loss_and_gradient(model, inputs, labels, loss, chunk_size_of(model, chunk_size))
 
 
 def _loss_and_gradient(
-    model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int
+    model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int | None
 ) -> tuple[Tensor, Gradient]:
+    if loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
+        return _by_stack(model, stack, inputs, labels, chunk_size)
     refuse_coupled_examples(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
@@ -104,6 +114,17 @@ def _loss_and_gradient(
     return total, gradient
 
 
+def _by_stack(
+    model: nn.Module, stack: Stack, inputs: Tensor, labels: Tensor, chunk_size: int | None
+) -> tuple[Tensor, Gradient]:
+    with torch.no_grad(), differentiable(model):
+        terms = (stack.loss_and_gradient(x, y) for x, y in chunks(inputs, labels, chunk_size))
+        total, sums = next(terms)
+        for loss, gradients in terms:
+            torch._foreach_add_([total, *sums], [loss, *gradients])
+    return total, dict(zip(stack.names(), sums, strict=True))
+
+
 def mixed_derivative(
     model: nn.Module,
     inputs: Tensor,
@@ -111,7 +132,7 @@ def mixed_derivative(
     vector: Gradient,
     *,
     loss: Loss = cross_entropy,
-    chunk_size: int = CHUNK,
+    chunk_size: int | None = None,
     order: Order | None = None,
 ) -> Tensor:
     """Return `B_x v = ∇x ⟨∇θ L_θ(x), v⟩`, one per example (paper eq. 7 and B.4).
@@ -132,7 +153,7 @@ def mixed_derivative(
         labels: their targets, `(batch,)`.
         vector: `v`, from `validation_gradient`; it is treated as a constant.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time.
+        chunk_size: examples at a time; None as in `validation_gradient`.
         order: the order of the two derivatives, which is not checked; None uses the cheapest correct one.
 
     Returns:
@@ -148,6 +169,9 @@ def mixed_derivative(
     """
     refuse_coupled_examples(model)
     warn_of_random_layers(model)
+    chunk_size = chunk_size_of(model, chunk_size)
+    if order is None and loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
+        return _mixed_by_stack(model, stack, inputs, labels, vector, chunk_size)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
 
@@ -160,6 +184,18 @@ def mixed_derivative(
 
     with differentiable(model):
         return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+
+
+def _mixed_by_stack(
+    model: nn.Module, stack: Stack, inputs: Tensor, labels: Tensor, vector: Gradient, chunk_size: int | None
+) -> Tensor:
+    def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
+        order_of(model, x, y)  # refuses a point that has no derivatives, such as an infinite loss
+        return stack.mixed(x, y, vector)
+
+    with torch.no_grad(), differentiable(model):
+        parts = [chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def mixed_derivative_by_double_backward(
@@ -180,13 +216,28 @@ def mixed_derivative_by_double_backward(
 
 
 def along(vector: Gradient, parameters: Gradient) -> dict[str, Tensor]:
-    """Return a vector as constants in the parameters' memory layout, so that it uses the same kernels."""
-    return {n: torch.empty_like(p).copy_(vector[n].detach()) for n, p in parameters.items()}
+    """Return a vector as constants in the parameters' memory layout, so that it uses the same kernels.
+
+    A tensor that is already one is returned as it is, not copied.
+    """
+    return {name: _laid_out(vector[name], like) for name, like in parameters.items()}
 
 
-def chunks(inputs: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Split a set into chunks of `size` examples, converting uint8 inputs to float32 pixels."""
+def _laid_out(value: Tensor, like: Tensor) -> Tensor:
+    same = value.dtype == like.dtype and value.device == like.device and value.shape == like.shape
+    if same and value.stride() == like.stride() and not value.requires_grad:
+        return value
+    return torch.empty_like(like).copy_(value.detach()).detach()
+
+
+def chunks(inputs: Tensor, labels: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Split a set into chunks of `size` examples, converting uint8 inputs to float32 pixels.
+
+    A size of None stands for 250 examples, or 500 if an input has at most 1,024 values.
+    """
     if len(inputs) != len(labels) or len(inputs) == 0:
         raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
+    if size is None:
+        size = 2 * CHUNK if inputs.shape[1:].numel() <= _SMALL else CHUNK
     parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
     return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)

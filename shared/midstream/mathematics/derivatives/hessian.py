@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.by_formula import differentiable
+from midstream.mathematics.derivatives.chunk_size import chunk_size_of
 from midstream.mathematics.derivatives.functional import (
     functional_call,
     holding,
@@ -28,7 +29,7 @@ def hessian_vector_product(
     vector: Gradient,
     *,
     loss: Loss = cross_entropy,
-    chunk_size: int = CHUNK,
+    chunk_size: int | None = None,
     order: Order | None = None,
 ) -> Gradient:
     """Return `H u = ∇θ ⟨∇θ L_θ, u⟩` with `H = Σ_{z∈Dval} ∇²θ L_θ(z)` (paper 4.3), exactly.
@@ -44,7 +45,7 @@ def hessian_vector_product(
         labels: their targets, `(examples,)`.
         vector: `u`, one tensor for each trainable parameter.
         loss: a loss that sums over its batch.
-        chunk_size: examples at a time.
+        chunk_size: examples at a time. None takes the number chosen for the model, or 250.
         order: the order of the two derivatives, which is not checked; None uses the cheapest correct one.
 
     Raises:
@@ -61,7 +62,7 @@ def hessian_vector_product(
     tangents = along(vector, parameters)
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     with differentiable(model):
-        for x, y in chunks(inputs.detach(), labels, chunk_size):
+        for x, y in chunks(inputs.detach(), labels, chunk_size_of(model, chunk_size) or CHUNK):
 
             def chunk_loss(at: Vector, z: Tensor, y: Tensor = y) -> Tensor:
                 return loss(functional_call(model, at, (z,)), y)

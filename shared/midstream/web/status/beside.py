@@ -7,10 +7,9 @@ from threading import Thread
 
 import uvicorn
 
+from midstream.players.reporting import Say
 from midstream.web.hosting import configuration, listen, url_of
 from midstream.web.status.page import Status, status_page
-
-Say = Callable[[str], None]
 
 
 @contextmanager

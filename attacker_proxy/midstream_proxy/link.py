@@ -1,0 +1,44 @@
+"""The middle link of a pipeline in one process: the attacker, between the provider and the run."""
+
+from midstream.protocol.checks import BatchRules
+from midstream.protocol.link import Link
+from midstream.protocol.messages.batches import Acknowledgement
+from midstream.protocol.wire import WireBatch
+from midstream_proxy.failures import attack_as_problems
+from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.white_box import AttackedRun
+
+
+class AttackLink:
+    """Attacks each batch and hands it on, by the same steps as the proxy.
+
+    Args:
+        attacked: the attack.
+        rules: checks each batch before the attack.
+        onward: the next link.
+
+    Attributes:
+        sent: the last batch that was handed on; None before the first.
+    """
+
+    def __init__(self, attacked: AttackedRun | BlackBoxRun, rules: BatchRules, onward: Link) -> None:
+        self.sent: WireBatch | None = None
+        self._attacked = attacked
+        self._rules = rules
+        self._onward = onward
+
+    @property
+    def url(self) -> str:
+        """Where the attacked batches go."""
+        return self._onward.url
+
+    def put(self, batch: WireBatch) -> Acknowledgement:
+        """Attack one minibatch, hand it on, and return the run's acknowledgement.
+
+        Raises:
+            Problem: the batch is invalid, the attack failed, or the next link refused the batch.
+        """
+        self._rules.check(batch, seq=batch.seq)  # do not attack a batch that the run would refuse
+        with attack_as_problems():
+            self.sent = self._attacked.attack(batch)
+        return self._onward.put(self.sent)

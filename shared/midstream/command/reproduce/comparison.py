@@ -1,0 +1,80 @@
+"""A cell's games beside the paper's figure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from midstream.command.reproduce.cells import Cell
+from midstream.command.reproduce.games import Game
+from midstream.command.sweep.spread import Spread, spread
+from midstream.command.sweep.trial import Trial
+
+DEVIATIONS = 2
+"""How many standard deviations ours may lie from the paper's."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was found for a cell.
+
+    Attributes:
+        cell: the cell.
+        games: its finished games.
+    """
+
+    cell: Cell
+    games: tuple[Game, ...]
+
+    @property
+    def spread(self) -> Spread | None:
+        """Mean and deviation of what was measured, in per cent; None if there is no game."""
+        measured = [game.values[self.cell.measure] for game in self.games if self.cell.measure in game.values]
+        return spread([100 * value for value in measured]) if measured else None
+
+    @property
+    def missing(self) -> tuple[Trial, ...]:
+        """The trials that are not finished."""
+        finished = {game.trial.name for game in self.games if self.cell.measure in game.values}
+        return tuple(trial for trial in self.cell.trials if trial.name not in finished)
+
+    @property
+    def within(self) -> bool | None:
+        """Whether ours lies within two standard deviations of the paper's figure; None if that is unknown.
+
+        The deviation is the paper's; if the paper gives none, it is ours.
+        """
+        stated, found = self.cell.stated, self.spread
+        if stated is None or found is None:
+            return None
+        deviation = found.deviation if stated.deviation is None else stated.deviation
+        return None if deviation is None else abs(found.mean - stated.mean) <= DEVIATIONS * deviation
+
+    def document(self) -> dict[str, object]:
+        """Return the cell as a JSON object; figures in per cent."""
+        stated, found = self.cell.stated, self.spread
+        return {
+            "panel": self.cell.panel.name,
+            "row": self.cell.row,
+            "column": self.cell.column,
+            "measure": self.cell.measure,
+            "paper": None if stated is None else {"mean": stated.mean, "deviation": stated.deviation},
+            "here": None
+            if found is None
+            else {"mean": found.mean, "deviation": found.deviation, "n": found.n},
+            "within": self.within,
+            "shipped": sum(game.shipped for game in self.games),
+            "trials": [trial.name for trial in self.cell.trials],
+            "missing": [trial.name for trial in self.missing],
+        }
+
+
+def compared(cells: Sequence[Cell], games: Mapping[str, Game]) -> list[Compared]:
+    """Return each cell with its games.
+
+    Args:
+        cells: the cells.
+        games: finished games by the name of their trial.
+    """
+    return [
+        Compared(cell, tuple(games[trial.name] for trial in cell.trials if trial.name in games))
+        for cell in cells
+    ]

@@ -1,0 +1,1 @@
+"""Results that ship with midstream: games played for the tables of the paper."""

@@ -1,0 +1,46 @@
+"""The description of a run's model."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from midstream.mathematics.derivatives.orders import Order
+from midstream.protocol.messages.message import Message
+
+
+class ModelDescription(Message):
+    """All that a client needs to rebuild the model and the loss."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "mnist-cnn",
+                    "input_shape": [1, 28, 28],
+                    "classes": ["0", "1"],
+                    "loss": "cross-entropy",
+                    "reduction": "sum",
+                    "optimizer": "adam",
+                    "learning_rate": 0.0008,
+                    "chunk_size": None,
+                    "derivatives": "reverse-over-forward",
+                }
+            ]
+        }
+    )
+
+    model: str = Field(description="The model's name, with options.")
+    input_shape: list[int] = Field(description="Shape of one input.")
+    classes: list[str] = Field(description="Names of the classes, in the order of the logits.")
+    loss: Literal["cross-entropy"] = Field(description="The training loss.")
+    reduction: Literal["sum"] = Field(description="How the loss is reduced over a batch.")
+    optimizer: str = Field(description="The training optimizer.")
+    learning_rate: float = Field(description="The learning rate η.")
+    chunk_size: int | None = Field(
+        None,
+        description="Examples that the server differentiates at a time; the low bits of derivatives depend "
+        "on it. null: 500 if an input has at most 1,024 values, otherwise 250.",
+    )
+    derivatives: Order = Field(
+        description="The order in which second derivatives are computed; their low bits depend on it."
+    )
