@@ -94,6 +94,15 @@ def test_the_defender_in_a_fabric_loop() -> None:
     assert train(fabric, defended=True, epochs=10) > 0.8
 
 
+@pytest.mark.usefixtures("loops")
+def test_a_game_in_steps(tmp_path: Path) -> None:
+    from game_in_steps import taken_back
+
+    cosines = taken_back(tmp_path, steps=20)
+    assert len(cosines) == 20
+    assert max(cosines) < -0.5
+
+
 def test_the_notebook_runs_and_is_kept_without_outputs() -> None:
     notebook = nbformat.read(EXAMPLES / "three_games.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     assert not any(cell.get("outputs") for cell in notebook.cells)

@@ -164,6 +164,23 @@ def test_a_player_can_be_an_object(attacker: Any, tmp_path: Path) -> None:
     assert defended.parameters_sha256 == play(tmp_path, attacker=Lighter, defender="none").parameters_sha256
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"train_size": 9999}, "9999"), ({"device": "abacus"}, "device 'abacus' cannot be used here")],
+)
+def test_a_game_that_cannot_be_played_here_is_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(GameError, match=words):
+        play(tmp_path, **settings)
+    with (
+        pytest.raises(GameError, match=words),
+        midstream.Game(**SMALL | {"out": tmp_path} | settings, follow=quiet),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_object_that_is_no_player_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="has no method perturb"):
         play(tmp_path, attacker=object())
@@ -232,6 +249,15 @@ def test_a_game_that_was_left_goes_on_with_its_attackers_memory(attacker: str, t
     assert game.result.metrics["loss"].tolist() == whole.metrics["loss"].tolist()
     left = {path.name for path in game.folder.iterdir()}
     assert left == {path.name for path in whole.folder.iterdir()}
+
+
+def test_a_run_that_a_server_began_is_left_to_servers(tmp_path: Path) -> None:
+    with midstream.Game(**SMALL, out=tmp_path, run="game", follow=quiet) as game:
+        next(iter(game))
+    (tmp_path / "game/scenario.yaml").unlink()
+    (tmp_path / "game/journal.sqlite").touch()
+    with pytest.raises(midstream.MidstreamError, match=r"journal\.sqlite belongs to a server"):
+        play(tmp_path, run="game")
 
 
 def test_a_game_that_is_being_played_is_not_played_twice(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from midstream.players.reporting import Say
 from midstream.storage.run_folder import RunFolder, write_json
 from midstream_server.runs.checkpoint import Checkpoint
 from midstream_server.runs.checkpointed import CheckpointedRun
-from midstream_server.runs.left import Left, ResumeError
+from midstream_server.runs.left import JOURNAL, Left, ResumeError
 from midstream_server.runs.provenance import Provenance, Standing
 from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.resuming import environment_compared, is_left, set_checkpoints_aside
@@ -34,7 +34,8 @@ def open_run(
 
     Raises:
         FileExistsError: the folder holds a finished run.
-        ResumeError: the run cannot be resumed with the same result; the message names the file.
+        ResumeError: the run cannot be resumed with the same result, or belongs to a server; the message names
+            the file.
     """
     left = _left(run, path, say) if is_left(path) else None
     with ExitStack() as undo:
@@ -53,6 +54,11 @@ def open_run(
 
 def _left(run: TrainingRun, path: Path, say: Say) -> tuple[Provenance, Checkpoint | None]:
     """Return what an unfinished run was started with, and its newest usable checkpoint."""
+    if (path / JOURNAL).exists():
+        raise ResumeError(
+            f"{path / JOURNAL} belongs to a server, which began this run over HTTP; go on with that server, "
+            f"or with --transport http"
+        )
     left = Left(path)
     try:
         began = left.provenance()

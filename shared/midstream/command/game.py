@@ -1,7 +1,8 @@
 """The plan of one game, used by `play` and `demo`: its settings, its files and its outcome."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,17 @@ Follow = Callable[[int, int, str], None]
 
 class GameError(MidstreamError, RuntimeError):
     """A game failed or cannot be played in its folder; the message says why."""
+
+
+@contextmanager
+def as_game_errors() -> Iterator[None]:
+    """Turn errors of the machine and of values, which the command prints as sentences, into GameError."""
+    try:
+        yield
+    except MidstreamError:
+        raise
+    except (OSError, ValueError) as error:
+        raise GameError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from midstream.command.game import Follow, GameError, GamePlan, progress_text
 from midstream.command.pipeline import GameStep
 from midstream.mathematics.pixels import pixels
-from midstream.players.remembering import give_back, memory_of
+from midstream.players.remembering import give_back, memory_of, remembers
 from midstream.players.reporting import Tell
 from midstream.protocol.link import Link
 from midstream.run.batches import BatchSource, load_split
@@ -98,7 +98,7 @@ class LocalPipeline:
         undo.callback(self._close)
         self._taking = taking
         self.recorded = taking.recorded
-        if checkpoint is not None and self._attacked is not None:
+        if checkpoint is not None and self._attacked is not None and remembers(self._attacked.player):
             give_back(plan.attacker, self._attacked.player, checkpoint.attacker)
         self._end = RunLink(plan.name, taking)
         self._middle = None if self._attacked is None else AttackLink(self._attacked, taking.rules, self._end)
@@ -133,7 +133,8 @@ class LocalPipeline:
         return tell
 
     def _memory(self) -> dict[str, Tensor]:
-        if self._attacked is None or self.recorded.run.step == self.total_steps:
+        over = self.step == self.total_steps
+        if over or self._attacked is None or not remembers(self._attacked.player):
             return {}
         return memory_of(self.plan.attacker, self._attacked.player)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from midstream.command.api.result import GameResult
 from midstream.command.api.settings import Settings, plan_from, signature
-from midstream.command.game import Follow, GameError
+from midstream.command.game import Follow, GameError, as_game_errors
 from midstream.command.local import LocalPipeline
 from midstream.command.over_http import HttpPipeline
 from midstream.command.pipeline import GameStep, Pipeline
@@ -56,7 +56,7 @@ class Game:
     def __enter__(self) -> "Game":
         if self._result is not None:
             return self  # the game in the folder is over
-        with ExitStack() as stack:
+        with as_game_errors(), ExitStack() as stack:
             follow = self._follow or _shown(stack.enter_context(Progress(0, label=self._plan.name)))
             if self._plan.transport == "local":
                 self._pipeline = self._undo.enter_context(LocalPipeline(self._plan, follow))

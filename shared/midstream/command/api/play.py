@@ -4,7 +4,7 @@ from typing import Unpack
 
 from midstream.command.api.result import GameResult
 from midstream.command.api.settings import Settings, described, plan_from, signature
-from midstream.command.game import Follow
+from midstream.command.game import Follow, as_game_errors
 from midstream.command.playing import play_game
 
 
@@ -34,7 +34,8 @@ def play(*, follow: Follow | None = None, **settings: Unpack[Settings]) -> GameR
     Settings:
     """
     plan, resume = plan_from(settings)
-    return (plan.finished() if resume else None) or play_game(plan, follow=follow)
+    with as_game_errors():
+        return (plan.finished() if resume else None) or play_game(plan, follow=follow)
 
 
 play.__doc__ = f"{play.__doc__}{described()}\n"
