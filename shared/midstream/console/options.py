@@ -25,6 +25,10 @@ _SOURCES = {
 }
 
 
+_OF_THE_PROCESS = {"capture"}
+"""Settings of the whole process, which the option's callback makes."""
+
+
 def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """Return a click option that also reads `MIDSTREAM_<NAME>`."""
     long = next(name for name in names if name.startswith("--")).partition("/")[0]
@@ -76,7 +80,7 @@ def show_config(command: Command) -> Command:
         if show_config:
             _print_settings(click.get_current_context(), settings)
         else:
-            command(**settings)
+            command(**{name: value for name, value in settings.items() if name not in _OF_THE_PROCESS})
 
     return shown  # type: ignore[return-value]
 

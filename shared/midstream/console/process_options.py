@@ -39,12 +39,17 @@ device_options = together(
     option("--threads", type=click.IntRange(1), help="CPU threads; another number may change the last bits."),
 )
 
+
+def _switched(_: click.Context, __: click.Parameter, on: bool) -> bool:
+    switch(on)
+    return on
+
+
 capture_option = option(
     "--capture/--no-capture",
     default=False,
     show_default=True,
-    expose_value=False,
-    callback=lambda _, __, on: switch(on),
+    callback=_switched,
     help="On CUDA, replay derivatives and steps as graphs: the same bits in less time. Not yet run on a GPU.",
 )
 
