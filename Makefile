@@ -17,7 +17,7 @@ test: $(VENV)/.installed check ## run all checks and all tests
 
 quick: $(VENV)/.installed ## run the tests that start no process and no browser: 90 seconds on two cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal -q \
-		-m "not slow and not process and not browser"
+		-m "not slow and not process and not browser and not gpu"
 
 # Each profile of docker-compose.yml but gpu, played on the Docker engine of this machine: half an hour.
 compose-test: $(VENV)/.installed ## play each profile of docker-compose.yml; needs a Docker engine

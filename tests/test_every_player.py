@@ -56,9 +56,10 @@ def game(case: Case, budget: Budget, seed: int, dtype: torch.dtype = torch.float
 
 
 # Not shrunk: an example is as small as it gets, and a failure should not take minutes.
-few = settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate])
+few = settings(max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate])
 
 
+@pytest.mark.slow
 @every_player
 @given(budget=budgets(), seed=st.integers(0, 99))
 @few
@@ -92,6 +93,7 @@ def dead() -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @every(*BLIND)
 @given(budget=budgets(), seed=st.integers(0, 99))
 @few
@@ -103,6 +105,7 @@ def test_where_no_input_has_an_influence_none_is_moved(chosen: Chosen, budget: B
         assert torch.equal(perturbation, torch.zeros_like(p.inputs))
 
 
+@pytest.mark.slow
 @every(*DRAWN)
 @given(
     drawn=st.data(),

@@ -117,6 +117,7 @@ def test_the_same_seed_learns_the_same_bits_and_another_seed_others(name: str) -
     assert not torch.equal(first, third)
 
 
+@pytest.mark.slow
 @every_purifier
 @pytest.mark.parametrize("interrupted", [0, 1, 3])
 def test_a_course_gone_on_with_ends_in_the_same_bits(name: str, interrupted: int) -> None:
@@ -147,6 +148,7 @@ def test_a_move_depends_on_seed_and_number_of_the_batch_alone(name: str) -> None
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 @every_purifier
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 5, 7), (1, 28, 28), (3, 32, 32), (3, 256, 256)])
 def test_it_takes_images_of_any_size(name: str, shape: tuple[int, ...]) -> None:

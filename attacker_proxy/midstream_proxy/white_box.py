@@ -10,10 +10,11 @@ from midstream import plugins
 from midstream.mathematics.derivatives.check import FEW
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
-from midstream.mathematics.derivatives.gradients import Gradient, along, validation_gradient
+from midstream.mathematics.derivatives.gradients import Gradient, along
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.program import Programs
 from midstream.mathematics.rows import content_keys
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
@@ -27,6 +28,7 @@ from midstream.run.dataset_checks import DatasetError
 from midstream.run.models import build_model
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.replayed import replayed_validation_gradient
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.upcoming import UpcomingBatches
@@ -76,6 +78,7 @@ class AttackedRun:
         with in_float32():
             self._order = agreed_order(self._model, *few, described.derivatives)
         remember(computing(self._model), self._few(), self._order)
+        self.programs = Programs(self._model.state_dict(keep_vars=True).values)
         choose_chunk_size(self._model, described.chunk_size)
         self._version: int | None = None
         self._gradient: Gradient | None = None
@@ -166,6 +169,7 @@ class AttackedRun:
             gradient_source=self._validation_gradient,
             step_source=self._training_step,
             batch_source=lambda count: self._upcoming(batch, count),
+            programs=self.programs,
         )
 
     def _ground(self) -> Ground:
@@ -238,7 +242,7 @@ class AttackedRun:
                     found = self._game.validation_gradient(self._version)
                 self._gradient = self._laid_out(found)
             else:
-                self._gradient = validation_gradient(self._model, *self._validation)
+                self._gradient = replayed_validation_gradient(self.programs, self._model, self._validation)
         return self._gradient
 
     def _laid_out(self, read: Gradient) -> Gradient:

@@ -83,5 +83,8 @@ def _files() -> str:
         rows.append(
             [code(name), code(shipment.command), str(len(shipment.games)), f"{seconds:.0f}", *seen.values()]
         )
-    where = "The files are in `shared/midstream/command/reproduce/results/`; each is sealed by a digest.\n\n"
+    where = (
+        "The files are in `shared/midstream/command/reproduce/results/`; each is sealed by a digest.\n"
+        "`midstream reproduce TABLE --save FILE` writes such a file, and `make references` this page.\n\n"
+    )
     return "## The files\n\n" + where + table(head, rows) + "\n"

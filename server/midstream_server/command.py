@@ -10,6 +10,7 @@ from midstream.console import options
 from midstream.console.process_options import (
     allow_option,
     cache_option,
+    capture_option,
     data_options,
     device_options,
     on_error_option,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 @cache_option
 @resume_anyway_option
 @device_options
+@capture_option
 @precision_option
 @options.show_config
 def command(

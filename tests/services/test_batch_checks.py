@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 
@@ -9,7 +10,9 @@ import msgpack
 import numpy as np
 import pytest
 
+from midstream_server.http.app import make_app
 from services import tiny
+from services.loopback import client_of
 from services.plain_batches import Change, changed, inputs, label, labels, pixel
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST
@@ -39,9 +42,16 @@ MISFITS: dict[str, tuple[Change, str, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRun]:
+    """Give a run that waits for its first batch, and that no test lets go on."""
+    with client_of(make_app(tiny.registry(tmp_path_factory.mktemp("waiting")))) as client:
+        yield TinyRun(client)
+
+
 @pytest.mark.parametrize("name", MISFITS)
-def test_a_misfit_is_refused_by_field_and_value_and_the_game_goes_on(run: TinyRun, name: str) -> None:
-    change, field, value = MISFITS[name]
+def test_a_misfit_is_refused_by_field_and_value(waiting: TinyRun, name: str) -> None:
+    run, (change, field, value) = waiting, MISFITS[name]
     before = run.sha256()
     found = problem(run.put(0, changed(0, change)), 422)
     assert found["field"] == field
@@ -49,8 +59,6 @@ def test_a_misfit_is_refused_by_field_and_value_and_the_game_goes_on(run: TinyRu
     assert value in found["detail"]
     assert run.sha256() == before
     assert run.status()["step"] == 0
-    run.play(0, 2)
-    assert run.sha256() != before
 
 
 MALFORMED = {
@@ -70,19 +78,26 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_body_that_is_no_batch_is_400(run: TinyRun, name: str) -> None:
-    before = run.sha256()
-    problem(run.put(0, MALFORMED[name]), 400)
-    assert run.sha256() == before
-    run.play(0, 1)
+def test_a_body_that_is_no_batch_is_400(waiting: TinyRun, name: str) -> None:
+    before = waiting.sha256()
+    problem(waiting.put(0, MALFORMED[name]), 400)
+    assert waiting.sha256() == before
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/octet-stream", "", "application/msgpackx"])
-def test_another_content_type_is_415(run: TinyRun, kind: str) -> None:
+def test_another_content_type_is_415(waiting: TinyRun, kind: str) -> None:
+    before = waiting.sha256()
+    assert "application/msgpack" in problem(waiting.put(0, kind=kind), 415)["detail"]
+    assert waiting.sha256() == before
+
+
+def test_after_all_of_them_the_game_goes_on(run: TinyRun) -> None:
     before = run.sha256()
-    assert "application/msgpack" in problem(run.put(0, kind=kind), 415)["detail"]
-    assert run.sha256() == before
-    run.play(0, 1)
+    for body in (*(changed(0, change) for change, _, _ in MISFITS.values()), *MALFORMED.values()):
+        assert run.put(0, body).status_code in (400, 422)
+    assert run.put(0, kind="application/json").status_code == 415
+    run.play(0, 2)
+    assert run.sha256() != before
 
 
 @pytest.mark.parametrize(

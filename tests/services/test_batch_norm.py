@@ -16,6 +16,8 @@ from services.games import in_one_process, over_http
 from services.loopback import client_of
 from services.tiny import SPECIFICATION, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = """
 import torch
 from torch import nn

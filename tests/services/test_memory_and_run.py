@@ -20,6 +20,8 @@ from services.conftest import Ended
 from services.loopback import served
 from services.tiny import STEPS, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 FILE = "attack-tiny.sqlite"
 
 

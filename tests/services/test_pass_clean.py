@@ -27,6 +27,8 @@ from services.loopback import client_of, served
 from services.small_games import played, training
 from services.tiny import STEPS, TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 FAULTY = str(Path(__file__).parents[1] / "faulty_players.py")
 BREAKS, SHORTER, GOOD = (f"{FAULTY}:{name}" for name in ("Breaks", "AugmentsShorter", "Good"))
 """The first fails at batch 2, the second at each, when it has moved the inputs already; the last at none."""

@@ -29,6 +29,8 @@ from services.recorder import Recorder
 from services.small_games import training
 from services.tiny import TinyRun, problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("attack", [EVOSHIFT, LEVEL_1, AttackSettings("evoshift,fraction=0.5")])
 def test_other_content_under_the_last_number_changes_nothing(attack: AttackSettings, tmp_path: Path) -> None:

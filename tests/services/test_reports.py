@@ -21,6 +21,8 @@ from services.games import in_one_process
 from services.loopback import client_of, served
 from services.tiny import STEPS, TinyRun
 
+pytestmark = pytest.mark.slow
+
 ATTACKER, DEFENDER = "influence,max_iterations=3", "level-2"
 
 

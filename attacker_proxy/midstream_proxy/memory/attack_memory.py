@@ -59,7 +59,7 @@ class AttackMemory:
         self._fresh = True  # the state read at opening has no user yet
         self._incomplete = False  # part of the state is only in the file
 
-    def begin(self, description: Mapping[str, Any]) -> None:
+    def begin(self, description: Mapping[str, object]) -> None:
         """Store the description of the attack: everything it depends on, and the identity of its `run`."""
         self._file.run = str(description["run"])
         begun = {"format": _FORMAT, **description}

@@ -85,7 +85,7 @@ class MemoryFile:
         self._compare(row[1], checksum(self.run, "about", name, row[0]), f"its record {name!r}")
         return value
 
-    def note(self, name: str, value: Mapping[str, Any]) -> None:
+    def note(self, name: str, value: Mapping[str, object]) -> None:
         """Store a value under a name, within a transaction."""
         text = json.dumps(value)
         row = (name, text, checksum(self.run, "about", name, text))
@@ -99,7 +99,7 @@ class MemoryFile:
         """Return all answers, in order."""
         return self._answers("ORDER BY number", ())
 
-    def _answers(self, which: str, values: tuple[Any, ...]) -> Iterator[AnswerRecord]:
+    def _answers(self, which: str, values: tuple[object, ...]) -> Iterator[AnswerRecord]:
         columns = "number, seq, came, after, body, checksum"
         with self._in_words("read"):
             for *content, found in self._database.execute(f"SELECT {columns} FROM answers {which}", values):

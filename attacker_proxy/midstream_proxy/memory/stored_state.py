@@ -30,7 +30,7 @@ class Place:
     state: int
     told: int
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return the place as JSON values."""
         return {**vars(self), "state": f"{self.state:032x}"}
 

@@ -1,6 +1,5 @@
 """Routes of the game: batches in, and the resources that a white-box attacker reads."""
 
-import asyncio
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,7 @@ from midstream_server.http.problems import documented
 from midstream_server.http.routes_runs import registry_of, run_of
 from midstream_server.runs.hosted import HostedRun
 from midstream_server.runs.waking import Pace
+from midstream_server.runs.worker import off_the_loop
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
 
@@ -65,7 +65,8 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Acknowledgement:
         declared, request.stream(), most=found.largest_body, limit="a batch of this run has"
     )
     key = registry_of(request).settings.signature_key
-    return await found.put_batch(seq, await asyncio.to_thread(_decode, body, run, key), body)
+    batch = await off_the_loop(lambda: _decode(body, run, key), size=len(body))
+    return await found.put_batch(seq, batch, body)
 
 
 @router.get(

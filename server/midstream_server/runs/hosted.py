@@ -23,7 +23,7 @@ from midstream_server.runs.settling import Settling
 from midstream_server.runs.state import RunState, State
 from midstream_server.runs.training import Step
 from midstream_server.runs.waking import Signal
-from midstream_server.runs.worker import Worker
+from midstream_server.runs.worker import Worker, off_the_loop
 
 _POLL_EVERY = 0.1  # seconds, for a client that waits for more than the next step
 
@@ -144,7 +144,7 @@ class HostedRun:
         """
         check_number(batch, seq)
         faults.reached("received")
-        content = await asyncio.to_thread(content_digest, batch)
+        content = await off_the_loop(lambda: content_digest(batch), size=len(body))
         # Shielded: if the client disconnects, the step must still be completed and recorded.
         return await asyncio.shield(asyncio.ensure_future(self._take(batch, content, body)))
 

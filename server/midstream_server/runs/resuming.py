@@ -143,7 +143,7 @@ def environment_compared(
         ResumeError: versions, device, thread count, data set or order of derivatives differ, and `anyway` is
             false.
     """
-    run.use_chunk_size(provenance.environment.get("chunk_size"))  # chosen by the memory that was free then
+    run.use_chunk_size(provenance.environment.get("chunk_size"))  # chosen by the device of that time
     found = differences(provenance.environment, environment_of(run))
     if not found:
         return provenance

@@ -146,6 +146,7 @@ class TrainingRun(Training):
             classes=len(self.classes),
             steps_per_epoch=self.steps_per_epoch,
             batch_size=self.specification.batch_size,
+            programs=self.programs,
         )
 
     def train(self, batch: Batch) -> Step:

@@ -1,4 +1,4 @@
-"""The one thread that a run lives in."""
+"""The one thread that a run lives in, and the threads that spare the event loop long work."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,6 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_MANY_BYTES = 512 * 1024
+
+
+async def off_the_loop(work: Callable[[], T], *, size: int) -> T:
+    """Return what `work` returns; a thread does it if it goes over many bytes.
+
+    Below half a megabyte, waking a thread would take longer than decoding or hashing a batch.
+
+    Args:
+        work: work that other clients would otherwise wait for.
+        size: the number of bytes that it goes over.
+    """
+    return work() if size <= _MANY_BYTES else await asyncio.to_thread(work)
 
 
 class Worker:

@@ -53,15 +53,18 @@ class GradientAttacker(FollowsGradient):
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the attack without momentum, `ε δ*`."""
-        start = self.start(batch)
-        return level_1_attack(
-            view.model,
-            batch.inputs if start is None else view.budget.moved(batch.inputs, start),
-            batch.labels,
-            validation_gradient=self.vector(batch, view),
-            budget=view.budget,
-            loss=view.loss,
-        )
+        start, followed = self.start(batch), self.vector(batch, view)
+        at = batch.inputs if start is None else view.budget.moved(batch.inputs, start)
+
+        def attack(x: Tensor, y: Tensor, *u: Tensor) -> tuple[Tensor]:
+            vector = dict(zip(followed, u, strict=True))
+            return (
+                level_1_attack(
+                    view.model, x, y, validation_gradient=vector, budget=view.budget, loss=view.loss
+                ),
+            )
+
+        return view.programs("level-1 attack", attack, at, batch.labels, *followed.values())[0]
 
     def start(self, batch: Batch) -> Tensor | None:
         """Return the perturbations at which the gradient is taken, in pixel units; None for 0."""

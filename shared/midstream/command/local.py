@@ -75,8 +75,7 @@ class LocalPipeline:
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
         self.run = TrainingRun(specification, split, device=device, defender=plan.defending)
-        begun = plan.begun  # refuses a folder that holds a different game
-        plan.refuse_taken()
+        plan.refuse_taken()  # before a player learns, which may take long
         tell = self._telling(follow)
         self.run.prepare(cache=plan.surrogate.cache, tell=tell, say=partial(say, "defender"))
         self._attacked = None
@@ -89,9 +88,11 @@ class LocalPipeline:
                 tell=tell,
                 say=partial(say, "attacker"),
             )
-        if not begun:
-            plan.write_scenario()
+        plan.folder.mkdir(parents=True, exist_ok=True)
         undo.enter_context(_held(plan.folder))
+        plan.refuse_taken()
+        if not plan.begun:
+            plan.write_scenario()
         taking, checkpoint = open_run(
             self.run, plan.folder, attacker=self._memory, say=partial(say, "training server")
         )

@@ -8,7 +8,13 @@ import click
 
 from midstream.command.listing import print_players
 from midstream.console import options
-from midstream.console.process_options import data_options, device_options, on_error_option, precision_option
+from midstream.console.process_options import (
+    capture_option,
+    data_options,
+    device_options,
+    on_error_option,
+    precision_option,
+)
 from midstream.console.scenario import read_scenario
 from midstream.console.specification_options import attack_budget_options, specification_options
 from midstream_proxy.surrogates.surrogate_options import surrogate_options
@@ -76,6 +82,7 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_options
     help="If the run folder holds this game, go on with it, or print its result if it is finished.",
 )
 @device_options
+@capture_option
 @precision_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(

@@ -17,6 +17,7 @@ from typing import Any
 from midstream import plugins
 from midstream.command import parent
 from midstream.command.game import Follow, GameError, GamePlan, progress_text
+from midstream.mathematics.capturing import switched_on
 from midstream.protocol.messages.message import members
 from midstream.protocol.messages.runs import Status
 from midstream.run.prepared import must_learn
@@ -148,6 +149,7 @@ def started(plan: GamePlan) -> Iterator[Started]:
     plan.refuse_taken()
     common = ["--device", plan.device, "--precision", plan.precision]
     common += [] if plan.threads is None else ["--threads", str(plan.threads)]
+    common += ["--capture"] * switched_on()
     cache = [] if plan.surrogate.cache is None else ["--cache", str(plan.surrogate.cache)]
     here = [*_data(plan), *cache, *_allow(plan), *common]
     begun = plan.begun

@@ -6,6 +6,7 @@ from typing import get_args
 import click
 
 from midstream.console.options import option, together
+from midstream.mathematics.capturing import switch
 from midstream.players.on_error import OnError
 from midstream.run.precisions import Precision
 
@@ -36,6 +37,15 @@ resume_anyway_option = option(
 device_options = together(
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
     option("--threads", type=click.IntRange(1), help="CPU threads; another number may change the last bits."),
+)
+
+capture_option = option(
+    "--capture/--no-capture",
+    default=False,
+    show_default=True,
+    expose_value=False,
+    callback=lambda _, __, on: switch(on),
+    help="On CUDA, replay derivatives and steps as graphs: the same bits in less time. Not yet run on a GPU.",
 )
 
 precision_option = option(

@@ -12,11 +12,14 @@ class GradientDefender(FollowsGradient):
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return `ε e(B_x' u)` at the live parameters."""
-        return level_1_defense(
-            view.model,
-            batch.inputs,
-            batch.labels,
-            validation_gradient=self.vector(batch, view),
-            budget=view.budget,
-            loss=view.loss,
-        )
+        followed = self.vector(batch, view)
+
+        def defend(x: Tensor, y: Tensor, *u: Tensor) -> tuple[Tensor]:
+            vector = dict(zip(followed, u, strict=True))
+            return (
+                level_1_defense(
+                    view.model, x, y, validation_gradient=vector, budget=view.budget, loss=view.loss
+                ),
+            )
+
+        return view.programs("level-1 defence", defend, batch.inputs, batch.labels, *followed.values())[0]

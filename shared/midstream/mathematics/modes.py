@@ -49,4 +49,8 @@ def switched(layers: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
 
 def _set(layers: Iterable[nn.Module], training: bool) -> None:
     for layer in layers:
-        layer.training = training
+        own = vars(layer)
+        if "training" in own:
+            own["training"] = training  # assigning the attribute takes 20 times as long, twice a step
+        else:
+            layer.training = training

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.loss import Loss
+from midstream.mathematics.program import Programs
 from midstream.mathematics.rows import content_keys
 from midstream.mathematics.seeds import generator
 from midstream.mathematics.training_step import TrainingStep
@@ -85,6 +86,7 @@ class View:
         steps_per_epoch: batches per epoch. Only defenders get this; attackers see 1.
         batch_size: examples per minibatch; the last one of an epoch may have fewer. Only defenders get this;
             attackers see 1.
+        programs: computes pure functions of tensors, which a CUDA device may replay as graphs.
     """
 
     model: nn.Module
@@ -103,6 +105,7 @@ class View:
     classes: int = 0
     steps_per_epoch: int = 1
     batch_size: int = 1
+    programs: Programs = field(default_factory=Programs, repr=False)
 
     def validation_gradient(self) -> Gradient:
         """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from midstream.mathematics.derivatives.chunk_size import largest_chunk
 from midstream.mathematics.derivatives.gradients import CHUNK, mixed_derivative, validation_gradient
 
-_SHARE = 0.5
-"""Share of the free memory that a chunk may take: batch, players and optimizer need some too."""
+_SHARE = 0.25
+"""Share of the device's memory that a chunk may take. The rest is for batch, players, and the other side."""
 
 
 def chunk_size_here(model: nn.Module, inputs: Tensor, labels: Tensor) -> int | None:
@@ -24,8 +24,9 @@ def chunk_size_here(model: nn.Module, inputs: Tensor, labels: Tensor) -> int | N
     if inputs.device.type != "cuda" or len(inputs) <= CHUNK:
         return None
     each = _bytes_each(model, inputs[:CHUNK], labels[:CHUNK])
-    free, _ = torch.cuda.mem_get_info(inputs.device)
-    return largest_chunk(lambda size: size * each <= _SHARE * free, first=CHUNK, most=len(inputs))
+    # All of the memory, not what is free: a game over HTTP must find the same number as one in one process.
+    _, memory = torch.cuda.mem_get_info(inputs.device)
+    return largest_chunk(lambda size: size * each <= _SHARE * memory, first=CHUNK, most=len(inputs))
 
 
 def _bytes_each(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 
+from midstream.run.freed_memory import keep_freed_memory
 from midstream.run.precision import choose
 from midstream.run.precision import chosen as chosen_precision
 from midstream.run.precisions import Precision
@@ -22,6 +23,7 @@ def configure(*, threads: int | None, device: str, precision: Precision = "float
         ValueError: the device cannot be used, or does not have that precision.
     """
     defer_compiler()
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":

@@ -10,7 +10,6 @@ each one costs in direction and gains in time.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +68,7 @@ def computing(model: nn.Module) -> nn.Module:
 class _InBfloat16:
     """Runs the `forward` of the class that follows it under `torch.autocast`."""
 
-    def forward(self, inputs: Tensor) -> Any:
+    def forward(self, inputs: Tensor) -> object:
         # Without its cache, since derivatives call the model at parameters that they replace.
         with torch.autocast(inputs.device.type, torch.bfloat16, cache_enabled=False):
             outputs = super().forward(inputs)  # type: ignore[misc]

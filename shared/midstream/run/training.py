@@ -6,15 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from midstream.errors import MidstreamError
+from midstream.mathematics.capturing import switched_on
 from midstream.mathematics.derivatives.check import FEW, check_derivatives
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
-from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
+from midstream.mathematics.derivatives.functional import random_layer
+from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
 from midstream.mathematics.live_step import training_step
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.pixels import pixels
+from midstream.mathematics.program import Programs
 from midstream.mathematics.seeds import seeded
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.checks import Checks
@@ -26,6 +29,7 @@ from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
 from midstream.run.precision import computing, in_float32
+from midstream.run.replayed import replayed_validation_gradient
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -68,6 +72,7 @@ class Training:
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self.new_model()
         self._trained = layers_in_training_mode(self.model)
+        self._stepped_on = [p for p in self.model.parameters() if p.requires_grad]
         self._has_buffers = any(True for _ in self.model.buffers())
         self.model.eval()
         self.validation = split.validation
@@ -86,6 +91,7 @@ class Training:
         """Differentiate `size` examples at a time; None leaves it to the derivatives."""
         self.chunk_size = size
         choose_chunk_size(self.model, size)
+        self.programs = Programs(self.model.state_dict(keep_vars=True).values)
 
     def new_model(self) -> nn.Module:
         """Return a model of the run's architecture, initialized from torch's global generator."""
@@ -154,7 +160,8 @@ class Training:
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
         if self._known is None or self._known[0] != self.step:
-            self._known = (self.step, validation_gradient(self.model, *self.validation_here))
+            v = replayed_validation_gradient(self.programs, self.model, self.validation_here)
+            self._known = (self.step, v)
         return self._known[1]
 
     def training_step(self) -> TrainingStep:
@@ -218,7 +225,7 @@ class Training:
         if self._has_buffers:  # the forward pass may write to them
             checks.settle()
         with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
-            loss = cross_entropy(self.model(batch.inputs), batch.labels)
+            loss, *gradients = self._loss_and_gradients(batch)
         which = "".join(f", rehearsal {place}," for place in purpose[1:])
         checks.require(
             loss.isfinite(),
@@ -226,10 +233,25 @@ class Training:
         )
         total = checks.number(loss)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if not gradients:
+            loss.backward()  # type: ignore[no-untyped-call]
+        for parameter, gradient in zip(self._stepped_on, gradients, strict=False):
+            parameter.grad = gradient
         checks.settle()
         self.optimizer.step()
         return total.value / len(batch.labels)
+
+    def _loss_and_gradients(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the loss of a batch, and its gradients if a program may compute them."""
+        partly = any(parameter.grad is None for parameter in self._stepped_on)  # in the last step
+        if not switched_on() or self._has_buffers or partly or random_layer(self.model):
+            return (cross_entropy(self.model(batch.inputs), batch.labels),)
+
+        def descent(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+            loss = cross_entropy(self.model(x), y)
+            return loss.detach(), *torch.autograd.grad(loss, self._stepped_on)
+
+        return self.programs("training step", descent, batch.inputs, batch.labels)
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ cell has those of its column and its row.
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -88,7 +88,7 @@ class Line(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _gather_settings(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _gather_settings(cls, values: dict[str, object]) -> dict[str, object]:
         own = {"title", "measure", "reading-of", "only", "lighter"}
         settings = {name: value for name, value in values.items() if name not in own}
         return {name: value for name, value in values.items() if name in own} | {"settings": settings}

@@ -25,7 +25,11 @@ def page_of(reproduction: Reproduction, scale: Scale, dataset: DataSet, found: S
     """Return a table or figure with its title, what the paper says about it, and what is missing."""
     head = f"{reproduction.source}, {NAMES[dataset]}, scale {scale}: {reproduction.title}, in per cent."
     says = "\n".join(f"- {line}" for line in reproduction.says)
+    short = (
+        "Quick games are too short to attack anything; these figures show only that the table can be played."
+    )
     parts = [head, text_of(reproduction, dataset, found), says, missing_words(found)]
+    parts += [short] * (scale == "quick")
     return "\n\n".join(part for part in parts if part)
 
 

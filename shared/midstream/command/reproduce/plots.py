@@ -13,7 +13,11 @@ from midstream.command.reproduce.document import Panel, Reproduction
 from midstream.command.reproduce.gains import gains
 from midstream.command.sweep.spread import spread
 
-_COLOURS = (files.BLUE, files.VERMILLION, files.GREEN, files.PURPLE, files.ORANGE, files.SKY, files.BLACK)
+_GREY = "#999999"
+_COLOURS = (
+    *(files.BLUE, files.VERMILLION, files.GREEN, files.PURPLE, files.ORANGE, files.SKY, files.BLACK),
+    _GREY,
+)
 _Draw = Callable[[Axes, Panel, Sequence[Compared]], None]
 
 

@@ -21,7 +21,7 @@ _aten = torch.ops.aten
 Pair = tuple[int, int]
 
 
-def pair(value: Any) -> Pair:
+def pair(value: object) -> Pair:
     """Return a setting of two axes, given once or for each.
 
     >>> pair(2), pair((2, 3))

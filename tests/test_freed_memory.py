@@ -1,0 +1,43 @@
+"""Freed memory stays in the process, so that the next chunk of a derivative causes no page faults."""
+
+import subprocess
+import sys
+
+import pytest
+
+from midstream.run.freed_memory import keep_freed_memory
+
+pytestmark = pytest.mark.process
+
+PROGRAM = """
+import resource, torch
+from midstream.run.freed_memory import keep_freed_memory
+
+torch.set_num_threads(1)
+if {kept}:
+    keep_freed_memory()
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def work():
+    parts = [torch.ones(5_000_000) for _ in range(6)]  # 120 MB, in tensors of 20 MB
+
+for _ in range(4):
+    work()
+before = faults()
+work()
+print(faults() - before)
+"""
+
+
+def page_faults(*, kept: bool) -> int:
+    program = PROGRAM.format(kept=kept)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not keep_freed_memory(), reason="the allocator is not glibc's")
+def test_what_was_freed_is_found_again_without_page_faults() -> None:
+    assert page_faults(kept=False) > 1_000
+    assert page_faults(kept=True) < 100

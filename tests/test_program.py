@@ -1,0 +1,131 @@
+"""Functions that are captured once and replayed: the same bits as calling them, or they are called."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from device_games import Game, played, resumed
+from torch import Tensor, nn
+
+from midstream.mathematics.capturing import switch
+from midstream.mathematics.program import Body, Program
+
+CPU = torch.device("cpu")
+captured: list["Graph"] = []
+
+
+class Graph:
+    """Stands in for a CUDA graph: it replays the function as it was captured, on tensors of its own."""
+
+    def __init__(self, body: Body, inputs: Sequence[Tensor]) -> None:
+        self.body, self.inputs, self.replays = body, [one.clone() for one in inputs], 0
+        captured.append(self)
+
+    def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        self.replays += 1
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given)
+        return tuple(one.clone() for one in self.body(*self.inputs))
+
+
+@pytest.fixture(autouse=True)
+def replays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the CPU replay functions."""
+    monkeypatch.setattr("midstream.mathematics.program.CudaGraph", Graph)
+    monkeypatch.setattr("midstream.mathematics.program._DEVICES", ("cpu",))
+    captured.clear()
+    switch(True)
+    yield
+    switch(False)
+
+
+def double(x: Tensor) -> tuple[Tensor]:
+    return (2 * x,)
+
+
+def test_a_function_is_captured_at_its_second_call_and_replayed_from_then_on() -> None:
+    program, x = Program(double), torch.rand(3)
+    for calls in range(5):
+        assert torch.equal(program(x + calls)[0], 2 * (x + calls))
+        assert len(captured) == (calls > 0)
+    assert captured[0].replays == 4  # one of them to compare
+
+
+def test_nothing_is_captured_unless_that_is_switched_on() -> None:
+    switch(False)
+    program = Program(double)
+    for _ in range(3):
+        program(torch.rand(3))
+    assert not captured
+
+
+def test_each_shape_has_its_graph_and_there_are_two_at_most() -> None:
+    program = Program(double)
+    for size in (3, 4, 5) * 3:
+        assert torch.equal(program(torch.ones(size))[0], torch.full((size,), 2.0))
+    assert len(captured) == 2
+
+
+def test_a_function_whose_replay_has_other_bits_is_called(caplog: pytest.LogCaptureFixture) -> None:
+    drawn = Program(lambda x: (x * torch.rand(3),))
+    for _ in range(4):
+        drawn(torch.ones(3))
+    assert [graph.replays for graph in captured] == [1]
+    assert "other bits than the function itself" in caplog.text
+
+
+def test_a_function_that_cannot_be_captured_is_called(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> Graph:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("midstream.mathematics.program.CudaGraph", refuse)
+    program = Program(double)
+    for _ in range(4):
+        assert torch.equal(program(torch.ones(2))[0], torch.full((2,), 2.0))
+    assert caplog.text.count("cannot be captured") == 1
+
+
+def test_a_function_is_captured_anew_when_what_it_reads_moves() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    program = Program(lambda x: (x @ layer.weight.detach(),), reads=layer.parameters)
+    for _ in range(3):
+        program(torch.ones(2))
+    layer.weight = nn.Parameter(torch.eye(2))
+    for _ in range(3):
+        assert torch.equal(program(torch.ones(2))[0], torch.ones(2))
+    assert len(captured) == 2
+
+
+PAIRS = [
+    ("level-1", "level-1"),
+    ("level-1,at=memory", "none"),
+    ("level-2-closed-form", "level-2-closed-form"),
+    ("influence,max_iterations=2", "level-1"),
+    ("conversion,target=3", "level-1+cutmix"),
+]
+
+
+@pytest.mark.parametrize(("attacker", "defender"), PAIRS)
+def test_a_game_that_is_replayed_ends_in_the_same_bits(attacker: str, defender: str) -> None:
+    called = played(CPU, attacker, defender, steps=6)
+    assert not captured
+    assert played(CPU, attacker, defender, steps=6, capture=True) == called
+    assert sum(graph.replays for graph in captured) > len(captured)
+
+
+def test_every_part_of_a_level_1_step_is_captured() -> None:
+    switch(True)
+    game = Game(CPU)
+    for _ in range(3):
+        game.step()
+    assert len(captured) == 3  # v, the attack, the defence; the step had no gradients to replace at first
+    for _ in range(3):
+        game.step()
+    assert len(captured) >= 4
+
+
+def test_a_game_that_goes_on_ends_in_the_same_bits() -> None:
+    one, other = resumed(CPU)
+    assert one == other
