@@ -30,7 +30,7 @@ def one(**settings: str | float) -> Trial:
 
 def test_the_settings_are_those_that_a_trial_is_named_after() -> None:
     settings = {str(option.name) for option in axes_of_play().values()}
-    attack = {"attacker", "attack_epsilon", "attack_norm", "gradient", "signed"}
+    attack = {"attacker", "attack_epsilon", "attack_norm", "gradient", "signed", "precision"}
     surrogate = {"surrogate", "surrogate_epochs", "surrogate_train_size", "surrogate_seed"}
     assert settings == {*Specification.model_fields} - {"name"} | attack | surrogate
     assert {*OF_THE_MACHINE} <= {str(parameter.name) for parameter in play.command.params}
@@ -68,6 +68,13 @@ def test_defaults_and_other_ways_to_write_a_value_change_no_name() -> None:
     assert one(epsilon=1.5, seed="0", attack_epsilon="1.50", optimizer="adam").name == plain.name
     assert one(access="black-box").name != plain.name
     assert one(**{"attack-epsilon": 1}).name != plain.name
+
+
+def test_precision_is_part_of_a_trial() -> None:
+    trial = one(precision="bfloat16")
+    assert trial.name != one().name
+    assert Trial.of(trial.document()) == trial
+    assert trial.plan(Place(Path("results"))).precision == "bfloat16"
 
 
 def test_black_box_trials_have_the_settings_of_their_surrogate() -> None:

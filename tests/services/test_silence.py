@@ -77,7 +77,8 @@ def test_a_provider_gives_up_on_a_server_that_is_gone_when_told_to(
         server = stack.enter_context(ExitStack())
         upstream = server.enter_context(served(make_app(registry)))
         url = stack.enter_context(served(make_proxy(Proxy(upstream, AttackSettings("none")))))
-        run = TinyRun(server.enter_context(httpx.Client(base_url=upstream, trust_env=False)), epochs=10_000)
+        direct = httpx.Client(base_url=upstream, trust_env=False, timeout=60)
+        run = TinyRun(server.enter_context(direct), epochs=10_000)
 
         def leave() -> None:
             until(lambda: run.status()["step"] > 2, "the game to be under way")

@@ -13,6 +13,7 @@ from midstream.command.game import GamePlan
 from midstream.command.sweep.place import Place
 from midstream.mathematics.budget import Budget
 from midstream.protocol.specification import Specification
+from midstream.run.precisions import Precision
 from midstream.storage.seal import digest
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
@@ -35,6 +36,7 @@ class Trial:
         signed: who signs the batches, if the server requires a signature.
         sources: the SHA-256 of the file behind each plug-in that is not installed by name. A trial with an
             edited plug-in is a different trial.
+        precision: of the derivatives and of the training step.
     """
 
     specification: Specification
@@ -44,6 +46,7 @@ class Trial:
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     signed: Literal["provider", "attacker"] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "float32"
 
     @staticmethod
     def of_plan(plan: GamePlan) -> "Trial":
@@ -57,6 +60,7 @@ class Trial:
             replace(plan.surrogate, cache=None),
             plan.signed,
             _sources(specification, plan.attacker),
+            plan.precision,
         )
 
     @cached_property
@@ -78,6 +82,8 @@ class Trial:
         }
         if self.signed is not None:
             document["signed"] = self.signed
+        if self.precision != "float32":
+            document["precision"] = self.precision
         if self.sources:
             document["sources"] = dict(self.sources)
         if self.specification.access == "black-box":
@@ -105,6 +111,7 @@ class Trial:
                 SurrogateSettings(**document.get("surrogate", {})),
                 document.get("signed"),
                 document.get("sources", {}),
+                document.get("precision", "float32"),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is not a trial: {error!r}") from error
@@ -115,7 +122,7 @@ class Trial:
         document = self.document()
         surrogate = document.pop("surrogate", {})
         sources = document.pop("sources", {})
-        found: dict[str, Setting] = {**document.pop("specification"), **document}
+        found: dict[str, Setting] = {**document.pop("specification"), "precision": self.precision, **document}
         for name, value in surrogate.items():
             found["surrogate" if name == "model" else f"surrogate_{name}"] = value
         if sources:
@@ -132,6 +139,7 @@ class Trial:
             surrogate=replace(self.surrogate, cache=place.cache),
             transport=place.transport,
             signed=self.signed,
+            precision=self.precision,
             out=place.out,
             data_root=place.data_root,
             download=place.download,

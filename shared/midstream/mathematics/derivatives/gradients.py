@@ -191,9 +191,10 @@ def _mixed_by_stack(
 ) -> Tensor:
     def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
         order_of(model, x, y)  # refuses a point that has no derivatives, such as an infinite loss
-        return stack.mixed(x, y, vector)
+        with torch.no_grad():
+            return stack.mixed(x, y, vector)
 
-    with torch.no_grad(), differentiable(model):
+    with differentiable(model):
         parts = [chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
