@@ -21,9 +21,9 @@ from midstream_proxy.memory.recognised import Going, open_memory
 from midstream_proxy.memory.remembered import RememberedAttack
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.answers import content_digest
-from midstream_server.runs.durable import DurableRun
-from midstream_server.runs.journal import Journal
 from midstream_server.runs.record import RecordedRun
+from midstream_server.runs.recovery.durable import DurableRun
+from midstream_server.runs.recovery.journal import Journal
 from midstream_server.runs.training import TrainingRun
 
 _EVERY = 100

@@ -10,7 +10,7 @@ import httpx
 
 from benchmarks.malformed import malformed
 from benchmarks.measure import Row
-from midstream.command.processes import Services
+from midstream.command.games.processes import Services
 from midstream.protocol.problem import PROBLEM_TYPE
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import BATCH_TYPE, decode_tensors, encode_batch, tensors_sha256

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like
-from midstream.command.game import GamePlan
-from midstream.command.local import LocalPipeline
-from midstream.command.processes import Services
+from midstream.command.games.game import GamePlan
+from midstream.command.games.local import LocalPipeline
+from midstream.command.games.processes import Services
 from midstream.mathematics.pixels import pixels
 from midstream.protocol.checks import check_batch
 from midstream.protocol.specification import Specification

@@ -15,7 +15,7 @@ import httpx
 
 from benchmarks.dashboard import HISTORY, long_history, served
 from benchmarks.measure import Row
-from midstream.command.processes import Services
+from midstream.command.games.processes import Services
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import encode_batch
 from midstream.run.batches import BatchSource, load_split

@@ -17,8 +17,8 @@ from midstream.run.chunk_size import chunk_size_here
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
-from midstream_server.runs.provenance import Provenance
-from midstream_server.runs.resuming import environment_compared
+from midstream_server.runs.recovery.provenance import Provenance
+from midstream_server.runs.recovery.resuming import environment_compared
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from PIL import Image
 
 from midstream.command.figures import figure_8
 from midstream.command.figures.games import ObservedGame
-from midstream.command.game import GamePlan
-from midstream.command.local import play_local
+from midstream.command.games.game import GamePlan
+from midstream.command.games.local import play_local
 from midstream.command.main import cli
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256

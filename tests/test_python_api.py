@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import midstream
 from midstream import Batch, View
 from midstream.command.api.settings import SettingError, Settings, known
-from midstream.command.game import GameError
+from midstream.command.games.game import GameError
 from midstream.command.main import cli
 from midstream.plugins import PluginError
 from midstream.protocol.wire import tensors_sha256

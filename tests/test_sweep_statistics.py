@@ -9,11 +9,11 @@ import pytest
 from matplotlib.collections import LineCollection
 from scipy import stats
 
-from midstream.command.sweep.paired import differences, paired_difference
-from midstream.command.sweep.plots import bars, curves
-from midstream.command.sweep.spread import spread
-from midstream.command.sweep.table import Table, TableError, tabulate
-from midstream.command.sweep.table_files import write_table
+from midstream.command.results.paired import differences, paired_difference
+from midstream.command.results.plots import bars, curves
+from midstream.command.results.spread import spread
+from midstream.command.results.table import Table, TableError, tabulate
+from midstream.command.results.table_files import write_table
 
 ACCURACIES = [0.380, 0.412, 0.355, 0.401, 0.397]
 OTHERS = [0.960, 0.955, 0.971, 0.949, 0.962]

@@ -106,8 +106,8 @@ def command(
     from midstream.run.environment import configure
     from midstream.web.hosting import Guard, listen, serve, url_of
     from midstream_server.http.app import make_app, wake
+    from midstream_server.runs.recovery.resuming import ResumeError, left_behind
     from midstream_server.runs.registry import Registry, Settings
-    from midstream_server.runs.resuming import ResumeError, left_behind
 
     guard = Guard(
         tokens_of(tokens),
@@ -162,7 +162,7 @@ def command(
 
 
 def _is(run: "Specification", wanted: "Specification") -> bool:
-    from midstream_server.runs.left import ResumeError
+    from midstream_server.runs.recovery.left import ResumeError
 
     if wanted.name is None:
         return run.model_copy(update={"name": None}) == wanted

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from midstream.command.api.game import Game
     from midstream.command.api.play import play
     from midstream.command.api.result import GameResult
-    from midstream.command.pipeline import GameStep
-    from midstream.command.sweep.results import Results, read_results
+    from midstream.command.games.pipeline import GameStep
+    from midstream.command.results.results import Results, read_results
     from midstream.command.sweep.sweeping import sweep
     from midstream.defences.loop import Defender
     from midstream.errors import MidstreamError
@@ -105,8 +105,8 @@ _HOMES = {
     "midstream.command.api.game": ("Game",),
     "midstream.command.api.play": ("play",),
     "midstream.command.api.result": ("GameResult",),
-    "midstream.command.pipeline": ("GameStep",),
-    "midstream.command.sweep.results": ("Results", "read_results"),
+    "midstream.command.games.pipeline": ("GameStep",),
+    "midstream.command.results.results": ("Results", "read_results"),
     "midstream.command.sweep.sweeping": ("sweep",),
     "midstream.defences.loop": ("Defender",),
     "midstream.errors": ("MidstreamError",),

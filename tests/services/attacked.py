@@ -13,7 +13,7 @@ from midstream.protocol.wire import encode_batch
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
-from midstream_server.runs.resuming import left_behind
+from midstream_server.runs.recovery.resuming import left_behind
 from services import tiny
 from services.games import in_one_process
 from services.loopback import served

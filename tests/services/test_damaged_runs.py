@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from midstream.command.game import GamePlan
+from midstream.command.games.game import GamePlan
 from midstream.protocol.specification import Specification
 from services import tiny
 from services.conftest import Ended

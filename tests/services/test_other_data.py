@@ -25,8 +25,8 @@ from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.recovery.resuming import left_behind
 from midstream_server.runs.registry import Registry
-from midstream_server.runs.resuming import left_behind
 from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended

@@ -20,7 +20,7 @@ SETTINGS |= {"attacker": "evoshift", "defender": "level-1", "threads": 1, "devic
 _GAME = """
 import json, os, signal, sys
 import midstream
-from midstream_server.runs import checkpointed
+from midstream_server.runs.recovery import checkpointed
 
 checkpointed.REPLAY_SECONDS = 0.0  # a checkpoint after each step but the one in hand
 

@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 import torch
 
+from midstream.command.results.results import MergeError, Results, gathered, read_results
+from midstream.command.results.results_folder import held, write_trial
 from midstream.command.sweep import ray_workers, sweeping
 from midstream.command.sweep.axes import GridError
 from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.place import Place
-from midstream.command.sweep.results import MergeError, Results, gathered, read_results
-from midstream.command.sweep.results_folder import held, write_trial
 from midstream.command.sweep.sweeping import play_trials
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import play_trial, played
 from midstream.storage.run_folder import write_json
-from midstream_server.runs import checkpointed
+from midstream_server.runs.recovery import checkpointed
 from services.conftest import Ended
 from services.waiting import until
 

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
-from midstream_server.runs.durable import DurableRun
+from midstream_server.runs.recovery.durable import DurableRun
 
 
 class Answers:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from midstream.protocol.problem import Problem
-from midstream_server.runs.durable import DurableRun, Kept
-from midstream_server.runs.room import Room
+from midstream_server.runs.recovery.durable import DurableRun, Kept
+from midstream_server.runs.recovery.room import Room
 from midstream_server.runs.state import RunState
 from midstream_server.runs.worker import Worker
 

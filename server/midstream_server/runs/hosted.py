@@ -14,11 +14,11 @@ from midstream.run.training import DivergedError
 from midstream.storage import faults
 from midstream_server.runs.answers import Answers, content_digest
 from midstream_server.runs.controls import Controls
-from midstream_server.runs.durable import DurableRun
 from midstream_server.runs.opening import Opening
 from midstream_server.runs.published import Published
+from midstream_server.runs.recovery.durable import DurableRun
+from midstream_server.runs.recovery.room import Room
 from midstream_server.runs.refusing import refusing
-from midstream_server.runs.room import Room
 from midstream_server.runs.settling import Settling
 from midstream_server.runs.state import RunState, State
 from midstream_server.runs.training import Step

@@ -7,7 +7,7 @@ from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.run.training import DivergedError
 from midstream_server.runs.answers import acknowledgement
-from midstream_server.runs.checkpointed import CheckpointedRun
+from midstream_server.runs.recovery.checkpointed import CheckpointedRun
 from midstream_server.runs.refusing import refusing
 from midstream_server.runs.training import Step
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from midstream.players.reporting import Say
 from midstream.protocol.problem import Problem
-from midstream_server.runs.durable import DurableRun
-from midstream_server.runs.room import Room
+from midstream_server.runs.recovery.durable import DurableRun
+from midstream_server.runs.recovery.room import Room
 from midstream_server.runs.settling import RETRY_AFTER
 from midstream_server.runs.state import RunState
 from midstream_server.runs.worker import Worker

@@ -16,9 +16,9 @@ from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
 from midstream.storage.run_folder import METRICS, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
-from midstream_server.runs.checkpoint import ATTACKER, Checkpoint, write_checkpoint
 from midstream_server.runs.evaluation import Evaluation
-from midstream_server.runs.provenance import Provenance
+from midstream_server.runs.recovery.checkpoint import ATTACKER, Checkpoint, write_checkpoint
+from midstream_server.runs.recovery.provenance import Provenance
 from midstream_server.runs.samples import PICTURED, sample_sheet
 from midstream_server.runs.training import Step, TrainingRun
 

@@ -14,14 +14,14 @@ from midstream.run import datasets
 from midstream.run.batches import load_split
 from midstream.storage.run_folder import RunFolder
 from midstream.storage.sqlite import remove
-from midstream_server.runs.durable import DurableRun
 from midstream_server.runs.hosted import HostedRun
-from midstream_server.runs.journal import Journal
-from midstream_server.runs.left import JOURNAL
-from midstream_server.runs.provenance import Provenance, Standing
 from midstream_server.runs.record import RecordedRun
-from midstream_server.runs.resuming import Recovered, recover, resume
-from midstream_server.runs.set_aside import SetAside
+from midstream_server.runs.recovery.durable import DurableRun
+from midstream_server.runs.recovery.journal import Journal
+from midstream_server.runs.recovery.left import JOURNAL
+from midstream_server.runs.recovery.provenance import Provenance, Standing
+from midstream_server.runs.recovery.resuming import Recovered, recover, resume
+from midstream_server.runs.recovery.set_aside import SetAside
 from midstream_server.runs.training import TrainingRun
 
 

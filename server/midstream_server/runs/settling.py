@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from midstream_server.runs.durable import DurableRun
-from midstream_server.runs.room import Room
+from midstream_server.runs.recovery.durable import DurableRun
+from midstream_server.runs.recovery.room import Room
 from midstream_server.runs.state import RunState
 from midstream_server.runs.worker import Worker
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from midstream.protocol.problem import Problem
-from midstream_server.runs.durable import Kept
+from midstream_server.runs.recovery.durable import Kept
 
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from midstream.command.parent import end_with_parent
+from midstream.command.games.parent import end_with_parent
 from midstream.console.commands import Commands, Entry
 from midstream.errors import MidstreamError
 from midstream.protocol.problem import Problem
@@ -28,12 +28,12 @@ _COMMANDS = {
         "midstream.command.sweep.command", "play", "Play every combination of settings; print a table."
     ),
     "results": Entry(
-        "midstream.command.sweep.results_command", "play", "Print the tables of sweeps that were played."
+        "midstream.command.results.command", "play", "Print the tables of sweeps that were played."
     ),
     "inspect": Entry(
-        "midstream.command.inspection", "play", "Show one run: settings, result and learning curve."
+        "midstream.command.runs.inspection", "play", "Show one run: settings, result and learning curve."
     ),
-    "compare": Entry("midstream.command.comparison", "play", "Compare several runs."),
+    "compare": Entry("midstream.command.runs.comparison", "play", "Compare several runs."),
     "prepare": Entry("midstream.command.prepare", "play", "Pretrain a player before a game."),
     "robustness": Entry("midstream.command.robustness", "play", "Attack a finished model at test time."),
     "plugins": Entry("midstream.command.plugins_check", "play", "Check your own attacker or defender."),

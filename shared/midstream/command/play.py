@@ -103,7 +103,7 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
     \b
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
-    from midstream.command.playing import plan_of, play_game
+    from midstream.command.games.playing import plan_of, play_game
 
     plan = plan_of(settings, resume=resume)
     result = (plan.finished() if resume else None) or play_game(plan)
@@ -122,6 +122,6 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
             click.echo(f"the {side} failed on {count} of {result.steps} batches, which passed unchanged")
     for side, count in result.resumed_anyway.items():
         if count:
-            from midstream.command.summary import resumed_words
+            from midstream.command.runs.summary import resumed_words
 
             click.echo(resumed_words(side, count))

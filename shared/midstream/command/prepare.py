@@ -58,7 +58,7 @@ def command(
     \b
     Example: midstream prepare vae --dataset digits
     """
-    from midstream.command.local import say
+    from midstream.command.games.local import say
     from midstream.console.progress import Progress
     from midstream.run.batches import load_split
     from midstream.run.datasets import Source

@@ -14,7 +14,7 @@ from midstream.console.process_options import data_options, device_options
 
 if TYPE_CHECKING:
     from midstream.attacks.robustness import Robustness
-    from midstream.command.played import PlayedRun
+    from midstream.command.runs.played import PlayedRun
 
 _GREY, _COLOUR = 0.3, 8 / 255  # the paper's L∞ radii, for MNIST and for CIFAR-10
 
@@ -73,7 +73,7 @@ def command(
 
     from midstream.attacks.cw import Search
     from midstream.attacks.robustness import robustness, suspicions
-    from midstream.command.finished import finished, model_of, specification_of
+    from midstream.command.runs.finished import finished, model_of, specification_of
     from midstream.console.progress import Progress
     from midstream.mathematics.seeds import permutation
     from midstream.run.batches import load_split

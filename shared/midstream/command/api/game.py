@@ -10,10 +10,10 @@ from torch import nn
 
 from midstream.command.api.result import GameResult
 from midstream.command.api.settings import Settings, plan_from, signature
-from midstream.command.game import Follow, GameError, as_game_errors
-from midstream.command.local import LocalPipeline
-from midstream.command.over_http import HttpPipeline
-from midstream.command.pipeline import GameStep, Pipeline
+from midstream.command.games.game import Follow, GameError, as_game_errors
+from midstream.command.games.local import LocalPipeline
+from midstream.command.games.over_http import HttpPipeline
+from midstream.command.games.pipeline import GameStep, Pipeline
 from midstream.console.progress import Progress
 
 
@@ -121,7 +121,7 @@ class Game:
         """The result of the finished game.
 
         Raises:
-            midstream.command.game.GameError: the game has steps left.
+            midstream.command.games.game.GameError: the game has steps left.
         """
         if self._result is not None:
             return self._result

@@ -6,8 +6,8 @@ import click
 from torch import nn
 
 from midstream.command.api.result import GameResult
-from midstream.command.finished import finished, model_of, specification_of
-from midstream.command.played import PlayedRun
+from midstream.command.runs.finished import finished, model_of, specification_of
+from midstream.command.runs.played import PlayedRun
 from midstream.errors import MidstreamError
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source

@@ -4,8 +4,8 @@ from typing import Unpack
 
 from midstream.command.api.result import GameResult
 from midstream.command.api.settings import Settings, described, plan_from, signature
-from midstream.command.game import Follow, as_game_errors
-from midstream.command.playing import play_game
+from midstream.command.games.game import Follow, as_game_errors
+from midstream.command.games.playing import play_game
 
 
 def play(*, follow: Follow | None = None, **settings: Unpack[Settings]) -> GameResult:

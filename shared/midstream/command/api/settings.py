@@ -10,9 +10,9 @@ import click
 from click.core import ParameterSource
 
 from midstream import plugins
-from midstream.command.game import GamePlan
+from midstream.command.games.game import GamePlan
+from midstream.command.games.playing import plan_of
 from midstream.command.play import command
-from midstream.command.playing import plan_of
 from midstream.errors import MidstreamError
 from midstream.players.interface import Player
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from midstream.command.reproduce.cells import Cell
 from midstream.command.reproduce.games import Game
-from midstream.command.sweep.spread import Spread, spread
+from midstream.command.results.spread import Spread, spread
 from midstream.command.sweep.trial import Trial
 
 DEVIATIONS = 2

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from midstream.attacks.robustness import robustness
-from midstream.command.finished import finished, model_of
+from midstream.command.results.results import PlayedTrial
 from midstream.command.robustness import usual_radius
-from midstream.command.sweep.results import PlayedTrial
+from midstream.command.runs.finished import finished, model_of
 from midstream.command.sweep.trial import Trial
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from midstream.command.reproduce.comparison import Compared
 from midstream.command.reproduce.document import DataSet, Panel, Reproduction, Scale
 from midstream.command.reproduce.gains import gains
-from midstream.command.sweep.spread import Spread
-from midstream.command.sweep.table_text import aligned
+from midstream.command.results.spread import Spread
+from midstream.command.results.table_text import aligned
 
 NOTHING = "–"
 _VERDICTS = {True: "yes", False: "no", None: NOTHING}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from midstream.command.reproduce.cells import Cell
 from midstream.command.reproduce.games import UNDER, Game, attack_at_test_time, game_of
 from midstream.command.reproduce.shipped import shipped_games
+from midstream.command.results.results import Results, gathered
 from midstream.command.sweep.place import Place
-from midstream.command.sweep.results import Results, gathered
 from midstream.command.sweep.sweeping import play_trials
 from midstream.command.sweep.trial import Trial
 from midstream.run.datasets import Source

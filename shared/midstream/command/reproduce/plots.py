@@ -11,7 +11,7 @@ from midstream.command.figures import files
 from midstream.command.reproduce.comparison import Compared
 from midstream.command.reproduce.document import Panel, Reproduction
 from midstream.command.reproduce.gains import gains
-from midstream.command.sweep.spread import spread
+from midstream.command.results.spread import spread
 
 _GREY = "#999999"
 _COLOURS = (

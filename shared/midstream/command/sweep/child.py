@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from midstream.command import parent
+from midstream.command.games import parent
 from midstream.command.sweep.events import Ended, Event, Stepped
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial

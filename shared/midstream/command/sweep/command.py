@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import click
 
+from midstream.command.results.output_options import output_options
 from midstream.command.sweep.axes import SEEDS, GridError, Value, axes_of_play
 from midstream.command.sweep.grid_file import Texts, grid_argument
-from midstream.command.sweep.output_options import output_options
 from midstream.console import options
 from midstream.console.finite import POSITIVE
 from midstream.console.process_options import cache_option, data_options
@@ -116,8 +116,8 @@ def command(
     \b
     Example: midstream sweep --attacker none --attacker level-1 --defender none --defender level-1 --seeds 3
     """
+    from midstream.command.results.output import Output
     from midstream.command.sweep.grid import trials_of
-    from midstream.command.sweep.output import Output
     from midstream.command.sweep.place import Place
     from midstream.command.sweep.sweeping import play_trials
 

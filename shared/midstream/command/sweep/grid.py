@@ -9,7 +9,7 @@ import click
 from click.core import augment_usage_errors
 
 from midstream.command import play
-from midstream.command.playing import plan_of
+from midstream.command.games.playing import plan_of
 from midstream.command.sweep.axes import OF_THE_MACHINE, SEEDS, Axes, GridError, Value, axes_of_play
 from midstream.command.sweep.trial import Trial
 from midstream.plugins.naming import unknown

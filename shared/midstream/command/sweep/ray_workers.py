@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from midstream.command.results.results_folder import clear
 from midstream.command.sweep.events import Ended, Event
 from midstream.command.sweep.place import Place
-from midstream.command.sweep.results_folder import clear
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import played
 from midstream.errors import MidstreamError

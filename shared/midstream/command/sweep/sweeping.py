@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from midstream.command.results.results import Results, gathered
+from midstream.command.results.results_folder import outcome_of, write_failure
 from midstream.command.sweep.axes import Axes, GridError
 from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.events import Ended, Event
@@ -14,8 +16,6 @@ from midstream.command.sweep.grid_file import read_grids
 from midstream.command.sweep.local_workers import play_on_workers
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.progress import SweepProgress
-from midstream.command.sweep.results import Results, gathered
-from midstream.command.sweep.results_folder import outcome_of, write_failure
 from midstream.command.sweep.trial import Trial
 
 Engine = Literal["local", "ray"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from midstream import plugins
-from midstream.command.game import GamePlan
+from midstream.command.games.game import GamePlan
 from midstream.command.sweep.place import Place
 from midstream.mathematics.budget import Budget
 from midstream.protocol.specification import Specification

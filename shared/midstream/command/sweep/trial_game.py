@@ -3,13 +3,20 @@
 import click
 
 from midstream.command.api.result import GameResult
-from midstream.command.game import Follow, GameError, GamePlan
-from midstream.command.playing import play_game
+from midstream.command.games.game import Follow, GameError, GamePlan
+from midstream.command.games.playing import play_game
+from midstream.command.results.results_folder import (
+    FAILED,
+    clear,
+    held,
+    outcome_of,
+    write_failure,
+    write_trial,
+)
 from midstream.command.sweep.place import Place
-from midstream.command.sweep.results_folder import FAILED, clear, held, outcome_of, write_failure, write_trial
 from midstream.command.sweep.trial import Trial
 from midstream.protocol.problem import Problem
-from midstream_server.runs.left import ResumeError
+from midstream_server.runs.recovery.left import ResumeError
 
 
 def play_trial(trial: Trial, place: Place, follow: Follow) -> GameResult:

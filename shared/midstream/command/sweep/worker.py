@@ -15,7 +15,7 @@ from typing import TextIO
 # Read when torch is first imported: a thread that waits must sleep, since games share the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from midstream.command.parent import end_with_parent
+from midstream.command.games.parent import end_with_parent
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import played

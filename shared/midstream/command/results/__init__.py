@@ -1,0 +1,1 @@
+"""The results of sweeps: tables, plots and paired differences."""

@@ -1,0 +1,1 @@
+"""Runs, finished or in progress, as they are read, compared and drawn."""
