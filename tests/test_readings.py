@@ -52,7 +52,7 @@ def moved_on(p: Problem, visit: int) -> Problem:
 @readings
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("at", ["input", "memory"])
-@pytest.mark.parametrize("case", [CONV, LOGISTIC], ids=str)
+@pytest.mark.parametrize("case", [CONV, LOGISTIC], ids=lambda case: case.name)
 def test_level_1_is_the_formula_of_its_reading(case: Case, at: str, norm: Norm, blend: str) -> None:
     p = case.build()
     budget = Budget(0.3 if norm == "linf" else WIDE.epsilon, norm)
