@@ -120,7 +120,7 @@ def test_without_mnist_it_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ones_and_sevens_are_played(data_root: Path, tmp_path: Path) -> None:
-    arguments = ["--data-root", str(data_root), "--game", "cnn", "--runs", "1", "--epochs", "1"]
+    arguments = ["--data-root", str(data_root), "--game", "cnn", "--runs", "2", "--epochs", "1"]
     outcome = CliRunner().invoke(cli, ["figure", "6", *arguments, "--out", str(tmp_path)])
     assert outcome.exit_code == 0, outcome.output
     found = json.loads((tmp_path / "figure-6.json").read_text())["games"]["cnn"]

@@ -15,6 +15,7 @@ from services import tiny
 import midstream
 from midstream.plugins.finding import file_module
 from midstream.protocol.wire import tensors_sha256
+from midstream.run import learned
 from midstream.run.datasets import Examples
 from midstream.run.learned import LEARNED_BY, cache_folder, code_sha256
 from midstream_proxy.surrogates.black_box import BlackBoxRun
@@ -150,7 +151,7 @@ def test_an_edit_of_the_code_that_something_was_learned_by_is_noticed(
     copy = tmp_path / folder / "deeper"
     copy.mkdir(parents=True)
     (copy / "module.py").write_text("EPSILON = 1")
-    monkeypatch.setattr(midstream, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(learned, "__file__", str(tmp_path / "run" / "learned.py"))
     before = code_sha256()
     assert code_sha256() == before
     (copy / "module.py").write_text("EPSILON = 2")

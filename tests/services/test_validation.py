@@ -56,6 +56,7 @@ def test_the_model_is_described_well_enough_to_rebuild_it(run: TinyRun) -> None:
         "loss": "cross-entropy",
         "reduction": "sum",
         "derivatives": "reverse-over-forward",
+        "chunk_size": None,
         "optimizer": "adam",
         "learning_rate": 0.0008,
     }

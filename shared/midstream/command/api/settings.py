@@ -42,6 +42,7 @@ class Settings(TypedDict, total=False):
     epochs: int | None
     max_steps: int | None
     chunk_size: int | None
+    capture: bool | None
     optimizer: Literal["adam", "sgd"] | None
     lr: float | None
     epsilon: float | None
