@@ -54,6 +54,10 @@ STACKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         convolved(nn.Conv2d(1, 4, 1), nn.MaxPool2d(2, 1, dilation=2), nn.ReLU(), features=4 * 6 * 6),
         (1, 8, 8),
     ),
+    "windows given as lists": (
+        convolved(nn.Conv2d(1, 2, 1), nn.MaxPool2d([1, 2]), nn.AvgPool2d([2], (2, 1)), features=2 * 4 * 3),  # type: ignore[arg-type]
+        (1, 8, 8),
+    ),
     "means": (
         convolved(
             nn.Conv2d(1, 4, 3, padding=1),
@@ -130,6 +134,15 @@ def test_the_mixed_derivative_of_a_stack_is_the_one_written_out() -> None:
     close(parts, mixed_derivative(model, x, y, v, order="double-backward"))
 
 
+@pytest.mark.parametrize("of", [torch.float64, torch.bfloat16])
+def test_a_vector_of_other_numbers_is_taken_in_those_of_the_model(of: torch.dtype) -> None:
+    model, x, y = built("digits", channels_last=False)
+    model, x = model.float(), x.float()
+    u = {key: torch.rand_like(value, dtype=of) for key, value in model.named_parameters()}
+    assert stack_of(model, x, y) is not None
+    close(mixed_derivative(model, x, y, u), mixed_derivative(model, x, y, u, order=ORDERS[0]), 1e-5)
+
+
 def test_a_label_that_cross_entropy_ignores_counts_for_nothing() -> None:
     model, x, y = built("digits", channels_last=True)
     v = validation_gradient(model, x, y)
@@ -202,6 +215,11 @@ def replaced(model: nn.Sequential) -> nn.Module:
     return model
 
 
+def without_a_layer(model: nn.Sequential) -> nn.Module:
+    model.add_module("none", None)
+    return model
+
+
 def tied(model: nn.Sequential) -> nn.Module:
     first, last = model[0], model[2]
     assert isinstance(first, nn.Linear)
@@ -231,6 +249,7 @@ FLAT: dict[str, Callable[[], nn.Module]] = {
     "a backward hook": lambda: hooked(plain(), "full_backward_hook"),
     "a backward pre-hook": lambda: hooked(plain(), "full_backward_pre_hook"),
     "another forward": lambda: replaced(plain()),
+    "a layer that is none": lambda: without_a_layer(plain()),
     "a parametrization": lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))),
     "dropout in training": lambda: nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)),
     "a shared layer": lambda: nn.Sequential(SHARED, nn.ReLU(), SHARED),
@@ -264,6 +283,15 @@ def test_what_is_not_plainly_a_stack_is_left_to_autograd(name: str) -> None:
 def test_a_layer_with_a_setting_of_its_own_is_left_to_autograd(layer: nn.Module) -> None:
     model = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(CLASSES))
     assert stack_of(model, torch.rand(2, 1, 8, 8), torch.tensor([0, 1])) is None
+
+
+def test_a_convolution_of_its_own_is_left_to_autograd() -> None:
+    layer = nn.Conv2d(1, 2, 3)
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(72, CLASSES))
+    x, y = torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
+    assert stack_of(model, x, y) is not None
+    vars(layer)["_conv_forward"] = lambda x, weight, bias: F.conv2d(x, 2 * weight, bias)
+    assert stack_of(model, x, y) is None
 
 
 def test_other_numbers_are_left_to_autograd() -> None:

@@ -189,6 +189,8 @@ def mixed_derivative(
 def _mixed_by_stack(
     model: nn.Module, stack: Stack, inputs: Tensor, labels: Tensor, vector: Gradient, chunk_size: int | None
 ) -> Tensor:
+    vector = along(vector, dict(model.named_parameters()))
+
     def chunk_derivative(x: Tensor, y: Tensor) -> Tensor:
         order_of(model, x, y)  # refuses a point that has no derivatives, such as an infinite loss
         with torch.no_grad():

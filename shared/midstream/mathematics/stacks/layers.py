@@ -5,7 +5,7 @@ decides which entries a ReLU lets pass and which ones a pooling picks. No layer 
 own, so these three functions are enough for `B_x v`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,13 +21,14 @@ _aten = torch.ops.aten
 Pair = tuple[int, int]
 
 
-def pair(value: object) -> Pair:
+def pair(value: Any) -> Pair:
     """Return a setting of two axes, given once or for each.
 
-    >>> pair(2), pair((2, 3))
-    ((2, 2), (2, 3))
+    >>> pair(2), pair((2,)), pair([2, 3])
+    ((2, 2), (2, 2), (2, 3))
     """
-    one, two = value if isinstance(value, tuple) else (value, value)
+    values = list(value) if isinstance(value, Iterable) else [value]
+    one, two = values * 2 if len(values) == 1 else values
     return one, two
 
 

@@ -20,6 +20,7 @@ from midstream.mathematics.stacks.layers import (
 )
 from midstream.mathematics.stacks.stack import Stack
 
+_CALLS = {"forward", "_conv_forward"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -80,13 +81,15 @@ def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]
         yield name, module
         return
     for key, child in module._modules.items():
-        if child is not None:
+        if child is None:  # calling the model fails
+            yield name, module
+        else:
             yield from _leaves(child, f"{name}.{key}" if name else key)
 
 
 def _plain(module: nn.Module) -> bool:
     """Return whether nothing is attached to a module that changes what calling it does."""
-    return "forward" not in vars(module) and not any(getattr(module, kind) for kind in _HOOKS)
+    return _CALLS.isdisjoint(vars(module)) and not any(getattr(module, kind) for kind in _HOOKS)
 
 
 def _layer(module: nn.Module, name: str, axes: int) -> Fixed | Weighted | None:
