@@ -145,6 +145,43 @@ def test_rows_at_the_start_are_stored(tmp_path: Path) -> None:
     assert Attacker(memory.path).values(1) == [1.0]
 
 
+@pytest.mark.parametrize("kept", [(), (2,), (2, 7)])
+@pytest.mark.parametrize("how", ["clear", "load", "another"])
+def test_rows_that_the_attacker_drops_are_gone_after_a_restart(
+    kept: tuple[int, ...], how: str, attacker: Attacker
+) -> None:
+    attacker.take(0, 1.0, 1, 2, 3)
+    if how == "another":
+        attacker.rows = Rows()
+    elif how == "clear":
+        attacker.rows.clear()
+    else:
+        attacker.rows.load_state_dict({})
+    if kept:
+        attacker.write(2.0, *kept)
+    answer = attacker.store(1)
+    expected = [2.0 if number in kept else 0.0 for number in (1, 2, 3, 7)]
+    again = attacker.again()
+    assert again.values(1, 2, 3, 7) == [1.0, 1.0, 1.0, 0.0]  # the server has not taken the answer yet
+    assert again.memory.acknowledge(answer.number)
+    again.memory.rewind(again.rows)
+    assert again.values(1, 2, 3, 7) == expected
+    third = again.again()
+    assert third.values(1, 2, 3, 7) == expected
+    third.take(2, 3.0, 1)
+    assert third.again().values(1, 2, 3, 7) == [3.0, *expected[1:]]
+
+
+def test_rows_that_the_attacker_drops_come_back_if_its_attack_fails(attacker: Attacker) -> None:
+    attacker.take(0, 1.0, 1, 2)
+    attacker.write(2.0, 2)
+    attacker.rows.clear()
+    attacker.write(3.0, 1, 5)
+    attacker.memory.rewind(attacker.rows)
+    assert attacker.values(1, 2, 5) == [1.0, 1.0, 0.0]
+    attacker.memory.close()
+
+
 ALTERED = {
     "a row": "UPDATE blocks SET value = (SELECT value FROM blocks WHERE number = 2) WHERE number = 1",
     "a key": "UPDATE blocks SET keys = (SELECT keys FROM blocks WHERE number = 2) WHERE number = 1",

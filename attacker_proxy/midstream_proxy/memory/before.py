@@ -4,6 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from midstream.mathematics.rows import Rows
 from midstream.players.interface import Player
 from midstream.players.remembering import give_back, memory_of, rows_of
 
@@ -32,10 +33,11 @@ class Copies:
         self._name = name
         self._player = player
         self._copies: dict[str, tuple[Tensor, int | None, Tensor]] = {}
+        self._rows: Rows | None = None
 
     def mark(self) -> None:
         """Copy the changed tensors of the player's state."""
-        rows = rows_of(self._player)
+        self._rows = rows = rows_of(self._player)
         state = memory_of(self._name, self._player, without=rows)
         if rows is not None:
             rows.mark()
@@ -48,11 +50,14 @@ class Copies:
 
     def back(self) -> None:
         """Restore the state of the last mark."""
-        rows = rows_of(self._player)
+        rows = self._rows
         copies = {name: copy.clone() for name, (_, _, copy) in self._copies.items()}
-        give_back(self._name, self._player, copies, without=rows)
+        give_back(self._name, self._player, copies, without=rows_of(self._player))
+        now = rows_of(self._player)
         if rows is not None:
             rows.back()
+        if now is not None and now is not rows:  # the player made another history
+            now.load_state_dict({} if rows is None else rows.state_dict())
 
 
 class Nothing:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from midstream.mathematics.rows import Rows
 from midstream_proxy.memory.records import BlockRecord, TensorRecord, checksum
-from midstream_proxy.memory.stored_rows import Block, block_record
+from midstream_proxy.memory.stored_rows import Block, Blocks, block_record
 from midstream_proxy.memory.stored_state import Known, Stored, known_of, summed
 
 
@@ -59,13 +60,27 @@ def changes(run: str, number: int, stored: Stored, state: Mapping[str, Tensor], 
         records.append(record := _record(run, name, number, content))
         new[name] = known_of(value, record)
     records += [_record(run, name, number, None) for name in gone]
-    keys, values = ([], None) if rows is None else rows.written()
+    keys, values = ([], None) if rows is None else _written(rows, stored.blocks)
     blocks = [] if values is None else [block_record(run, number, keys, values)]
     old = [before[name].checksum for name in (*changed, *gone) if name in before]
     moved = [stored.blocks.change_by(Block.of(block)) for block in blocks]
     earlier = 0 if stored.place is None else stored.place.state
     now = summed((earlier, *old, *moved, *(one.checksum for one in new.values())))
     return Changes(records, blocks, new, gone, now)
+
+
+def _written(rows: Rows, before: Blocks) -> tuple[list[bytes], Tensor | None]:
+    """Return the rows that were written, and zeros for those that the attacker has dropped.
+
+    An attacker drops rows when it clears its history, loads another one or makes a new one.
+    """
+    keys, values = rows.written()
+    dropped = [] if rows.marked else [key for key in before.held() if key not in rows]
+    if not dropped:
+        return keys, values
+    shape = (0,) if values is None else values.shape[1:]  # without a row, the file needs no shape
+    zeros = torch.zeros((len(dropped), *shape)).to(torch.empty(0) if values is None else values)
+    return [*keys, *dropped], zeros if values is None else torch.cat([values, zeros])
 
 
 def _record(run: str, name: str, number: int, value: bytes | None) -> TensorRecord:

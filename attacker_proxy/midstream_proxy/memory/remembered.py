@@ -80,6 +80,7 @@ class RememberedAttack:
         self._going = going
         self._kept_from = 0
         self._remembers = going.remembers
+        self._follows = going.remembers and rows_of(attacked.player) is not None
         self._at: int | None = None  # the player's state is that after this answer; None: the memory's
         self._unstored: tuple[int, bytes, bytes] | None = None
         self._sent: int | None = None
@@ -207,7 +208,12 @@ class RememberedAttack:
 
     @property
     def _rows(self) -> Rows | None:
-        return rows_of(self.attacked.player) if self._remembers else None
+        """The attacker's rows, if a new attacker has some; a later history is part of its other state."""
+        rows = rows_of(self.attacked.player) if self._follows else None
+        if rows is None and self._follows:
+            what = "had one MomentumHistory at first and has none or several now; make all in __init__"
+            raise PlayerError(f"{self._going.settings.attacker!r} {what}")
+        return rows
 
     def _state(self) -> dict[str, Tensor]:
         if not self._remembers:

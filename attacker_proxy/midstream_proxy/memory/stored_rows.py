@@ -1,7 +1,7 @@
 """The rows of an attacker's state in its memory's file: one block for each answer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import safetensors.torch
@@ -41,6 +41,10 @@ class Blocks:
         """Checksums of the blocks that hold a current row, by number."""
         self._holder: dict[bytes, int] = {}
         self._rows: Counter[int] = Counter()
+
+    def held(self) -> Collection[bytes]:
+        """Return the content keys of all rows."""
+        return self._holder.keys()
 
     def emptied_by(self, keys: Sequence[bytes]) -> list[int]:
         """Return the blocks that hold no current row once these keys are written to a new block."""
@@ -97,7 +101,11 @@ class FollowedRows:
             rows.clear()
             self._at = -1
         for record in self._file.blocks(after=self._at, until=number):
-            rows.put(Block.of(record).keys, safetensors.torch.load(record.value)["rows"])
+            keys, values = Block.of(record).keys, safetensors.torch.load(record.value)["rows"]
+            if values.numel() == 0:
+                rows.forget(keys)
+            else:
+                rows.put(keys, values)
         self.mark(rows, number)
 
 

@@ -31,6 +31,13 @@ class _Write(NamedTuple):
     before: Tensor
 
 
+class _Cleared(NamedTuple):
+    places: dict[bytes, int]
+    table: Tensor | None
+    marked: int
+    writes: list[_Write]
+
+
 class Rows:
     """Rows by content key, in one tensor: one gather reads those of a batch, one scatter writes them.
 
@@ -50,9 +57,18 @@ class Rows:
         self._left_out = False
         self._marked = 0  # number of keys at the last mark
         self._writes: list[_Write] | None = None
+        self._cleared: _Cleared | None = None
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._index
+
+    @property
+    def marked(self) -> bool:
+        """Whether `mark` was called since the rows were made, cleared or loaded."""
+        return self._writes is not None
 
     def reserve(self, count: int, *, like: Tensor) -> None:
         """Make room for `count` rows, so that the tensor need not grow until there are more."""
@@ -110,10 +126,13 @@ class Rows:
 
     def mark(self) -> None:
         """Take the present rows as those that `back` restores."""
-        self._marked, self._writes = len(self._index), []
+        self._marked, self._writes, self._cleared = len(self._index), [], None
 
     def back(self) -> None:
-        """Restore the rows of the last mark."""
+        """Restore the rows of the last mark, even if they were cleared since."""
+        if self._cleared is not None:
+            self._index, self._table, self._marked, self._writes = self._cleared
+            self._shared, self._cleared = True, None
         for write in reversed(self._writes or []):
             self._own().index_copy_(0, write.places.rows, write.before)
         while len(self._index) > self._marked:
@@ -128,8 +147,16 @@ class Rows:
             return [], None
         return keys, self._table[torch.tensor([self._index[key] for key in keys], device=self._table.device)]
 
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Make the rows of these keys zero, those of keys that were never written."""
+        known = [key for key in keys if key in self]
+        if known and self._table is not None:
+            self.put(known, self._table.new_zeros((len(known), *self._table.shape[1:])))
+
     def clear(self) -> None:
         """Delete all rows."""
+        if self._writes is not None:
+            self._cleared = _Cleared(self._index, self._table, self._marked, self._writes)
         self._index, self._table, self._shared = {}, None, False
         self._marked, self._writes = 0, None
 
