@@ -1,14 +1,17 @@
 """Functions that are captured once and replayed: the same bits as calling them, or they are called."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from device_games import Game, played, resumed
 from torch import Tensor, nn
 
+from midstream import Batch, plugins
 from midstream.mathematics.capturing import switch
-from midstream.mathematics.program import Body, Program
+from midstream.mathematics.pixels import pixels
+from midstream.mathematics.program import Body, Program, Programs
 
 CPU = torch.device("cpu")
 captured: list["Graph"] = []
@@ -96,6 +99,28 @@ def test_a_function_is_captured_anew_when_what_it_reads_moves() -> None:
     for _ in range(3):
         assert torch.equal(program(torch.ones(2))[0], torch.ones(2))
     assert len(captured) == 2
+
+
+def test_functions_given_other_settings_are_others_and_there_are_not_too_many() -> None:
+    programs, x = Programs(), torch.ones(2)
+    for size in [*range(40)] * 3:
+        (found,) = programs("scaled", lambda x, size=size: (size * x,), x, given=size)
+        assert torch.equal(found, size * x)
+    assert len(programs.all()) == len(captured) == 32
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_a_player_that_is_given_another_budget_keeps_to_it(capture: bool) -> None:
+    switch(capture)
+    game = Game(CPU)
+    batch, view = game.batches.batch(0), game.run.view()
+    moving = Batch(0, pixels(batch.inputs), batch.labels)
+    for epsilon in [0.5, 0.25] * 3:
+        budget = replace(view.budget, epsilon=epsilon)
+        for player in (plugins.make("attackers", "level-1,beta=0"), game.run.defender):
+            moved = player.perturb(moving, replace(view, budget=budget))
+            assert float(budget.size(moved).max()) == pytest.approx(epsilon)
+    assert bool(captured) == capture
 
 
 PAIRS = [

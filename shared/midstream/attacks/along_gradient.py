@@ -64,7 +64,9 @@ class GradientAttacker(FollowsGradient):
                 ),
             )
 
-        return view.programs("level-1 attack", attack, at, batch.labels, *followed.values())[0]
+        given = view.model, view.budget, view.loss, *followed
+        inputs = at, batch.labels, *followed.values()
+        return view.programs("level-1 attack", attack, *inputs, given=given)[0]
 
     def start(self, batch: Batch) -> Tensor | None:
         """Return the perturbations at which the gradient is taken, in pixel units; None for 0."""

@@ -22,4 +22,6 @@ class GradientDefender(FollowsGradient):
                 ),
             )
 
-        return view.programs("level-1 defence", defend, batch.inputs, batch.labels, *followed.values())[0]
+        given = view.model, view.budget, view.loss, *followed
+        inputs = batch.inputs, batch.labels, *followed.values()
+        return view.programs("level-1 defence", defend, *inputs, given=given)[0]

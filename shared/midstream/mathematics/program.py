@@ -7,7 +7,7 @@ run on a GPU yet, so it is off unless `midstream.mathematics.capturing.switch` t
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ but its arguments, the tensors that its program `reads`, and what stays the same
 
 _GRAPHS = 2
 """Maximum number of graphs of one program: one for whole batches and one for the last batch of an epoch."""
+
+_PROGRAMS = 32
+"""Maximum number of programs of one host; further functions, as for a budget that changes, are called."""
 
 _DEVICES = ("cuda",)
 """Types of devices that replay graphs."""
@@ -121,13 +124,25 @@ class Programs:
 
     def __init__(self, reads: Callable[[], Iterable[Tensor]] = lambda: ()) -> None:
         self._reads = reads
-        self._programs: dict[str, Program] = {}
+        self._programs: dict[Hashable, Program] = {}
 
-    def __call__(self, name: str, body: Body, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return what a function returns; functions of one name must compute the same."""
-        if name not in self._programs:
-            self._programs[name] = Program(body, reads=self._reads)
-        return self._programs[name](*inputs)
+    def __call__(self, name: str, body: Body, *inputs: Tensor, given: Hashable = ()) -> tuple[Tensor, ...]:
+        """Return what a function returns.
+
+        Args:
+            name: the function's name.
+            body: the function. The first one of a name is captured, so all of them must compute the same.
+            inputs: its arguments.
+            given: what else it depends on, such as a budget; functions given something else are others.
+        """
+        if not switched_on():
+            return body(*inputs)
+        key = name, given
+        if key not in self._programs:
+            if len(self._programs) >= _PROGRAMS:
+                return body(*inputs)
+            self._programs[key] = Program(body, reads=self._reads)
+        return self._programs[key](*inputs)
 
     def all(self) -> list[Program]:
         """Return the programs so far."""
