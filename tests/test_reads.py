@@ -133,8 +133,9 @@ def test_of_several_faults_the_first_is_named_and_numbers_are_read_along() -> No
     assert again.value == 3
 
 
-def test_a_loss_that_is_no_number_changes_nothing() -> None:
-    made = run("none")
+@pytest.mark.parametrize("options", [{}, {"model": f"{__name__}:counting"}])
+def test_a_loss_that_is_no_number_changes_nothing(options: dict[str, str]) -> None:
+    made = run("none", **options)
     made.train(batch(0))
     before = state(made)
     endless = Batch(1, torch.full_like(tiny_training.batch(1).inputs, float("inf")), batch(1).labels)

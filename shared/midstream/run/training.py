@@ -22,6 +22,7 @@ from midstream.players.course import load_optimizer_state, optimizer_state
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
+from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
@@ -217,9 +218,15 @@ class Training:
         return loss
 
     def _descend(self, batch: Batch, *purpose: int | str, checks: Checks | None = None) -> float:
-        seed, checks = self.specification.seed, Checks() if checks is None else checks
-        if self._has_buffers:  # the forward pass may write to them
-            checks.settle()
+        checks = Checks() if checks is None else checks
+        if not self._has_buffers:
+            return self._descended(batch, purpose, checks)
+        checks.settle()  # the forward pass may write to the buffers
+        with buffers_kept_on_error(self.model):
+            return self._descended(batch, purpose, checks)
+
+    def _descended(self, batch: Batch, purpose: tuple[int | str, ...], checks: Checks) -> float:
+        seed = self.specification.seed
         with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
             loss, *gradients = loss_and_gradients(self.programs, self.model, batch)
         which = "".join(f", rehearsal {place}," for place in purpose[1:])
