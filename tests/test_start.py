@@ -4,11 +4,14 @@ import ast
 import inspect
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import midstream
+from midstream.run.without_compiler import _Deferred
 
 _HELP = """
 import sys
@@ -73,6 +76,14 @@ def test_a_game_imports_torchs_compiler_only_if_something_compiles(tmp_path: Pat
     *_, slow, compiled = _printed(_GAME, "play", "--attacker", "level-2", *options).splitlines()
     assert slow == "slow: []"
     assert compiled == "compiled: 4.0 True"
+
+
+def test_optimizers_go_on_while_another_thread_imports_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch._dynamo")
+    half.__spec__ = ModuleSpec(half.__name__, None)
+    vars(half.__spec__)["_initializing"] = True
+    monkeypatch.setitem(sys.modules, half.__name__, half)
+    assert _Deferred().disable(len, wrapping=False)([1, 2]) == 2
 
 
 def test_every_public_name_can_be_used() -> None:
