@@ -127,6 +127,13 @@ def test_the_keys_of_a_batch_are_those_of_its_host_in_every_copy() -> None:
     assert len(asked) == 2
 
 
+def test_a_batch_of_some_of_the_examples_has_their_keys() -> None:
+    x = values(3)
+    batch = Batch(0, x, torch.zeros(3, dtype=torch.int64), lambda: content_keys(x))
+    some = replace(batch, inputs=x[1:], labels=batch.labels[1:])
+    assert some.content_keys() == content_keys(x)[1:]
+
+
 def test_a_recall_adds_no_key() -> None:
     rows = written(3)
     found = rows.recall(keys(2, 9), like=values(2))

@@ -36,7 +36,8 @@ class Batch:
         inputs: `(batch, *input)`, float32 within the pixel range.
         labels: class indices, `(batch,)`, int64. If an `Augmenting` defender mixed examples, the share of
             each class, `(batch, classes)`, float32; each row sums to 1.
-        key_source: how the host computes the `content_keys`; None computes them from `inputs`.
+        key_source: how the host computes the `content_keys`; None computes them from `inputs`. A player that
+            makes a batch of the same examples in another order sets it to None.
     """
 
     seq: int
@@ -47,9 +48,11 @@ class Batch:
     def content_keys(self) -> Sequence[bytes]:
         """Return a content key of each input as it came to the host: 16 bytes, equal for equal inputs.
 
-        A host computes them at most once for each batch, when a player first asks.
+        A host computes them at most once for each batch, when a player first asks. If a player has made a
+        batch of some of the examples, they are those of its inputs.
         """
-        return content_keys(self.inputs) if self.key_source is None else self.key_source()
+        found = None if self.key_source is None else self.key_source()
+        return found if found is not None and len(found) == len(self.inputs) else content_keys(self.inputs)
 
 
 def _no_optimizer() -> TrainingStep:
