@@ -91,7 +91,9 @@ class Output:
             [*(str(group.get(name, "")) for name in names), str(found), str(found.n)]
             for group, found in compared
         ]
-        caption = f"Mean paired difference in {self.value.replace('_', ' ')}, with its {self.confidence:.0%}"
+        caption = (
+            f"Mean paired difference in {self.value.replace('_', ' ')}, with its {100 * self.confidence:g}%"
+        )
         return f"{aligned(head, lines)}\n\n{caption} confidence interval."
 
     def _write(self, results: Results, table: Table) -> None:
