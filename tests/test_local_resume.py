@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import midstream
 from midstream.storage import faults
@@ -90,6 +91,29 @@ def test_a_checkpoint_that_is_written_late_has_the_memory_of_its_own_step(
             with pytest.raises(Killed):
                 next(iter(game))
     assert facts(play(tmp_path, "full")) == facts(whole)
+
+
+class FailsOnce:
+    """Corrects nothing, and fails at its third batch the first time."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def perturb(self, batch: midstream.Batch, view: midstream.View) -> torch.Tensor:  # noqa: ARG002
+        if batch.seq == 2 and not self.failed:
+            self.failed = True
+            raise ValueError("not now")
+        return torch.zeros_like(batch.inputs)
+
+
+def test_an_attacker_moves_once_if_the_run_refuses_its_batch(
+    whole: midstream.GameResult, tmp_path: Path
+) -> None:
+    with midstream.Game(**SETTINGS, defender=FailsOnce, out=tmp_path, run="game", follow=quiet) as game:
+        with pytest.raises(midstream.MidstreamError, match="not now"):
+            list(game)
+        assert [step.seq for step in game] == [2, 3, 4, 5]
+    assert facts(game.result) == facts(whole)
 
 
 def no_room(*_: object) -> Path:
