@@ -13,9 +13,12 @@ from scipy import stats
 from midstream.command.results.output import Output
 from midstream.command.results.paired import differences, paired_difference
 from midstream.command.results.plots import bars, curves
+from midstream.command.results.results import PlayedTrial, Results
 from midstream.command.results.spread import spread
 from midstream.command.results.table import Table, TableError, tabulate
 from midstream.command.results.table_files import write_table
+from midstream.command.sweep.grid import trials_of
+from midstream.command.sweep.place import Place
 
 ACCURACIES = [0.380, 0.412, 0.355, 0.401, 0.397]
 OTHERS = [0.960, 0.955, 0.971, 0.949, 0.962]
@@ -204,3 +207,21 @@ def test_numbers_make_an_axis() -> None:
 def test_the_caption_names_the_confidence() -> None:
     output = Output("test_accuracy", (), (), (), (), None, None, ("attacker", "a", "b"), 0.999, as_json=False)
     assert "its 99.9% confidence interval" in output._as_text([({}, paired_difference(OTHERS, ACCURACIES))])
+
+
+def test_trials_of_different_environments_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = []
+    for number, (trial, threads) in enumerate(zip(trials_of([{"seeds": 2}]), (1, 2), strict=True)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "environment.json").write_text(json.dumps({"threads": threads, "dataset_sha256": number}))
+        outcome = trial.plan(Place(tmp_path)).outcome({"test_accuracy": 0.5})
+        places.append(PlayedTrial(trial, folder, outcome))
+    output = Output("test_accuracy", (), (), ("seed",), (), None, None, None, 0.95, as_json=False)
+    output.give(Results(tuple(places)))
+    said = capsys.readouterr().err
+    assert "not played with the same threads: 1 and 2; SHA-256 of digits: 0 and 1" in said
+    output.give(Results(tuple(places[:1])))
+    assert not capsys.readouterr().err

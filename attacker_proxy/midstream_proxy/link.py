@@ -41,9 +41,7 @@ class AttackLink:
             Problem: the batch is invalid, the attack failed, or the next link refused the batch.
         """
         self._rules.check(batch, seq=batch.seq)  # do not attack a batch that the run would refuse
-        if (
-            self.sent is None or self.sent.seq != batch.seq
-        ):  # the attacker moves once, also if the run refuses
+        if self.sent is None or self.sent.seq != batch.seq:
             with attack_as_problems():
                 self.sent = self._attacked.attack(batch)
         return self._onward.put(self.sent)
