@@ -1,6 +1,7 @@
 """`midstream reproduce`: what it prints, plays and writes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from midstream.command.reproduce.command import ReproduceError
 from midstream.command.reproduce.document import reproduction
 from midstream.command.reproduce.games import Game
 from midstream.command.reproduce.shipped import read_shipment
+from midstream.command.results.results import Results
+from midstream.command.sweep.place import Place
+from midstream.command.sweep.trial import Trial
 
 
 def reproduce(out: Path, *words: str) -> Result:
@@ -64,6 +68,25 @@ def test_results_that_ship_are_printed_and_nothing_is_played(
 
 
 @pytest.mark.usefixtures("shipped")
+def test_a_game_that_was_played_here_is_measured_here(
+    shipped: dict[str, Game], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replaces the one that ships, which may have been measured at test time when it was not."""
+    cells = cells_of(reproduction("table-2"), "cpu", "mnist", seeds=3, chosen=["level-1"])
+    here = cells[0].trials[1]
+    asked: list[str] = []
+
+    def play(trials: Sequence[Trial], *_: object, **__: object) -> Results:
+        asked.extend(trial.name for trial in trials)
+        return Results(())
+
+    monkeypatch.setattr(playing, "play_trials", play)
+    monkeypatch.setattr(playing, "outcome_of", lambda trial, _: trial if trial == here else None)
+    playing.games_of(cells, Place(tmp_path), play=True, fresh=False, workers=1, hours=None)
+    assert asked == [here.name]
+    assert here.name in shipped
+
+
 def test_fresh_leaves_them_out_and_no_play_names_what_is_missing(tmp_path: Path) -> None:
     words = ["table-2", "--scale", "cpu", "--cell", "level-1,level-0", "--fresh", "--no-play"]
     printed = reproduce(tmp_path, *words)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_the_page_shows_both_and_names_what_is_missing() -> None:
     half = [Compared(first.cell, first.games[:1])]
     assert missing_words(half) == "1 of 2 games are missing: no-attack,level-0 (seed 1)."
     assert "| 90.0 | 1 of 2 |" in page_of(reproduction("table-2"), "quick", "mnist", half)
+
+
+def test_the_page_says_which_games_were_not_played_here() -> None:
+    found = with_accuracies(table_2("no-attack", "level-1"), 0.9, 0.92)
+    assert "ship with" not in page_of(reproduction("table-2"), "quick", "mnist", found)
+    first, *others = found
+    sent = Compared(first.cell, tuple(replace(one, shipped=True) for one in first.games))
+    page = page_of(reproduction("table-2"), "quick", "mnist", [sent, *others])
+    assert "2 of 8 games were not played here" in page
+    assert "from midstream 0.1.0, torch 2, device cpu, threads 1." in page
 
 
 def test_the_gain_of_a_level_is_over_level_0_against_the_same_opponents() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from midstream.command import play
+from midstream.command.sweep import sweeping
 from midstream.command.sweep.axes import OF_THE_MACHINE, Axes, GridError, axes_of_play
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
@@ -152,3 +153,16 @@ def test_a_file_that_is_no_grid_is_refused(text: str, reason: str, tmp_path: Pat
     file.write_text(text)
     with pytest.raises(GridError, match=reason):
         read_grids(file)
+
+
+def test_the_data_root_of_the_environment_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Place] = []
+
+    def play(_: object, place: Place, **__: object) -> None:
+        places.append(place)
+
+    monkeypatch.setattr(sweeping, "play_trials", play)
+    monkeypatch.setenv("MIDSTREAM_DATA_ROOT", "/data")
+    sweeping.sweep({"seeds": 1}, out=tmp_path)
+    sweeping.sweep({"seeds": 1}, out=tmp_path, data_root=Path("/other"))
+    assert [place.data_root for place in places] == [Path("/data"), Path("/other")]

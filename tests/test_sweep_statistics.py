@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import inf, isfinite, isnan, nan
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,15 @@ import pytest
 from matplotlib.collections import LineCollection
 from scipy import stats
 
+from midstream.command.results.output import Output
 from midstream.command.results.paired import differences, paired_difference
 from midstream.command.results.plots import bars, curves
+from midstream.command.results.results import PlayedTrial, Results
 from midstream.command.results.spread import spread
 from midstream.command.results.table import Table, TableError, tabulate
 from midstream.command.results.table_files import write_table
+from midstream.command.sweep.grid import trials_of
+from midstream.command.sweep.place import Place
 
 ACCURACIES = [0.380, 0.412, 0.355, 0.401, 0.397]
 OTHERS = [0.960, 0.955, 0.971, 0.949, 0.962]
@@ -82,6 +87,29 @@ def test_pairs_are_grouped_by_the_other_settings() -> None:
         ({"defender": "none"}, 6.0, 3),
         ({"defender": "level-1"}, 6.0, 3),
     ]
+
+
+def test_trials_that_could_both_make_a_pair_are_refused() -> None:
+    both = points(attacker=["a", "b"], seed=[0, 1], sources=["a@1", "a@2"])
+    with pytest.raises(
+        TableError, match="two trials with attacker b and seed 0 differ only in target or sou"
+    ):
+        differences(both[4:], setting="attacker", first="b", second="a", confidence=0.95)
+
+
+def test_a_number_is_found_however_it_is_written() -> None:
+    both = points(epsilon=[1.0, 2.0], seed=[0, 1])
+    for first in ("2", "2.0", "2e0", 2, 2.0):
+        ((_, found),) = differences(both, setting="epsilon", first=first, second="1", confidence=0.95)
+        assert found.n == 2
+
+
+@pytest.mark.parametrize("extreme", [inf, nan])
+def test_a_spread_with_an_extreme_value_says_so(extreme: float) -> None:
+    found = spread([1.0, extreme])
+    assert not isfinite(found.mean)
+    assert found.deviation is not None
+    assert isnan(found.deviation)
 
 
 def test_values_without_pairs_are_refused() -> None:
@@ -174,3 +202,26 @@ def test_numbers_make_an_axis() -> None:
     axes = bars(tabulate(points(epsilon=[2.0, 0.5], seed=[0, 1]), value="v")).axes[0]
     assert list(np.array(axes.lines[0].get_xdata())) == [0.5, 2.0]
     assert axes.get_xlabel() == "epsilon"
+
+
+def test_the_caption_names_the_confidence() -> None:
+    output = Output("test_accuracy", (), (), (), (), None, None, ("attacker", "a", "b"), 0.999, as_json=False)
+    assert "its 99.9% confidence interval" in output._as_text([({}, paired_difference(OTHERS, ACCURACIES))])
+
+
+def test_trials_of_different_environments_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = []
+    for number, (trial, threads) in enumerate(zip(trials_of([{"seeds": 2}]), (1, 2), strict=True)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "environment.json").write_text(json.dumps({"threads": threads, "dataset_sha256": number}))
+        outcome = trial.plan(Place(tmp_path)).outcome({"test_accuracy": 0.5})
+        places.append(PlayedTrial(trial, folder, outcome))
+    output = Output("test_accuracy", (), (), ("seed",), (), None, None, None, 0.95, as_json=False)
+    output.give(Results(tuple(places)))
+    said = capsys.readouterr().err
+    assert "not played with the same threads: 1 and 2; SHA-256 of digits: 0 and 1" in said
+    output.give(Results(tuple(places[:1])))
+    assert not capsys.readouterr().err

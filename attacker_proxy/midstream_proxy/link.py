@@ -35,10 +35,13 @@ class AttackLink:
     def put(self, batch: WireBatch) -> Acknowledgement:
         """Attack one minibatch, hand it on, and return the run's acknowledgement.
 
+        A minibatch that the run refused is not attacked a second time.
+
         Raises:
             Problem: the batch is invalid, the attack failed, or the next link refused the batch.
         """
         self._rules.check(batch, seq=batch.seq)  # do not attack a batch that the run would refuse
-        with attack_as_problems():
-            self.sent = self._attacked.attack(batch)
+        if self.sent is None or self.sent.seq != batch.seq:
+            with attack_as_problems():
+                self.sent = self._attacked.attack(batch)
         return self._onward.put(self.sent)

@@ -100,7 +100,7 @@ def feed(
         key: the key to sign the batches with; None sends them unsigned.
 
     Raises:
-        RunEndedError: the run was stopped, failed, or refused a batch.
+        RunEndedError: the run was stopped, failed, refused a batch, or asked for one that it does not have.
         midstream.web.client.ServerGoneError: there was no response within the client's `give_up_after`.
     """
     specification = batches.specification
@@ -112,7 +112,7 @@ def feed(
         try:
             answer = link.put(batch)
         except Problem as problem:
-            wanted = _wanted(problem)
+            wanted = _wanted(problem, total_steps)
             if wanted not in (None, seq) and sent_elsewhere < _SENT_ELSEWHERE:
                 # An acknowledgement was lost, or the server lost some of its batches.
                 seq, sent_elsewhere = wanted, sent_elsewhere + 1
@@ -122,9 +122,12 @@ def feed(
         yield batch, answer
         sent_elsewhere = 0
         seq = answer.next_seq
+        if not 0 <= seq <= total_steps:
+            raise RunEndedError(f"{link.url} asked for batch {seq}, but the run has {total_steps} batches")
 
 
-def _wanted(problem: Problem) -> int | None:
-    """Return the batch that a refusal asks for; None if it asks for none."""
+def _wanted(problem: Problem, total_steps: int) -> int | None:
+    """Return the batch that a refusal asks for; None if it asks for none that the run has."""
     wanted = problem.more.get("next_seq")
-    return wanted if problem.status == 409 and isinstance(wanted, int) else None
+    asks = problem.status == 409 and type(wanted) is int and 0 <= wanted <= total_steps
+    return wanted if asks else None

@@ -29,6 +29,9 @@ n is the number of seeds. "Within 2 deviations" compares the means. The deviatio
 deviation, or ours if the paper gives none. Games that are smaller than the paper's are not expected to agree
 with it.
 
+The games were played while midstream changed, and the version number does not tell these states apart. A
+replay may therefore end in other bits; after hundreds of attacked steps, the first decimal may differ.
+
 """
 
 

@@ -38,8 +38,9 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     """
     from rich.console import Console
 
-    from midstream.command.games.game import GamePlan, free_name
+    from midstream.command.games.game import GamePlan
     from midstream.command.games.playing import play_game
+    from midstream.command.games.run_names import free_name
     from midstream.command.runs.curves import draw_learning_curves
 
     folder = out / free_name(out, "demo")

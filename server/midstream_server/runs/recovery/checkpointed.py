@@ -72,6 +72,8 @@ class CheckpointedRun:
 
     def _due(self) -> bool:
         steps = self.recorded.run.step - self._checkpointed
+        if steps == 0:
+            return False  # a second checkpoint of this step would have an attacker's memory of the next one
         return (self._every is not None and steps >= self._every) or self._seconds >= REPLAY_SECONDS
 
     def checkpoint(self) -> Path:

@@ -104,6 +104,7 @@ def plan_from(given: Mapping[str, object]) -> tuple[GamePlan, bool]:
     try:
         context = command.make_context("play", list(_words(settings)))
         values = {name: value for name, value in context.params.items() if name not in _OF_THE_COMMAND}
+        values |= {str(known()[name].name): False for name, value in settings.items() if value is False}
         if context.get_parameter_source("transport") is ParameterSource.DEFAULT:
             values["transport"] = TRANSPORT
         resume = values.pop("resume")
@@ -141,7 +142,7 @@ def _words(settings: Mapping[str, object]) -> Iterator[str]:
         if isinstance(parameter, click.Option) and parameter.is_flag:
             if not isinstance(value, bool):
                 raise SettingError(f"{name} is {value!r}; it must be True or False")
-            yield from [flag] * value
+            yield from [flag] if value else parameter.secondary_opts[:1]
         elif isinstance(parameter, click.Argument):
             yield str(value)
         else:

@@ -1,6 +1,5 @@
 """The plan of one game, used by `play` and `demo`: its settings, its files and its outcome."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import yaml
 
 from midstream import plugins
 from midstream.command.api.result import GameResult
+from midstream.command.games.plugin_files import PLUGINS, edited, plugin_files
 from midstream.console.scenario import read_values
 from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
@@ -18,7 +18,7 @@ from midstream.players.interface import Player
 from midstream.protocol.specification import Specification
 from midstream.run.precisions import Precision
 from midstream.storage.run_files import read_object
-from midstream.storage.run_folder import holds_run, write_whole
+from midstream.storage.run_folder import holds_run, write_json, write_whole
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_server.runs.recovery.provenance import SPECIFICATION, read_standing
 from midstream_server.runs.recovery.resuming import is_left
@@ -125,14 +125,19 @@ class GamePlan:
         """Return the result of this game if the run folder holds it, played to its end; else None.
 
         Raises:
-            GameError: the folder holds the result of a different game.
+            GameError: the folder holds the result of a different game, or of an unknown attacker.
             midstream.storage.run_files.DamagedRunError: one of its files cannot be read.
             ValueError: one of its files was altered after the game finished.
         """
         if is_left(self.folder) or not (self.folder / "result.json").exists():
             return None
         result = GameResult.load(self.folder)
-        if found := self._differences(read_object(self.folder / SPECIFICATION)):
+        if result.attacker is None:
+            raise GameError(
+                f"{self.folder} holds a finished run that 'play' did not run: its attacker is unknown. Use "
+                f"another --run"
+            )
+        if found := self._differences(read_object(self.folder / SPECIFICATION), precision=self.precision):
             raise GameError(
                 f"{self.folder} holds the result of a different game: {'; '.join(found)}. Use another --run"
             )
@@ -148,14 +153,20 @@ class GamePlan:
         wanted = dict(self.specification.model_dump())
         scenario = self.folder / "scenario.yaml"
         if scenario.exists():
-            began, attack = read_values(scenario), self._attack() | how
+            began, attack = {"precision": "float32", **read_values(scenario)}, self._attack() | how
             was = {**was, **{name: began.get(name) for name in attack}}
             wanted |= attack
         return [
             f"{name} {was.get(name)}, here {value}"
             for name, value in wanted.items()
             if was.get(name) != value
-        ]
+        ] + edited(self.folder, self.plugin_files)
+
+    @property
+    def plugin_files(self) -> dict[str, str]:
+        """The SHA-256 of each file that the game's plug-ins are read from, by the name of the plug-in."""
+        surrogate = self.surrogate.model if self.specification.access == "black-box" else None
+        return plugin_files(self.specification, self.attacker, surrogate)
 
     def _attack(self) -> dict[str, object]:
         """Return what the attacker's moves depend on besides the specification, by option name."""
@@ -175,7 +186,7 @@ class GamePlan:
         return frozenset(text.partition(",")[0] for text in named)
 
     def write_scenario(self) -> None:
-        """Write `scenario.yaml` into the run folder; `midstream play` repeats the game from it."""
+        """Write `scenario.yaml`, which repeats the game, and the digests of its plug-ins."""
         settings: dict[str, Any] = {
             "attacker": self.attacker,
             **self._attack_budget(),
@@ -197,6 +208,8 @@ class GamePlan:
         self.folder.mkdir(parents=True, exist_ok=True)
         content = f"# midstream play {self.folder}/scenario.yaml\n{text}".encode()
         write_whole(self.folder / "scenario.yaml", content)
+        if files := self.plugin_files:
+            write_json(self.folder / PLUGINS, files)
 
     def surrogate_settings(self) -> dict[str, object]:
         """Return the surrogate's settings by option name."""
@@ -219,29 +232,6 @@ class GamePlan:
 
     def _attack_budget(self) -> dict[str, object]:
         return {"attack_epsilon": self.attack_budget.epsilon, "attack_norm": self.attack_budget.norm}
-
-
-def free_name(out: Path, *parts: str) -> str:
-    """Return a run name made of words, with a number appended if that folder exists.
-
-    >>> free_name(Path("/nonexistent"), "folder:/data/Owls", "level-1,beta=0.9")
-    'folder-data-owls-level-1-beta-0.9'
-    """
-    words = run_name(*parts)
-    name, number = words, 1
-    while (out / name).exists():
-        number += 1
-        name = f"{words}-{number}"
-    return name
-
-
-def run_name(*parts: str) -> str:
-    """Return a run name made of words.
-
-    >>> run_name("folder:/data/Owls", "level-1,beta=0.9")
-    'folder-data-owls-level-1-beta-0.9'
-    """
-    return "-".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts)[:90]
 
 
 def progress_text(epoch: int, loss: float, accuracy: float | None) -> str:

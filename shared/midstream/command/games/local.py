@@ -170,6 +170,7 @@ class LocalPipeline:
             midstream_provider.push.RunEndedError: a player failed.
         """
         link: Link = self._end if self._middle is None else self._middle
+        self._taking.settle()  # if a file could not be written: again, before the attacker moves on
         try:
             for batch, _ in feed(link, self._batches, first=self.step):
                 taken = self._end.step

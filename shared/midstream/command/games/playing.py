@@ -7,9 +7,10 @@ import click
 
 from midstream import plugins
 from midstream.command.api.result import GameResult
-from midstream.command.games.game import Follow, GamePlan, free_name, run_name
+from midstream.command.games.game import Follow, GamePlan
 from midstream.command.games.local import play_local
 from midstream.command.games.processes import play_http
+from midstream.command.games.run_names import free_name, run_name
 from midstream.console.progress import Progress
 from midstream.console.specification_options import attack_budget_of, specification_of
 from midstream.players.interface import Player

@@ -1,6 +1,6 @@
 """The text of a reproduction: a Markdown table for each panel, ours beside the paper's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from midstream.command.reproduce.comparison import Compared
 from midstream.command.reproduce.document import DataSet, Panel, Reproduction, Scale
@@ -22,13 +22,13 @@ NAMES = {
 
 
 def page_of(reproduction: Reproduction, scale: Scale, dataset: DataSet, found: Sequence[Compared]) -> str:
-    """Return a table or figure with its title, what the paper says about it, and what is missing."""
+    """Return a table or figure with its title, what the paper says, what is missing, and what ships."""
     head = f"{reproduction.source}, {NAMES[dataset]}, scale {scale}: {reproduction.title}, in per cent."
     says = "\n".join(f"- {line}" for line in reproduction.says)
     short = (
         "Quick games are too short to attack anything; these figures show only that the table can be played."
     )
-    parts = [head, text_of(reproduction, dataset, found), says, missing_words(found)]
+    parts = [head, text_of(reproduction, dataset, found), says, missing_words(found), shipped_words(found)]
     parts += [short] * (scale == "quick")
     return "\n\n".join(part for part in parts if part)
 
@@ -60,6 +60,25 @@ def missing_words(found: Sequence[Compared]) -> str:
     cells = [f"{one.cell} (seed {_seeds(one)})" for one in found if one.missing]
     shown = cells if len(cells) <= 8 else [*cells[:8], f"{len(cells) - 8} more"]
     return f"{len(missing)} of {len(games)} games are missing: {'; '.join(shown)}."
+
+
+def shipped_words(found: Sequence[Compared]) -> str:
+    """Return which games were not played here, and where they were, in a sentence; empty if there is none."""
+    games = {game.trial.name: game for one in found for game in one.games}
+    shipped = [game for game in games.values() if game.shipped]
+    if not shipped:
+        return ""
+    places = dict.fromkeys(_place(game.environment) for game in shipped)
+    return (
+        f"{len(shipped)} of {len(games)} games were not played here; they ship with midstream, from "
+        f"{'; '.join(places)}. Other versions, devices and CPUs round differently. --fresh plays them here."
+    )
+
+
+def _place(environment: Mapping[str, object]) -> str:
+    versions = [f"{name} {environment.get(name)}" for name in ("midstream", "torch")]
+    machine = [f"{name.replace('_', ' ')} {environment.get(name)}" for name in ("device", "threads")]
+    return ", ".join([*versions, *machine])
 
 
 def percent(found: Spread | None) -> str:

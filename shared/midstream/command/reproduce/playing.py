@@ -7,6 +7,7 @@ from midstream.command.reproduce.cells import Cell
 from midstream.command.reproduce.games import UNDER, Game, attack_at_test_time, game_of
 from midstream.command.reproduce.shipped import shipped_games
 from midstream.command.results.results import Results, gathered
+from midstream.command.results.results_folder import outcome_of
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.sweeping import play_trials
 from midstream.command.sweep.trial import Trial
@@ -43,7 +44,9 @@ def games_of(
     wanted: dict[str, Trial] = {}
     for cell in cells:
         for trial in cell.trials:
-            if trial.name not in shipped or cell.measure not in shipped[trial.name].values:
+            ships = trial.name in shipped and cell.measure in shipped[trial.name].values
+            # A game that was played here is shown, so what the cell measures is measured of that one.
+            if not ships or outcome_of(trial, place.out) is not None:
                 wanted[trial.name] = trial
     trials = list(wanted.values())
     if play and trials:

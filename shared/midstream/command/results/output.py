@@ -1,13 +1,14 @@
 """What `midstream sweep` and `midstream results` print and write."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from midstream.command.results.environments import differing
 from midstream.command.results.paired import PairedDifference
 from midstream.command.results.results import Results
 from midstream.command.results.table import Table, TableError
@@ -15,6 +16,7 @@ from midstream.command.results.table_files import SUFFIXES, write_table
 from midstream.command.results.table_text import aligned
 from midstream.command.sweep.trial import Setting
 from midstream.errors import MidstreamError
+from midstream.storage.run_files import read_object
 
 
 class SweepError(MidstreamError, RuntimeError):
@@ -57,6 +59,8 @@ class Output:
                 click.echo(f"\n{self._as_text(compared)}")
         if table is not None:
             self._write(results, table)
+        if found := differing(_environments(results)):
+            click.echo(f"the trials were not played with the same {'; '.join(found)}", err=True)
         _complain(results)
 
     def _table(self, results: Results) -> Table:
@@ -91,7 +95,9 @@ class Output:
             [*(str(group.get(name, "")) for name in names), str(found), str(found.n)]
             for group, found in compared
         ]
-        caption = f"Mean paired difference in {self.value.replace('_', ' ')}, with its {self.confidence:.0%}"
+        caption = (
+            f"Mean paired difference in {self.value.replace('_', ' ')}, with its {100 * self.confidence:g}%"
+        )
         return f"{aligned(head, lines)}\n\n{caption} confidence interval."
 
     def _write(self, results: Results, table: Table) -> None:
@@ -104,6 +110,11 @@ class Output:
         if self.bars is not None:
             results.plot("bars", value=self.value, **self._grouping()).savefig(self.bars, dpi=150)
             click.echo(f"plot: {self.bars}", err=True)
+
+
+def _environments(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
+    for one in results.trials:
+        yield one.trial.specification.dataset, read_object(one.folder / "environment.json")
 
 
 def _complain(results: Results) -> None:

@@ -12,6 +12,9 @@ from midstream.command.sweep.trial import Setting
 
 Key = tuple[tuple[str, Setting], ...]
 
+# An attacker's target and the files of plug-ins come with the player, and do not part a pair.
+_OF_A_PLAYER = ("target", "sources")
+
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -98,13 +101,20 @@ def differences(
         For each combination of the other settings: those that vary, and the difference.
 
     Raises:
-        TableError: no two trials differ only in this setting and have these values.
+        TableError: no two trials differ only in this setting and have these values, or it is not clear which
+            two make a pair.
     """
     sides: list[dict[Key, float]] = [{}, {}]
     for settings, number in points:
         for side, wanted in zip(sides, (first, second), strict=True):
-            if str(settings.get(setting)) == str(wanted):
-                side[_key(settings, setting)] = number
+            if _is(settings.get(setting), wanted):
+                key = _key(settings, setting)
+                if key in side:
+                    raise TableError(
+                        f"two trials with {setting} {wanted} and seed {settings.get('seed')} differ only in "
+                        f"{' or '.join(_OF_A_PLAYER)}: it is not clear which one makes a pair"
+                    )
+                side[key] = number
     pairs = [key for key in sides[0] if key in sides[1]]
     if not pairs:
         known = ", ".join(dict.fromkeys(str(settings.get(setting)) for settings, _ in points))
@@ -126,7 +136,15 @@ def differences(
     ]
 
 
+def _is(value: Setting, wanted: Setting) -> bool:
+    if isinstance(value, float):
+        try:
+            return value == float(str(wanted))
+        except ValueError:
+            return False
+    return str(value) == str(wanted)
+
+
 def _key(settings: Settings, setting: str) -> Key:
-    # An attacker's target and the files of plug-ins come with the player, and do not part a pair.
-    left_out = (setting, "target", "sources")
+    left_out = (setting, *_OF_A_PLAYER)
     return tuple((name, value) for name, value in settings.items() if name not in left_out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from statistics import fmean, stdev
 
 
@@ -11,7 +12,8 @@ class Spread:
 
     Attributes:
         mean: their mean.
-        deviation: the sample standard deviation, `sqrt(Σ (x - mean)² / (n - 1))`; None if n is 1.
+        deviation: the sample standard deviation, `sqrt(Σ (x - mean)² / (n - 1))`; None if n is 1, NaN if a
+            measurement is infinite or NaN.
         n: their count.
     """
 
@@ -34,7 +36,11 @@ def spread(values: Sequence[float]) -> Spread:
     >>> spread([1.0, 2.0, 3.0])
     Spread(mean=2.0, deviation=1.0, n=3)
     """
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+    if len(values) == 1:
+        return Spread(values[0], None, 1)
+    if not all(map(isfinite, values)):
+        return Spread(sum(values), nan, len(values))  # `statistics` fails at infinite values
+    return Spread(fmean(values), stdev(values), len(values))
 
 
 def rounded(number: float) -> str:

@@ -1,6 +1,7 @@
 """Runs that differ only in their seeds, as groups with means and deviations."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,16 @@ from typing import Any
 from midstream.command.results.spread import Spread, spread
 from midstream.command.runs.played import PlayedRun
 
-ATTACK = ("attacker", "attack-epsilon", "attack-norm")
+ATTACK = (
+    "attacker",
+    "attack-epsilon",
+    "attack-norm",
+    "gradient",
+    "surrogate",
+    "surrogate-epochs",
+    "surrogate-train-size",
+    "surrogate-seed",
+)
 """The settings of the attacker, by the name of their option."""
 
 ENVIRONMENT = (
@@ -83,17 +93,22 @@ def seed_groups(
 ) -> list[SeedGroup]:
     """Return runs as groups of those that differ only in their seeds, in the order of the runs.
 
-    A run is alone if it is not finished, or if its attacker is unknown, as for a run of a server.
+    A run is alone if it is not finished, or if its attacker is unknown, as for a run of a server. Each seed
+    counts once: runs that agree even in their seeds are in different groups.
 
     Args:
         runs: the runs by label.
         numbers: their summaries by label.
         each: whether each run is a group of its own.
     """
-    members: dict[str, list[str]] = {}
+    members: dict[tuple[str, int], list[str]] = {}
+    times = Counter[tuple[str, object]]()
     for label, run in runs.items():
         alone = each or run.result is None or run.scenario is None
-        members.setdefault(label if alone else _key(run), []).append(label)
+        key = label if alone else _key(run)
+        seed = key, run.specification.get("seed")
+        members.setdefault((key, times[seed]), []).append(label)
+        times[seed] += 1
     return [
         SeedGroup({label: runs[label] for label in labels}, {label: numbers[label] for label in labels})
         for labels in members.values()

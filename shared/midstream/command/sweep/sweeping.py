@@ -1,5 +1,6 @@
 """Play a sweep: the trials of a grid that a results folder does not hold yet."""
 
+import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -52,7 +53,8 @@ def sweep(
         engine: `local` for processes on this machine, `ray` for a Ray cluster.
         address: the cluster's address; None starts Ray on this machine.
         transport: `local` for one process per game, `http` for three.
-        data_root: torchvision's data root.
+        data_root: torchvision's data root; by default that of `MIDSTREAM_DATA_ROOT`, if it is set. No other
+            variable of this kind counts.
         download: whether missing data may be downloaded.
         cache: cache folder of pretrained state.
         hours: stop after this time; unfinished trials are listed in the results.
@@ -65,6 +67,8 @@ def sweep(
         ValueError: the device cannot be used.
     """
     trials = trials_of(read_grids(Path(grid)) if isinstance(grid, str | Path) else [grid])
+    if data_root is None and (named := os.environ.get("MIDSTREAM_DATA_ROOT")):
+        data_root = Path(named)  # workers inherit no MIDSTREAM_ variable
     place = Place(Path(out), transport, device, threads, data_root, download, cache)
     return play_trials(
         trials,

@@ -1,14 +1,11 @@
 """One trial of a sweep: an ordinary game, named by the digest of everything its result depends on."""
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from midstream import plugins
 from midstream.command.games.game import GamePlan
 from midstream.command.sweep.place import Place
 from midstream.mathematics.budget import Budget
@@ -59,7 +56,7 @@ class Trial:
             plan.gradient,
             replace(plan.surrogate, cache=None),
             plan.signed,
-            _sources(specification, plan.attacker),
+            plan.plugin_files,
             plan.precision,
         )
 
@@ -150,29 +147,9 @@ class Trial:
     @property
     def unchanged(self) -> bool:
         """Whether the files of its plug-ins are those that the trial was made with."""
-        return _sources(self.specification, self.attacker) == dict(self.sources)
+        return self.plan(Place(Path())).plugin_files == dict(self.sources)
 
     def __str__(self) -> str:
         """Return the trial in words, for messages."""
         run = self.specification
         return f"{run.dataset}, {self.attacker} vs {run.defender}, seed {run.seed} ({self.name})"
-
-
-def _sources(specification: Specification, attacker: str) -> dict[str, str]:
-    """Return the SHA-256 of each file that a trial's plug-ins are read from, by the name of the plug-in."""
-    texts = [attacker, *plugins.members(specification.defender), specification.model, specification.dataset]
-    named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
-    files = {name: _file(name.rpartition(":")[0]) for name in named if ":" in name}
-    return {
-        name: sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file and file.is_file()
-    }
-
-
-def _file(where: str) -> Path | None:
-    if where.endswith(".py"):
-        return Path(where)
-    try:
-        found = importlib.util.find_spec(where)
-    except (ImportError, ValueError):
-        return None
-    return None if found is None or found.origin is None else Path(found.origin)

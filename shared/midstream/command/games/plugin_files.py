@@ -1,0 +1,54 @@
+"""The files behind a game's plug-ins: an edited plug-in is a different one."""
+
+import importlib.util
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from midstream import plugins
+from midstream.protocol.specification import Specification
+from midstream.storage.run_files import read_object
+
+PLUGINS = "plugins.json"
+"""Holds what `plugin_files` returned when a game began, if that was anything."""
+
+
+def plugin_files(specification: Specification, attacker: str, surrogate: str | None = None) -> dict[str, str]:
+    """Return the SHA-256 of each file that a game's plug-ins are read from, by the name of the plug-in.
+
+    Plug-ins that are installed by name have no entry, and neither have the modules that a file imports.
+
+    Args:
+        specification: the run.
+        attacker: the attacker's name and options.
+        surrogate: the surrogate's model, if the attacker has one.
+    """
+    texts = [attacker, *plugins.members(specification.defender), specification.model, specification.dataset]
+    texts += [] if surrogate is None else [surrogate]
+    named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
+    files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
+    return {
+        name: sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file and file.is_file()
+    }
+
+
+def edited(folder: Path, here: Mapping[str, str]) -> list[str]:
+    """Describe which plug-ins of the game in a run folder were edited since it began.
+
+    Args:
+        folder: the run folder. If it does not say what the game began with, nothing counts as edited.
+        here: what `plugin_files` returns now.
+    """
+    path = folder / PLUGINS
+    was = read_object(path) if path.exists() else here
+    return [f"the file of {name} was edited" for name in here if was.get(name) != here[name]]
+
+
+def _file(where: str) -> Path | None:
+    if where.endswith(".py"):
+        return Path(where)
+    try:
+        found = importlib.util.find_spec(where)
+    except (ImportError, ValueError):
+        return None
+    return None if found is None or found.origin is None else Path(found.origin)
