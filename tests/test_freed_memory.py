@@ -34,7 +34,7 @@ print(faults() - before)
 
 def page_faults(*, kept: bool) -> int:
     program = PROGRAM.format(kept=kept)
-    # By default glibc adapts its thresholds to what was freed; with these, it gives back what is freed at once.
+    # By default glibc adapts its thresholds. With these, it gives back what is freed at once.
     eager = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     done = subprocess.run(
         [sys.executable, "-c", program], env=eager, capture_output=True, text=True, check=True
