@@ -15,7 +15,7 @@ demo: $(VENV)/.installed ## play three games on embedded digits; print a table, 
 test: $(VENV)/.installed check ## run all checks and all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-quick: $(VENV)/.installed ## run the tests that start no process and no browser: 90 seconds on two cores
+quick: $(VENV)/.installed ## run the tests that start no process and no browser: about two and a half minutes on two cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal -q \
 		-m "not slow and not process and not browser and not gpu"
 
