@@ -17,10 +17,7 @@ from midstream.protocol.messages.runs import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 
-
 WRITE = "import json; from docs.references import PAGES; print(json.dumps({n: PAGES[n]() for n in PAGES}))"
-    "import json; from docs.references import PAGES; print(json.dumps({n: p() for n, p in PAGES.items()}))"
-)
 
 
 @pytest.fixture(scope="module")
