@@ -71,12 +71,13 @@ class Program:
     Args:
         body: the function.
         reads: returns the tensors that it reads besides its arguments. If one of them moves to other memory,
-            the function is captured anew.
+            all graphs are dropped, and the function is captured anew.
     """
 
     def __init__(self, body: Body, *, reads: Callable[[], Iterable[Tensor]] = lambda: ()) -> None:
         self._body = body
         self._reads = reads
+        self._where: tuple[int, ...] = ()
         self._seen: set[object] = set()
         self._captured: dict[object, CudaGraph | None] = {}
 
@@ -91,7 +92,11 @@ class Program:
         if not switched_on() or any(one.device.type not in _DEVICES for one in (*read, *inputs)):
             return self._body(*inputs)
         where = tuple(one.data_ptr() for one in read)
-        key = where, tuple((one.shape, one.stride(), one.dtype, one.device) for one in inputs)
+        if where != self._where:  # the graphs read memory that these tensors no longer have
+            self._where = where
+            self._seen.clear()
+            self._captured.clear()
+        key = tuple((one.shape, one.stride(), one.dtype, one.device) for one in inputs)
         if key in self._captured:
             replay = self._captured[key]
             return self._body(*inputs) if replay is None else replay(inputs)

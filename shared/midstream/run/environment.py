@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 
+from midstream.run.affecting_bits import AFFECTING_BITS
 from midstream.run.freed_memory import keep_freed_memory
 from midstream.run.precision import choose
 from midstream.run.precision import chosen as chosen_precision
@@ -42,21 +43,6 @@ def configure(*, threads: int | None, device: str, precision: Precision = "float
     return chosen
 
 
-_BITS = (
-    "midstream",
-    "python",
-    "torch",
-    "numpy",
-    "device",
-    "device_name",
-    "cpu_capability",
-    "threads",
-    "precision",
-    "derivatives",
-    "dataset_sha256",
-)
-
-
 _UNRECORDED = {"precision": "float32"}
 """What an environment was if it does not say: that of an earlier midstream, which knew no other."""
 
@@ -70,7 +56,7 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
     before, now = {**_UNRECORDED, **before}, {**_UNRECORDED, **now}
     return [
         f"{name} {before[name]}, here {now.get(name)}"
-        for name in _BITS
+        for name in AFFECTING_BITS
         if name in before and before[name] != now.get(name)
     ]
 

@@ -78,11 +78,12 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, object]]
     The comparison covers the specification, the attacker's settings and those parts of the environment that
     affect bits. A server reports neither attacker nor environment, so runs from a server lack the latter two.
     """
-    from midstream.command.runs.seed_groups import ATTACK, ENVIRONMENT
+    from midstream.command.runs.seed_groups import ATTACK
+    from midstream.run.affecting_bits import AFFECTING_BITS
 
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
     attackers = {label: _of(run.scenario, ATTACK) for label, run in runs.items()}
-    environments = {label: _of(run.environment, ENVIRONMENT) for label, run in runs.items()}
+    environments = {label: _of(run.environment, AFFECTING_BITS) for label, run in runs.items()}
     varied: dict[str, dict[str, object]] = {}
     for compared in (attackers, specifications, environments):
         known = {label: settings for label, settings in compared.items() if settings is not None}

@@ -8,6 +8,7 @@ from typing import Any
 
 from midstream.command.results.spread import Spread, spread
 from midstream.command.runs.played import PlayedRun
+from midstream.run.affecting_bits import AFFECTING_BITS
 
 ATTACK = (
     "attacker",
@@ -20,19 +21,6 @@ ATTACK = (
     "surrogate-seed",
 )
 """The settings of the attacker, by the name of their option."""
-
-ENVIRONMENT = (
-    "midstream",
-    "torch",
-    "device",
-    "device_name",
-    "cpu_capability",
-    "threads",
-    "precision",
-    "derivatives",
-    "dataset_sha256",
-)
-"""The parts of the environment that affect bits."""
 
 _OF_A_SEED = ("name", "seed")
 
@@ -120,7 +108,7 @@ def _key(run: PlayedRun) -> str:
     specification = {name: value for name, value in run.specification.items() if name not in _OF_A_SEED}
     attack = [scenario.get(name) for name in ATTACK]
     return json.dumps(
-        [specification, attack, [environment.get(name) for name in ENVIRONMENT]], sort_keys=True
+        [specification, attack, [environment.get(name) for name in AFFECTING_BITS]], sort_keys=True
     )
 
 
