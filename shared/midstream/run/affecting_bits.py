@@ -1,4 +1,4 @@
-"""Which parts of an environment affect a result's bits. This module imports nothing, so that reading is light."""
+"""Which parts of an environment affect the bits of a result. It imports nothing, so it is read fast."""
 
 AFFECTING_BITS = (
     "midstream",
