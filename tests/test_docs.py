@@ -22,7 +22,11 @@ WRITE = "import json; from docs.references import PAGES; print(json.dumps({n: PA
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    """The pages as `make references` writes them: in a process in which nothing else has run."""
+    """The pages as `make references` writes them, in a process of its own.
+
+    click remembers a command's help option. A test that calls a command apart from `midstream` leaves it
+    without the `-h` that it inherits there.
+    """
     done = subprocess.run([sys.executable, "-c", WRITE], cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
     return found
