@@ -17,8 +17,7 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     """Print the players and exit, if the flag is set."""
     if not wanted:
         return
-    from midstream.players.fraction import OPTIONS as FRACTION
-    from midstream.players.fraction import Fraction
+    from midstream.players.any_attacker import AROUND
 
     kinds: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
     for kind in kinds:
@@ -27,7 +26,8 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
             click.echo("\n".join(_describe(kind, name)))
         click.echo()
     click.echo("any attacker:")
-    click.echo("\n".join(_options(Fraction, FRACTION)))
+    for around in AROUND:
+        click.echo("\n".join(_options(around.player, around.options)))
     click.echo()
     click.echo("level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5.")
     click.echo("Your own player: package.module:Class or path/file.py:Class.")
