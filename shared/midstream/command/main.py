@@ -46,6 +46,9 @@ _COMMANDS = {
     "provide": Entry("midstream_provider.command", "provider", "Run the data provider."),
     "attack": Entry("midstream_proxy.command", "proxy", "Run the attacking proxy, the man in the middle."),
     "tokens": Entry("midstream.command.tokens", "server", "Write new access tokens to a private file."),
+    "examples": Entry(
+        "midstream.command.examples", "play", "Copy examples, scenarios and grids to a folder."
+    ),
     "completion": Entry("midstream.command.completion", "play", "Print a shell completion script."),
 }
 
