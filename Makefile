@@ -57,7 +57,7 @@ references: $(VENV)/.installed ## rewrite the pages that come from the code
 
 package: $(VENV)/.installed ## build the wheel and the sdist in dist/, and check what an index would show
 	rm -rf dist
-	$(BIN)/python -m build --outdir dist . | tail -1
+	$(BIN)/python -m build --no-isolation --outdir dist . | tail -1
 	$(BIN)/python -m twine check --strict dist/*
 
 $(VENV)/bin/python:

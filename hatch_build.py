@@ -1,7 +1,8 @@
 """What hatch adds when it builds a package: a description for the index page, links, and the examples.
 
-The address of the repository is not written down here, so that a fork links to itself. `MIDSTREAM_REPOSITORY` holds
-it, such as `https://host/owner/midstream`; CI sets it. Without it, the links of the README become plain text.
+The address of the repository is not written down here, so that a fork links to itself. `MIDSTREAM_REPOSITORY`
+holds it, such as `https://host/owner/midstream`; CI sets it. Without it, the links of the README become plain
+text.
 """
 
 import os

@@ -2,10 +2,13 @@
 
 import importlib.util
 import re
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from midstream.command.examples import FOLDERS, example_files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +46,12 @@ def test_only_known_addresses_are_published(hatch_build: ModuleType) -> None:
 
 
 def test_the_wheel_holds_what_the_command_copies(hatch_build: ModuleType, tmp_path: Path) -> None:
-    from midstream.command.examples import FOLDERS
+    from hatchling.builders.wheel import WheelBuilder
 
     assert hatch_build.SHIPPED == FOLDERS
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    for path, content in example_files().items():
+        assert held[f"midstream/shipped/{path.as_posix()}"] == content
+    assert "midstream/command/explanations.md" in held
