@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,14 +27,28 @@ def corners(labels: Tensor, cells: int, seed: int) -> Tensor:
         ValueError: the hypercube has fewer corners than there are classes.
     """
     bits = min(cells, _BITS)
-    order, classes = permutation(2**bits, seed, "lsp"), 1 + int(labels.max())
-    if classes > len(order):
+    order, labels = _order(2**bits, seed), labels.cpu()
+    if int(labels.max()) >= len(order):
         raise ValueError(
-            f"lsp has {cells} patches on these inputs, too few for {classes} classes; set a smaller patch"
+            f"lsp has {cells} patches on these inputs, too few for {1 + int(labels.max())} classes; set a "
+            f"smaller patch"
         )
-    rest = torch.rand(classes, cells - bits, generator=generator(seed, "lsp", "rest"), dtype=torch.float64)
-    first = torch.tensor([[int(order[label]) >> bit & 1 for bit in range(bits)] for label in range(classes)])
-    return (2 * torch.cat([first.double(), rest.round()], dim=1) - 1)[labels.cpu()]
+    corner_of = {label: _corner(order[label], label, cells, bits, seed) for label in set(labels.tolist())}
+    return torch.stack([corner_of[label] for label in labels.tolist()])
+
+
+@lru_cache(maxsize=4)
+def _order(size: int, seed: int) -> list[int]:
+    order: list[int] = permutation(size, seed, "lsp").tolist()
+    return order
+
+
+def _corner(number: int, label: int, cells: int, bits: int, seed: int) -> Tensor:
+    """Return the corner whose first coordinates are the bits of a number; the others are drawn."""
+    first = torch.tensor([number >> bit & 1 for bit in range(bits)], dtype=torch.float64)
+    random = generator(seed, "lsp", "corner", label)
+    rest = torch.rand(cells - bits, generator=random, dtype=torch.float64).round()
+    return 2 * torch.cat([first, rest]) - 1
 
 
 def tiled(cells: Tensor, shape: Sequence[int], patch: int) -> Tensor:
