@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -146,14 +146,16 @@ class Client:
         """
         return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
 
-    def put_batch(self, run: str, seq: int, body: list[Buffer]) -> Acknowledgement:
-        """Send one minibatch, and return the acknowledgement.
+    def put_batch(
+        self, run: str, seq: int, body: list[Buffer], *, headers: Mapping[str, str] | None = None
+    ) -> Acknowledgement:
+        """Send one minibatch, with further headers, and return the acknowledgement.
 
         Raises:
             Problem: the server refused the batch.
             ServerGoneError: the server did not respond for `give_up_after` seconds.
         """
-        headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
+        headers = {**(headers or {}), "Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
         path = f"{_path(run)}/batches/{seq}"
         return self._message(Acknowledgement, "PUT", path, content=lambda: slices(body), headers=headers)
 
