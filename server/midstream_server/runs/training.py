@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -149,8 +149,13 @@ class TrainingRun(Training):
             programs=self.programs,
         )
 
-    def train(self, batch: Batch) -> Step:
+    def train(self, batch: Batch, *, stored: Callable[[], None] = lambda: None) -> Step:
         """Defend one batch, and step on it and on the batches that the defender rehearses; see `Training`.
+
+        Args:
+            batch: the minibatch.
+            stored: returns once the batch is on disk, and raises if it cannot be stored. A defender moves
+                after that; without one, only the gradient is computed before.
 
         Raises:
             midstream.players.referee.PlayerError: the defender broke its rules, and `on_error` is `stop`;
@@ -160,6 +165,10 @@ class TrainingRun(Training):
         started = time.perf_counter()
         batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
         view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
+        if type(self.defender) is NoDefense:
+            checks.wait_for(stored)
+        else:
+            stored()
         try:
             defended, trained_on, also = self._defend(batch, view, checks if stops else None)
         except PlayerError as error:
