@@ -83,7 +83,6 @@ class TrainingRun(Training):
                 f"{len(split.classes) - 1}; name one of them, or leave it out"
             )
         super().__init__(specification, split, device=device, allowed=allowed)
-        self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
         self.prepared = not must_learn(self.defender)
         """Whether the defender's pretraining is complete."""
@@ -135,7 +134,7 @@ class TrainingRun(Training):
             model=self.model,
             parameters_version=self.step,
             loss=cross_entropy,
-            learning_rate=self.specification.learning_rate,
+            learning_rate=self.learning_rate,
             validation_inputs=self.validation_here[0],
             validation_labels=self.validation_here[1],
             budget=self.specification.budget,

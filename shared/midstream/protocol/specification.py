@@ -10,6 +10,9 @@ from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
 from midstream.protocol.problem import Problem
 
+_LEFT_OUT = {"schedule": "constant", "accumulate": 1}
+"""Values that mean the same as none, so that a game has one specification."""
+
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
 
@@ -55,11 +58,33 @@ class Specification(BaseModel):
     max_steps: int | None = Field(
         None, ge=1, description="Finish after this many steps, if the epochs have more."
     )
-    optimizer: Literal["adam", "sgd"] = Field(
-        "adam", description="The optimizer; it steps on the sum of the batch's losses."
+    optimizer: str = Field(
+        "adam",
+        min_length=1,
+        description="The optimizer, with options: adam, adamw, rmsprop, sgd or module:Class; it steps "
+        "on the sum of the batch's losses.",
     )
     learning_rate: float = Field(
         0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="The learning rate η."
+    )
+    schedule: str | None = Field(
+        None,
+        min_length=1,
+        description="How the learning rate changes over the run, with options: cosine, one-cycle or step; "
+        "null for a constant one.",
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        lt=1e12,
+        allow_inf_nan=False,
+        description="Largest L2 norm of the gradient of the sum of the losses; a longer gradient is scaled "
+        "down to it. null for none.",
+    )
+    accumulate: int | None = Field(
+        None,
+        ge=1,
+        description="Minibatches whose gradients add up to one step of the optimizer; null for one.",
     )
     chunk_size: int | None = Field(
         None,
@@ -106,9 +131,10 @@ class Specification(BaseModel):
                 raise ValueError(f"{name} is {str(value).lower()}; no setting is true or false")
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
+        given = {key: None if _LEFT_OUT.get(key, "") == value else value for key, value in values.items()}
         return {
             **filled,
-            **{key: value for key, value in values.items() if not (key in filled and value is None)},
+            **{key: value for key, value in given.items() if not (key in filled and value is None)},
         }
 
     def known(self) -> "Specification":

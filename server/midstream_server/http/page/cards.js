@@ -114,7 +114,8 @@ export function fillCard(parts, run, steers) {
   write(parts.steps, `step ${status.step} of ${status.total_steps}, epoch ${status.epoch}`);
   write(parts.waits, situation(run));
   const { dataset, defender, epsilon, norm, seed } = status.specification;
-  write(parts.about, `${dataset} · defender ${defender} · ε ${epsilon} ${norm} · seed ${seed}`);
+  const training = trainedBy(status.specification);
+  write(parts.about, `${dataset} · defender ${defender} · ε ${epsilon} ${norm} · ${training} · seed ${seed}`);
   const told = [failures(status), reported(run.history.records.at(-1))];
   write(parts.reports, told.filter((text) => text !== "").join(" · "));
   NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
@@ -122,6 +123,17 @@ export function fillCard(parts, run, steers) {
   BUTTONS.forEach(([, , usable], place) => {
     parts.controls[place].ariaDisabled = String(!steers || !usable(status.state));
   });
+}
+
+/** What a run trains by: its optimizer, learning rate, and what is set of the rest. */
+function trainedBy({ optimizer, learning_rate, schedule, clip_norm, accumulate }) {
+  const set = [
+    `${optimizer}, learning rate ${learning_rate}`,
+    schedule && `${schedule}`,
+    clip_norm && `gradient clipped to ${clip_norm}`,
+    accumulate && `steps on ${accumulate} minibatches`,
+  ];
+  return set.filter(Boolean).join(", ");
 }
 
 function write(node, text) {
