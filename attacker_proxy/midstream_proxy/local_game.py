@@ -46,7 +46,7 @@ class LocalGame:
 
     def training_step(self, version: int) -> TrainingStep:
         """Return the live optimizer's own step."""
-        return self._open(version).descent.next_step(version)
+        return self._open(version).optimization.next_step(version)
 
     def _open(self, version: int | None = None) -> Training:
         if self._training.specification.access == "black-box":

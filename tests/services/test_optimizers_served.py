@@ -1,5 +1,7 @@
 """Optimizers and schedules over HTTP: the bits of one process, and what a client may not have loaded."""
 
+import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer": "sgd,momentum=0.9,nesterov=true,weight_decay=0.01",
         "schedule": "cosine,warmup=2",
         "clip_norm": 3.0,
-        "learning_rate": 0.01,
     },
     "adamw": {"optimizer": "adamw,weight_decay=0.1", "schedule": "step,every=1"},
-    "rmsprop": {"optimizer": "rmsprop,momentum=0.5", "schedule": "one-cycle", "learning_rate": 0.002},
+    "rmsprop": {"optimizer": "rmsprop,momentum=0.5", "schedule": "one-cycle"},
 }
 
 
@@ -67,3 +68,14 @@ def test_an_optimizer_that_the_operator_allows_trains(tmp_path: Path) -> None:
         assert "a step of NAdam is not modelled" in run.get("/model").json()["unmodelled"]
         run.play(0)
         assert run.until("finished")["result"]["steps"] == STEPS
+
+
+def test_over_http_the_same_images_are_augmented(registry: Registry, tmp_path: Path) -> None:
+    settings = {"augment": "crop,padding=1+flip+randaugment", "augment_at": "both", "model": "logistic"}
+    local = in_one_process(tmp_path / "local", "level-1", "level-1", **settings)
+    over = over_http(registry, "level-1", "level-1", **settings)
+    assert over["parameters_sha256"] == local["parameters_sha256"]
+    environment = json.loads((tmp_path / "local/tiny/environment.json").read_text())
+    assert environment["torchvision"] == version("torchvision")
+    plain = in_one_process(tmp_path / "plain", "level-1", "level-1", model="logistic")
+    assert plain["parameters_sha256"] != local["parameters_sha256"]

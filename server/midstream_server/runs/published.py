@@ -93,7 +93,7 @@ class Published:
 
         def encode() -> bytes:
             try:
-                step = self.run.descent.next_step(version)
+                step = self.run.optimization.next_step(version)
             except UnmodelledStepError as error:
                 raise Problem(404, "The optimizer's step is not modelled", str(error)) from error
             return encode_step(step, run=self.name, parameters_version=version)

@@ -67,6 +67,16 @@ specification_options = together(
         help="Minibatches whose gradients add up to one step of the optimizer; 1 by default.",
     ),
     option(
+        "--augment",
+        shell_complete=one_of("crop", "cutout", "flip", "randaugment"),
+        help="Random transforms of the images, such as crop,padding=4+flip, cutout,size=8 or randaugment.",
+    ),
+    option(
+        "--augment-at",
+        type=click.Choice(["before", "after", "both"]),
+        help="Transform the images before the defence (the default), after it, or both.",
+    ),
+    option(
         "--chunk-size",
         type=int,
         help="Examples differentiated at a time; more need more memory, and change the last bits. By default "

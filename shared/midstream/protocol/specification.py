@@ -1,6 +1,6 @@
 """The specification of a training run: every setting that its result depends on, in one JSON document."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,7 +10,7 @@ from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
 from midstream.protocol.problem import Problem
 
-_LEFT_OUT = {"schedule": "constant", "accumulate": 1}
+_LEFT_OUT = {"schedule": "constant", "accumulate": 1, "augment_at": "before"}
 """Values that mean the same as none, so that a game has one specification."""
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -86,6 +86,17 @@ class Specification(BaseModel):
         ge=1,
         description="Minibatches whose gradients add up to one step of the optimizer; null for one.",
     )
+    augment: str | None = Field(
+        None,
+        min_length=1,
+        description="Random transforms of the images, combined by plus signs: crop+flip, cutout,size=8, "
+        "randaugment; null for none.",
+    )
+    augment_at: Literal["before", "after", "both"] | None = Field(
+        None,
+        description="Whether the images are transformed before the defence, after it, or both, each by draws "
+        "of its own; null for before.",
+    )
     chunk_size: int | None = Field(
         None,
         ge=1,
@@ -136,6 +147,14 @@ class Specification(BaseModel):
             **filled,
             **{key: value for key, value in given.items() if not (key in filled and value is None)},
         }
+
+    @model_validator(mode="after")
+    def _refuse_a_place_for_nothing(self) -> Self:
+        if self.augment_at is not None and self.augment is None:
+            raise ValueError(
+                f"augment_at is {self.augment_at}, but nothing is augmented; set augment, or leave it out"
+            )
+        return self
 
     def known(self) -> "Specification":
         """Return this specification, as received, if this version of midstream knows all of its settings.

@@ -24,7 +24,7 @@ from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
-from midstream.run.optimizing.descent import Descent
+from midstream.run.optimizing.optimization import Optimization
 from midstream.run.precision import computing, in_float32
 from midstream.run.replayed import loss_and_gradients, replayed_validation_gradient, trained
 
@@ -76,7 +76,9 @@ class Training:
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
-        self.descent = Descent(specification, self.model, train_size=self.train_size, allowed=allowed)
+        self.optimization = Optimization(
+            specification, self.model, train_size=self.train_size, allowed=allowed
+        )
         self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
@@ -121,9 +123,9 @@ class Training:
         return {name: value.detach() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return parameters and buffers as `model.NAME`, and the state of `Descent.state_dict`."""
-        own = {f"model.{name}": value for name, value in self.parameters().items()}
-        return own | self.descent.state_dict()
+        """Return parameters and buffers as `model.NAME`, and the state of `Optimization.state_dict`."""
+        here = {f"model.{name}": value for name, value in self.parameters().items()}
+        return here | self.optimization.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
         """Restore the state of a training with the same specification.
@@ -133,7 +135,7 @@ class Training:
             step: number of steps that training had taken.
         """
         self.model.load_state_dict(_below("model.", state))
-        self.descent.load_state_dict(state)
+        self.optimization.load_state_dict(state)
         self.step, self._known = step, None
 
     def description(self) -> ModelDescription:
@@ -146,13 +148,13 @@ class Training:
             reduction="sum",
             chunk_size=self.chunk_size,
             derivatives=self.order,
-            **self.descent.described(),
+            **self.optimization.described(),
         )
 
     @property
     def learning_rate(self) -> float:
         """The learning rate η of the next step."""
-        return self.descent.following.rate(self.step)
+        return self.optimization.following.rate(self.step)
 
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
@@ -163,7 +165,7 @@ class Training:
 
     def training_step(self) -> TrainingStep:
         """Return the next step, with live moments, or raise `UnmodelledStepError`; see `NextStep.around`."""
-        return self.descent.following.around(self.descent.next_step(self.step), self.step)
+        return self.optimization.following.around(self.optimization.next_step(self.step), self.step)
 
     def take_step(self, batch: Batch, checks: Checks | None = None) -> float:
         """Take the optimizer step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3).
@@ -235,13 +237,13 @@ class Training:
             lambda: DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}"),
         )
         total = checks.number(loss)
-        self.descent.optimizer.zero_grad()
+        self.optimization.optimizer.zero_grad()
         if not gradients:
             loss.backward()  # type: ignore[no-untyped-call]
         for parameter, gradient in zip(trained(self.model), gradients, strict=False):
             parameter.grad = gradient
         checks.settle()
-        self.descent.step(self.step)
+        self.optimization.step(self.step)
         return total.value / len(batch.labels)
 
 

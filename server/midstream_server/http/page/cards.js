@@ -126,12 +126,13 @@ export function fillCard(parts, run, steers) {
 }
 
 /** What a run trains by: its optimizer, learning rate, and what is set of the rest. */
-function trainedBy({ optimizer, learning_rate, schedule, clip_norm, accumulate }) {
+function trainedBy({ optimizer, learning_rate, schedule, clip_norm, accumulate, augment, augment_at }) {
   const set = [
     `${optimizer}, learning rate ${learning_rate}`,
     schedule && `${schedule}`,
     clip_norm && `gradient clipped to ${clip_norm}`,
     accumulate && `steps on ${accumulate} minibatches`,
+    augment && `${augment} ${augment_at ?? "before"} the defence`,
   ];
   return set.filter(Boolean).join(", ");
 }

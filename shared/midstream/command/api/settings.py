@@ -48,6 +48,8 @@ class Settings(TypedDict, total=False):
     schedule: str | None
     clip_norm: float | None
     accumulate: int | None
+    augment: str | None
+    augment_at: Literal["before", "after", "both"] | None
     epsilon: float | None
     norm: Literal["l2", "linf"] | None
     pixel_range: Literal["valid", "unbounded"] | None

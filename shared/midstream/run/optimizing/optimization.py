@@ -15,7 +15,7 @@ from midstream.run.optimizing.state import load_state, state_of
 _SUMS = "accumulated."
 
 
-class Descent:
+class Optimization:
     """An optimizer of a model, with schedule, clipping and accumulation.
 
     Args:
