@@ -117,7 +117,8 @@ export function fillCard(parts, run, steers, all) {
   write(parts.waits, situation(run));
   const { dataset, defender, epsilon, norm, seed } = status.specification;
   const attacker = status.attacker ?? "none announced";
-  write(parts.about, `${dataset} · attacker ${attacker} · defender ${defender} · ε ${epsilon} ${norm} · seed ${seed}`);
+  const players = `attacker ${attacker} · defender ${defender} · ε ${epsilon} ${norm}`;
+  write(parts.about, `${dataset} · ${players} · ${trainedBy(status.specification)} · seed ${seed}`);
   write(parts.told, story(status.name, run, all));
   const reports = [failures(status), reported(run.history.records.at(-1))];
   write(parts.reports, reports.filter((text) => text !== "").join(" · "));
@@ -126,6 +127,18 @@ export function fillCard(parts, run, steers, all) {
   BUTTONS.forEach(([, , usable], place) => {
     parts.controls[place].ariaDisabled = String(!steers || !usable(status.state));
   });
+}
+
+/** What a run trains by: its optimizer, learning rate, and what is set of the rest. */
+function trainedBy({ optimizer, learning_rate, schedule, clip_norm, accumulate, augment, augment_at }) {
+  const set = [
+    `${optimizer}, learning rate ${learning_rate}`,
+    schedule && `${schedule}`,
+    clip_norm && `gradient clipped to ${clip_norm}`,
+    accumulate && `steps on ${accumulate} minibatches`,
+    augment && `${augment} ${augment_at ?? "before"} the defence`,
+  ];
+  return set.filter(Boolean).join(", ");
 }
 
 function write(node, text) {
