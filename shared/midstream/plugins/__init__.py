@@ -15,7 +15,7 @@ from midstream.on_first_use import on_first_use
 from midstream.plugins.naming import Kind, PluginError, members, names, parse
 
 if TYPE_CHECKING:
-    from midstream.plugins.configuration import configured
+    from midstream.plugins.configuration import bound, configured
     from midstream.plugins.finding import find
     from midstream.plugins.making import given, make
 else:
@@ -23,10 +23,10 @@ else:
     __getattr__ = on_first_use(
         __name__,
         {
-            "midstream.plugins.configuration": ["configured"],
+            "midstream.plugins.configuration": ["bound", "configured"],
             "midstream.plugins.finding": ["find"],
             "midstream.plugins.making": ["given", "make"],
         },
     )
 
-__all__ = ["Kind", "PluginError", "configured", "find", "given", "make", "members", "names", "parse"]
+__all__ = ["Kind", "PluginError", "bound", "configured", "find", "given", "make", "members", "names", "parse"]

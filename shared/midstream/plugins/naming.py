@@ -12,13 +12,14 @@ from midstream.errors import MidstreamError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
-Kind = Literal["attackers", "defenders", "models", "datasets"]
+Kind = Literal["attackers", "defenders", "models", "datasets", "optimizers"]
 
 SINGULAR: dict[str, str] = {
     "attackers": "attacker",
     "defenders": "defender",
     "models": "model",
     "datasets": "data set",
+    "optimizers": "optimizer",
 }
 
 _PLUS = re.compile(r"\+(?!\d)")  # not that of 1e+3
