@@ -20,6 +20,7 @@ from midstream.players.referee import PlayerError, move, pass_clean, restore, st
 from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.training import DivergedError, Training
@@ -64,7 +65,7 @@ class TrainingRun(Training):
 
     Raises:
         ValueError: the specification does not match the data.
-        midstream.plugins.PluginError: there is no such model or defender.
+        midstream.plugins.PluginError: there is no such model or defender, or the defender is wrong for it.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -85,6 +86,7 @@ class TrainingRun(Training):
         super().__init__(specification, split, device=device, allowed=allowed)
         self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
+        refuse_wrong_player("defender", specification.defender, self.defender, self.model)
         self.prepared = not must_learn(self.defender)
         """Whether the defender's pretraining is complete."""
         self._last: Evaluation | None = None
