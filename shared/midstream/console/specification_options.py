@@ -26,8 +26,8 @@ specification_options = together(
     option(
         "--model",
         shell_complete=named("models"),
-        help="auto, digits-cnn, mnist-cnn, logistic, small-cnn, cifar-cnn, photo-cnn or module:function; "
-        "mnist-cnn,dropout=0.2.",
+        help="auto, mnist-cnn, cifar-cnn, resnet18, vit-tiny, …, torchvision:NAME, timm:NAME or "
+        "module:function; mnist-cnn,dropout=0.2.",
     ),
     option(
         "--batch-norm",

@@ -10,6 +10,7 @@ from midstream import plugins
 from midstream.mathematics.derivatives.batch_statistics import refuse_other_coupling, use_batch_statistics
 from midstream.mathematics.modes import BatchNorm, layers_in_training_mode, switched
 from midstream.players.culprit import place
+from midstream.run.fine_tuning import separated
 
 
 def build_model(
@@ -33,8 +34,9 @@ def build_model(
     training, each step uses the statistics of its minibatch and updates the running ones.
 
     Args:
-        name: an installed name or `package.module:function`, called with `(input_shape, classes)`, and its
-            options, for example `mnist-cnn,dropout=0.2`.
+        name: an installed name, `torchvision:NAME`, `timm:NAME` or `package.module:function`, called with
+            `(input_shape, classes)`, and its options, for example `mnist-cnn,dropout=0.2`; every model takes
+            those of `midstream.run.fine_tuning`, too.
         input_shape: shape of one input.
         classes: how many classes there are.
         batch_norm: `refuse` a network with batch norm in training mode, or put batch norm permanently into
@@ -50,7 +52,8 @@ def build_model(
     >>> sum(p.numel() for p in build_model("mnist-cnn", (1, 28, 28), 10).parameters())
     92330
     """
-    factory = plugins.configured("models", name, allowed=allowed, given=2)
+    plain, fine_tuning = separated(name, allowed=allowed)
+    factory = plugins.configured("models", plain, allowed=allowed, given=2)
     try:
         model = factory(input_shape, classes)
     except Exception as error:
@@ -60,6 +63,7 @@ def build_model(
         ) from error
     if not isinstance(model, nn.Module):
         raise plugins.PluginError(f"model {name!r} is a {type(model).__name__}, not a torch.nn.Module")
+    fine_tuning.apply(model)
     _settle(model, name, batch_norm, batch_size)
     _check(model, name, input_shape, classes)
     return model.to(memory_format=torch.channels_last)
