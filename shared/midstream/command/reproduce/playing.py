@@ -48,12 +48,28 @@ def games_of(
             # A game that was played here is shown, so what the cell measures is measured of that one.
             if not ships or outcome_of(trial, place.out) is not None:
                 wanted[trial.name] = trial
-    trials = list(wanted.values())
+    trials = _in_turn(cells, wanted)
     if play and trials:
         results = play_trials(trials, place, workers=workers, hours=hours)
         _attack(cells, results, place)
     here = gathered([trial for cell in cells for trial in cell.trials], [place.out])
     return Gathered(shipped | {one.trial.name: game_of(one) for one in here.trials}, here.failed)
+
+
+def _in_turn(cells: Sequence[Cell], wanted: Mapping[str, Trial]) -> list[Trial]:
+    """Return trials in the order in which they are played.
+
+    Every cell is played with the first seed before any is played with the second: a stop then leaves a whole
+    table of fewer seeds. Columns come one after the other: games that share a pretrained attacker are then
+    rarely played at once, when each would pretrain its own.
+    """
+    columns = {trial.name: _column_of(cell) for cell in reversed(cells) for trial in cell.trials}
+    return sorted(wanted.values(), key=lambda trial: (trial.specification.seed, columns[trial.name]))
+
+
+def _column_of(cell: Cell) -> int:
+    """Return the index of a cell's column in its panel."""
+    return list(cell.panel.columns).index(cell.column)
 
 
 def _attack(cells: Sequence[Cell], results: Results, place: Place) -> None:
