@@ -46,7 +46,7 @@ def _blocks(name: str, games: dict[str, Game]) -> Iterator[str]:
     shown = reproduction(name)
     yield f"## {shown.source}: {shown.title}"
     yield "\n".join(f"- {line}" for line in shown.says) or f"`midstream reproduce {name}` plays it."
-    played = {game.trial.specification.dataset for game in games.values()}
+    played = {game.dataset for game in games.values()}
     found = [
         block
         for dataset in shown.datasets
@@ -66,8 +66,8 @@ def _largest(name: str, shown: Reproduction, dataset: DataSet, games: dict[str, 
 def _block(name: str, shown: Reproduction, scale: Scale, dataset: DataSet, found: list[Compared]) -> str:
     command = f"    midstream reproduce {name} --scale {scale} --dataset {dataset}"
     parts = [f"### {NAMES[dataset]}, scale {scale}", command, text_of(shown, dataset, found)]
-    whole = {trial.name for one in found for trial in one.cell.trials}
-    missing = {trial.name for one in found for trial in one.missing}
+    whole = {asked.name for one in found for asked in one.cell.asked}
+    missing = {asked.name for one in found for asked in one.missing}
     return "\n\n".join([*parts, *[f"{len(missing)} of {len(whole)} games are missing."] * bool(missing)])
 
 
