@@ -55,6 +55,7 @@ def logged(content: bytes) -> Iterator[bytes]:
             whole = b""
 
 
+@pytest.mark.process
 def test_an_offline_run_of_wandb_holds_the_metrics(
     midstream: Midstream, game: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

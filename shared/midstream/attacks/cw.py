@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from midstream.attacks.momentum_option import MomentumOption
 from midstream.mathematics.budget import per_example
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
 from midstream.mathematics.level_k import check_steps
 from midstream.players.interface import Batch, View
+from midstream.players.momentum_option import MomentumOption
 
 _NO_BOUND = 1e10
 

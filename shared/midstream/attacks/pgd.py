@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.input_gradient import input_gradient
-from midstream.attacks.momentum_option import MomentumOption
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View
+from midstream.players.momentum_option import MomentumOption
 
 
 def pgd(

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from midstream.attacks.first_layer import costate_of, ends_in_activation, first_layer
 from midstream.attacks.input_gradient import gradient_at
-from midstream.attacks.momentum_option import MomentumOption
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View
+from midstream.players.momentum_option import MomentumOption
 
 STEP_SIZE = 1 / 4
 """Step size as a share of ε: 2/255 of 8/255, the usual choice for YOPO-5-3 on CIFAR-10.

@@ -101,10 +101,9 @@ def track(
             write_events(tensorboard / label.replace("/", "-"), run)
         click.echo(f"tensorboard --logdir {tensorboard}", err=True)
     if wandb is not None:
-        from midstream.command.runs.wandb import write_offline_run
+        from midstream.command.runs.wandb import write_offline_runs
 
-        for label, run in runs.items():
-            write_offline_run(wandb, label, run)
+        write_offline_runs(wandb, runs)
         click.echo(f"wandb sync {wandb}/wandb/offline-run-*", err=True)
     if mlflow is not None:
         from midstream.command.runs.mlflow import log_to_mlflow

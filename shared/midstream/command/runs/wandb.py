@@ -1,6 +1,7 @@
-"""Export a run to Weights & Biases, offline: nothing is sent until `wandb sync`."""
+"""Export runs to Weights & Biases, offline: nothing is sent until `wandb sync`."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from midstream.command.runs.played import PlayedRun
@@ -9,16 +10,15 @@ from midstream.command.runs.tracked import missing, numbers, samples, settings, 
 PROJECT = "midstream"
 
 
-def write_offline_run(folder: Path, label: str, run: PlayedRun) -> None:
-    """Write a run as an offline run of W&B to `folder/wandb`.
+def write_offline_runs(folder: Path, runs: Mapping[str, PlayedRun]) -> None:
+    """Write runs as offline runs of W&B to `folder/wandb`.
 
     Each step logs every number of its record, and `training_seconds`, the training time up to it. The
-    settings are the run's config. `wandb sync FOLDER/wandb/offline-run-*` uploads it.
+    settings are the run's config. `wandb sync FOLDER/wandb/offline-run-*` uploads the runs.
 
     Args:
-        folder: where the offline run is written; it may hold others.
-        label: the run's name in W&B.
-        run: the run.
+        folder: where the offline runs are written; it may hold others.
+        runs: the runs, by their names in W&B.
 
     Raises:
         click.ClickException: wandb is not installed.
@@ -39,14 +39,21 @@ def write_offline_run(folder: Path, label: str, run: PlayedRun) -> None:
         x_disable_stats=True,
         x_save_requirements=False,
     )
-    config = settings(run)
-    images = dict(samples(run))
-    with wandb.init(
-        project=PROJECT, name=label, dir=str(folder), config=config, settings=quiet, reinit="create_new"
-    ) as logged:
+    for label, run in runs.items():
+        images = dict(samples(run))
+        logged = wandb.init(
+            project=PROJECT,
+            name=label,
+            dir=str(folder),
+            config=settings(run),
+            settings=quiet,
+            reinit="create_new",
+        )
         for record, seconds in zip(run.records, training_times(run), strict=True):
             step = record["step"]
             content = {**numbers(record), "training_seconds": seconds}
             if step in images:
                 content["samples"] = wandb.Image(str(images[step]))
             logged.log(content, step=step)
+        logged.finish()
+    wandb.teardown()  # ends its process, which may still be writing
