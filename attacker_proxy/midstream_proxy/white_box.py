@@ -23,6 +23,7 @@ from midstream.protocol.wire import WireBatch
 from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.models import build_model
+from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.replayed import replayed_validation_gradient
@@ -66,7 +67,7 @@ class AttackedRun:
         self._game = game
         self._specification = specification = game.specification()
         self._described = described = game.model()
-        self._learning_rate = described.learning_rate
+        self._following = NextStep.described(specification, described)
         self.budget = budget_of(specification, settings)
         self.input_shape = tuple(described.input_shape)
         self.classes = len(described.classes)
@@ -160,7 +161,7 @@ class AttackedRun:
             model=self._model,
             parameters_version=self._version,
             loss=cross_entropy,
-            learning_rate=self._learning_rate,
+            learning_rate=self._following.rate(self._version),
             validation_inputs=self._validation[0],
             validation_labels=self._validation[1],
             budget=self.budget,
@@ -178,7 +179,7 @@ class AttackedRun:
             validation_labels=self._validation[1],
             classes=self.classes,
             budget=self.budget,
-            learning_rate=self._learning_rate,
+            learning_rate=self._described.learning_rate,
             batch_size=self._specification.batch_size,
             seed=self._specification.seed,
             role="attacker",
@@ -228,11 +229,12 @@ class AttackedRun:
     def _training_step(self) -> TrainingStep:
         if self._step is None:
             assert self._version is not None
+            if self._described.unmodelled is not None:
+                raise UnmodelledStepError(self._described.unmodelled)
             with hosting():
                 found = self._game.training_step(self._version)
-            self._step = found.with_moments(
-                {moment: self._laid_out(of) for moment, of in found.moments.items()}
-            )
+            laid_out = {moment: self._laid_out(of) for moment, of in found.moments.items()}
+            self._step = self._following.around(found.with_moments(laid_out), self._version)
         return self._step
 
     def _validation_gradient(self) -> Gradient:

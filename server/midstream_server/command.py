@@ -123,7 +123,7 @@ def command(
         encrypted=certificate is not None,
         insecure=insecure or fd is not None,
     )
-    named = [settings[key] for key in ("dataset", "model") if settings[key] is not None]
+    named = [settings[key] for key in ("dataset", "model", "optimizer") if settings[key] is not None]
     if settings["defender"] is not None:
         named += plugins.members(settings["defender"])
     registry = Registry(

@@ -17,7 +17,7 @@ from midstream.plugins.naming import LIBRARIES, Kind, PluginError, members, name
 from midstream.plugins.weights import permitted, weights_sha256
 
 if TYPE_CHECKING:
-    from midstream.plugins.configuration import configured
+    from midstream.plugins.configuration import bound, configured
     from midstream.plugins.finding import find
     from midstream.plugins.making import given, make
 else:
@@ -25,7 +25,7 @@ else:
     __getattr__ = on_first_use(
         __name__,
         {
-            "midstream.plugins.configuration": ["configured"],
+            "midstream.plugins.configuration": ["bound", "configured"],
             "midstream.plugins.finding": ["find"],
             "midstream.plugins.making": ["given", "make"],
         },
@@ -35,6 +35,7 @@ __all__ = [
     "LIBRARIES",
     "Kind",
     "PluginError",
+    "bound",
     "configured",
     "find",
     "given",

@@ -12,13 +12,14 @@ from midstream.errors import MidstreamError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
-Kind = Literal["attackers", "defenders", "models", "datasets"]
+Kind = Literal["attackers", "defenders", "models", "datasets", "optimizers"]
 
 SINGULAR: dict[str, str] = {
     "attackers": "attacker",
     "defenders": "defender",
     "models": "model",
     "datasets": "data set",
+    "optimizers": "optimizer",
 }
 
 LIBRARIES = ("torchvision", "timm")

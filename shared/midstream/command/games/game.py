@@ -182,7 +182,10 @@ class GamePlan:
     def allowed(self) -> frozenset[str]:
         """The plug-ins named in the specification. They are allowed because the user named them."""
         specification = self.specification
-        named = (specification.dataset, specification.model, *plugins.members(specification.defender))
+        named = (
+            *(specification.dataset, specification.model, specification.optimizer),
+            *plugins.members(specification.defender),
+        )
         return frozenset(one for text in named for one in plugins.permitted(text))
 
     def write_scenario(self) -> None:

@@ -82,7 +82,7 @@ class HttpPipeline:
             GameError: the run failed, or a service ended unexpectedly.
             midstream_provider.push.RunEndedError: a player failed.
         """
-        link = HttpLink(self._provider, self.plan.name)
+        link = HttpLink(self._provider, self.plan.name, meanwhile=self._batches.prepare)
         try:
             for batch, answer in feed(link, self._batches, first=self.step, key=self._key):
                 self.step = batch.seq + 1

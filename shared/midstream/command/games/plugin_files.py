@@ -23,7 +23,8 @@ def plugin_files(specification: Specification, attacker: str, surrogate: str | N
         attacker: the attacker's name and options.
         surrogate: the surrogate's model, if the attacker has one.
     """
-    texts = [attacker, *plugins.members(specification.defender), specification.model, specification.dataset]
+    texts = [attacker, *plugins.members(specification.defender)]
+    texts += [specification.model, specification.optimizer, specification.dataset]
     texts += [] if surrogate is None else [surrogate]
     named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
     files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
