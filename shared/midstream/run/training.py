@@ -47,8 +47,8 @@ class Training:
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, optimizer or schedule, or a minibatch is
-            too small for its batch norm.
+        midstream.plugins.PluginError: there is no such model, optimizer or schedule, or a minibatch is too
+            small for the model's batch norm.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
