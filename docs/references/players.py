@@ -10,6 +10,7 @@ from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.players import interface
 from midstream.players.any_attacker import AROUND
+from midstream.players.batch_norm import Selective
 from midstream.players.course import Course, Ground, Learner, Surveying
 from midstream.players.interface import Batch, View
 
@@ -20,6 +21,9 @@ prints this list with whatever else is installed. `level-2`, `level-3` and so on
 `level-k,k=3`. Defenders are combined by a plus sign, as `level-1+cutmix,on=both`: each moves what the one
 before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
 stands where a method is from, and where the paper's Table 1 has it.
+
+With `--batch-norm training`, `atn`, `deep-confuse`, `utility=exact` and a level k that is given neither
+`steps` nor `smoothness` are refused; [why, and what to do](own-model.md#batch-norm).
 
 """
 
@@ -35,7 +39,8 @@ that has an option of such a name itself keeps it.
 _HOOKS = """## A player of your own
 
 A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. An attacker
-may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself. It is
+may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself; both may have
+`against_batch_norm`. It is
 named by an entry point of the group `midstream.attackers` or `midstream.defenders`, as
 `package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
 by their annotations.
@@ -72,7 +77,7 @@ def _of_any_attacker() -> Iterator[str]:
 
 def hooks() -> Iterator[Any]:
     """Give the methods that a host looks for: those of every protocol of players, some before the game."""
-    for protocol in (*vars(interface).values(), Learner, Surveying):
+    for protocol in (*vars(interface).values(), Learner, Selective, Surveying):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

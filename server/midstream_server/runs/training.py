@@ -22,6 +22,7 @@ from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import Augmentation
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.training import DivergedError, Training
@@ -66,7 +67,8 @@ class TrainingRun(Training):
 
     Raises:
         ValueError: the specification does not match the data, or accumulation does not match the defender.
-        midstream.plugins.PluginError: there is no such model, optimizer, augmentation or defender.
+        midstream.plugins.PluginError: there is no such model, optimizer, augmentation or defender, or the
+            defender is wrong for the model.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -86,6 +88,7 @@ class TrainingRun(Training):
             )
         super().__init__(specification, split, device=device, allowed=allowed)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
+        refuse_wrong_player("defender", specification.defender, self.defender, self.model)
         if (specification.accumulate or 1) > 1 and _rehearses(self.defender):
             raise ValueError(
                 f"defender {specification.defender!r} has the run step on further batches after each one, "

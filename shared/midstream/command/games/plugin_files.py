@@ -14,7 +14,7 @@ PLUGINS = "plugins.json"
 
 
 def plugin_files(specification: Specification, attacker: str, surrogate: str | None = None) -> dict[str, str]:
-    """Return the SHA-256 of each file that a game's plug-ins are read from, by the name of the plug-in.
+    """Return the SHA-256 of each file that a game's plug-ins and weights are read from, by name.
 
     Plug-ins that are installed by name have no entry, and neither have the modules that a file imports. The
     file of an attacker's option `path`, such as a poison, has an entry by its own name.
@@ -31,7 +31,9 @@ def plugin_files(specification: Specification, attacker: str, surrogate: str | N
     files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
     if path := plugins.parse(attacker)[1].get("path"):
         files[path] = Path(path)
-    return {
+    models = [specification.model, *([] if surrogate is None else [surrogate])]
+    weights = {name: digest for text in models for name, digest in plugins.weights_sha256(text).items()}
+    return weights | {
         name: sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file and file.is_file()
     }
 
@@ -51,6 +53,8 @@ def edited(folder: Path, here: Mapping[str, str]) -> list[str]:
 def _file(where: str) -> Path | None:
     if where.endswith(".py"):
         return Path(where)
+    if where in plugins.LIBRARIES:
+        return None
     try:
         found = importlib.util.find_spec(where)
     except (ImportError, ValueError):
