@@ -20,6 +20,7 @@ from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.wire import WireBatch
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.models import build_model
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
@@ -44,7 +45,8 @@ class AttackedRun:
         batches: the run's batches; None makes them from the data set when an attacker first asks for them.
 
     Raises:
-        midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
+        midstream.plugins.PluginError: there is no such attacker, it is wrong for the run's model, or the
+            model cannot be built here.
         midstream.DerivativeError: derivatives computed in the server's order are wrong on this machine.
     """
 
@@ -72,6 +74,7 @@ class AttackedRun:
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
+        refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
         few = self._few(), self._validation[1][:FEW]
         with in_float32():
             self._order = agreed_order(self._model, *few, described.derivatives)
@@ -190,6 +193,7 @@ class AttackedRun:
             self.input_shape,
             self.classes,
             batch_norm=self._specification.batch_norm,
+            batch_size=self._specification.batch_size,
             allowed=self.settings.allowed,
         )
         return model.to(self.settings.device).eval()

@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from midstream.protocol.announcement import ANNOUNCEMENT, announced
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.problem import Problem
@@ -66,7 +67,9 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Acknowledgement:
     )
     key = registry_of(request).settings.signature_key
     batch = await off_the_loop(lambda: _decode(body, run, key), size=len(body))
-    return await found.put_batch(seq, batch, body)
+    answer = await found.put_batch(seq, batch, body)
+    found.announce(announced(request.headers.get(ANNOUNCEMENT)))
+    return answer
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import Augmentation
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.training import DivergedError, Training
@@ -66,7 +67,8 @@ class TrainingRun(Training):
 
     Raises:
         ValueError: the specification does not match the data, or accumulation does not match the defender.
-        midstream.plugins.PluginError: there is no such model, optimizer, augmentation or defender.
+        midstream.plugins.PluginError: there is no such model, optimizer, augmentation or defender, or the
+            defender is wrong for the model.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -86,6 +88,7 @@ class TrainingRun(Training):
             )
         super().__init__(specification, split, device=device, allowed=allowed)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
+        refuse_wrong_player("defender", specification.defender, self.defender, self.model)
         if (specification.accumulate or 1) > 1 and _rehearses(self.defender):
             raise ValueError(
                 f"defender {specification.defender!r} has the run step on further batches after each one, "
@@ -156,8 +159,13 @@ class TrainingRun(Training):
             programs=self.programs,
         )
 
-    def train(self, batch: Batch) -> Step:
+    def train(self, batch: Batch, *, stored: Callable[[], None] = lambda: None) -> Step:
         """Defend one batch, and step on it and on the batches that the defender rehearses; see `Training`.
+
+        Args:
+            batch: the minibatch.
+            stored: returns once the batch is on disk, and raises if it cannot be stored. A defender moves
+                after that; without one, only the gradient is computed before.
 
         Raises:
             midstream.players.referee.PlayerError: the defender broke its rules, and `on_error` is `stop`;
@@ -168,6 +176,10 @@ class TrainingRun(Training):
         arrived = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
         batch = self._augmentation(arrived, "before")
         view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
+        if type(self.defender) is NoDefense:
+            checks.wait_for(stored)
+        else:
+            stored()
         try:
             defended, trained_on, also = self._defend(batch, view, checks if stops else None)
         except PlayerError as error:

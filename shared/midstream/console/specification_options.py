@@ -26,13 +26,14 @@ specification_options = together(
     option(
         "--model",
         shell_complete=named("models"),
-        help="auto, digits-cnn, mnist-cnn, logistic, small-cnn, cifar-cnn, photo-cnn or module:function; "
-        "mnist-cnn,dropout=0.2.",
+        help="auto, mnist-cnn, cifar-cnn, resnet18, vit-tiny, …, torchvision:NAME, timm:NAME or "
+        "module:function; mnist-cnn,dropout=0.2.",
     ),
     option(
         "--batch-norm",
-        type=click.Choice(["refuse", "evaluation"]),
-        help="Refuse a model with batch norm (the default), or leave its batch norm in evaluation mode.",
+        type=click.Choice(["refuse", "evaluation", "training", "training-with-v"]),
+        help="Refuse a model with batch norm (the default), leave its batch norm in evaluation mode, or "
+        "train it on the statistics of each minibatch; training-with-v takes v with batch statistics, too.",
     ),
     option("--train-size", type=int, help="Number of training examples to use; all by default."),
     option(

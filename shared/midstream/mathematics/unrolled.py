@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from midstream.mathematics.derivatives.batch_gradient import batch_gradient
+from midstream.mathematics.derivatives.batch_statistics import as_trained
 from midstream.mathematics.derivatives.functional import T, holding, trainable
 from midstream.mathematics.derivatives.gradients import (
     CHUNK,
@@ -54,6 +56,10 @@ def unrolled_utility_gradient(
     per example of an upcoming batch; level 1 costs 3F and 4F. Unlike level 1's `v`, `v'` depends on the
     inputs, so it is computed again for each point at which the gradient is requested.
 
+    If the model's batch norm trains, `v'` has to be taken with the statistics of validation batches
+    (`midstream.use_batch_statistics`): the running statistics after the step depend on the inputs, too, and
+    are treated as constants here.
+
     Args:
         model: the model at θ_t; it is not changed.
         inputs: the batch as the model would train on it, `(batch, *input)`.
@@ -88,7 +94,7 @@ def unrolled_utility_gradient(
     parameters: Gradient = {name: value.detach().clone() for name, value in laid_out.items()}
     taken: list[tuple[TrainingStep, Gradient, Gradient]] = []
     for x, y in batches:
-        gradient = at(parameters, validation_gradient, x, y)
+        gradient = at(parameters, batch_gradient, x, y)
         taken.append((step, parameters, gradient))
         parameters, step = step.stepped(parameters, gradient)
 
@@ -99,7 +105,8 @@ def unrolled_utility_gradient(
     }
     for (x, y), (step, parameters, gradient) in zip(batches[:0:-1], taken[:0:-1], strict=True):
         adjoint, pulled, remembered = _pull_back(step, parameters, gradient, adjoint, remembered)
-        curved = at(parameters, hessian_vector_product, x, y, pulled)
+        with as_trained(model):
+            curved = at(parameters, hessian_vector_product, x, y, pulled)
         adjoint = {name: value + curved[name] for name, value in adjoint.items()}
 
     (x, y), (step, parameters, gradient) = batches[0], taken[0]

@@ -22,6 +22,9 @@ SINGULAR: dict[str, str] = {
     "optimizers": "optimizer",
 }
 
+LIBRARIES = ("torchvision", "timm")
+"""Libraries whose networks are named as `LIBRARY:NAME`."""
+
 _PLUS = re.compile(r"\+(?!\d)")  # not that of 1e+3
 _INSIDE_A_PATH = re.compile(r"[^:,]*/[^:,]*")
 

@@ -45,7 +45,9 @@ class Specification(BaseModel):
     batch_norm: BatchNorm = Field(
         "refuse",
         description="How to treat a model with batch norm: refuse rejects it; evaluation keeps these layers "
-        "in evaluation mode throughout, with their initial running statistics.",
+        "in evaluation mode throughout, with their initial running statistics; training trains them on the "
+        "statistics of each minibatch, and takes v in evaluation mode; training-with-v takes v with the "
+        "statistics of validation batches, too.",
     )
     train_size: int | None = Field(
         None, ge=1, description="Number of training examples; null for the data set's default, or for all."

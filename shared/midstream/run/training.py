@@ -20,6 +20,7 @@ from midstream.players.checks import Checks
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
+from midstream.run.batch_norm import refuse_single_example
 from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
@@ -46,7 +47,8 @@ class Training:
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, optimizer or schedule.
+        midstream.plugins.PluginError: there is no such model, optimizer or schedule, or a minibatch is too
+            small for the model's batch norm.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -74,6 +76,8 @@ class Training:
         self.model.eval()
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
+        smallest = specification.batch_length(self.steps_per_epoch - 1, self.train_size)
+        refuse_single_example(self.model, self.input_shape, smallest)
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
         self.optimization = Optimization(
@@ -97,6 +101,7 @@ class Training:
             self.input_shape,
             len(self.classes),
             batch_norm=specification.batch_norm,
+            batch_size=specification.batch_size,
             allowed=self._allowed,
         )
         return model.to(self.device)

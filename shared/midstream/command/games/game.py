@@ -186,7 +186,7 @@ class GamePlan:
             *(specification.dataset, specification.model, specification.optimizer),
             *plugins.members(specification.defender),
         )
-        return frozenset(text.partition(",")[0] for text in named)
+        return frozenset(one for text in named for one in plugins.permitted(text))
 
     def write_scenario(self) -> None:
         """Write `scenario.yaml`, which repeats the game, and the digests of its plug-ins."""
