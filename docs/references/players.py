@@ -9,6 +9,7 @@ from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.players import interface
+from midstream.players.batch_norm import Selective
 from midstream.players.course import Course, Ground, Learner
 from midstream.players.fraction import OPTIONS as FRACTION
 from midstream.players.fraction import Fraction
@@ -21,6 +22,9 @@ prints this list with whatever else is installed. `level-2`, `level-3` and so on
 `level-k,k=3`. Defenders are combined by a plus sign, as `level-1+cutmix,on=both`: each moves what the one
 before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
 stands where a method is from, and where the paper's Table 1 has it.
+
+With `--batch-norm training`, `atn`, `deep-confuse`, `utility=exact` and a level k that is given neither
+`steps` nor `smoothness` are refused; [why, and what to do](own-model.md#batch-norm).
 
 """
 
@@ -36,7 +40,8 @@ such a name itself keeps it.
 _HOOKS = """## A player of your own
 
 A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. An attacker
-may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself. It is
+may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself; both may have
+`against_batch_norm`. It is
 named by an entry point of the group `midstream.attackers` or `midstream.defenders`, as
 `package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
 by their annotations.
@@ -67,7 +72,7 @@ def page() -> str:
 
 def hooks() -> Iterator[Any]:
     """Give the methods that a host looks for: those of every protocol of players, and a learner's."""
-    for protocol in (*vars(interface).values(), Learner):
+    for protocol in (*vars(interface).values(), Learner, Selective):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

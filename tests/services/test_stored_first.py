@@ -43,7 +43,7 @@ def test_the_step_waits_for_the_disk_but_its_gradient_does_not(
 
         monkeypatch.setattr(journal, "append", slowly)
         training.model.register_forward_hook(lambda *_: computed.set())
-        training.optimizer.register_step_pre_hook(lambda *_: stepping.set())
+        training.optimization.optimizer.register_step_pre_hook(lambda *_: stepping.set())
         assert sent.put(0).status_code == 200
         assert stepping.is_set()
 

@@ -10,6 +10,7 @@ from midstream.mathematics.budget import Budget
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View
+from midstream.players.momentum_option import MomentumOption
 
 
 def pgd(
@@ -74,7 +75,7 @@ class Fgsm:
 
 
 @dataclass(kw_only=True)
-class Pgd:
+class Pgd(MomentumOption):
     """Several FGSM steps, each projected onto the ball (FGSM-PGD, Madry et al. 2018; Table 1: level k).
 
     Args:
@@ -88,11 +89,12 @@ class Pgd:
     random_start: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_steps(self.steps, 1.0 if self.step_size is None else self.step_size)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the perturbations after the last step."""
-        return pgd(
+        fresh = pgd(
             view.model,
             batch.inputs,
             batch.labels,
@@ -102,6 +104,7 @@ class Pgd:
             start=inside(view, batch) if self.random_start else None,
             loss=view.loss,
         )
+        return self.blended(fresh, batch, view)
 
 
 def inside(view: View, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ from midstream.players.culprit import place
 from midstream.players.interface import Player
 from midstream.players.referee import PlayerError
 from midstream.players.reporting import Say, Tell
+from midstream.plugins import weights_sha256
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.learned import CacheFile, Description, cache_folder, circumstances, code_sha256
@@ -115,6 +116,7 @@ def _describe(learner: Learner, course: Course, ground: Ground, run: Specificati
         "run": run.model_dump(
             include={"dataset", "image_size", "train_size", "model", "batch_norm", "batch_size"}
         ),
+        "weights": weights_sha256(run.model),
         "validation": tensors_sha256(data),
         "code": code_sha256(*kind.__mro__[:-1]),
         "environment": circumstances(ground.device),

@@ -125,6 +125,7 @@ class HttpPipeline:
             tuple(self._split.test.inputs.shape[1:]),
             len(self._split.classes),
             batch_norm=specification.batch_norm,
+            batch_size=specification.batch_size,
         )
         model.load_state_dict(self._game.client.parameters(self.plan.name, self.step))
         return model.eval()
