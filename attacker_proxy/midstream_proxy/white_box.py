@@ -185,6 +185,7 @@ class AttackedRun:
             role="attacker",
             model_source=self._new_model,
             train_source=self._train,
+            index_source=self._index,
         )
 
     def _built(self) -> nn.Module:
@@ -210,6 +211,12 @@ class AttackedRun:
     def _train(self) -> tuple[Tensor, Tensor]:
         train, device = self._possessed().train, self.settings.device
         return train.pixels().to(device), train.labels.to(device)
+
+    def _index(self) -> Tensor:
+        index = self._possessed().train.index
+        if index is None:
+            raise LookupError("this host does not know where the training data are in their data set")
+        return index
 
     def _possessed(self) -> BatchSource:
         if self._batches is None:

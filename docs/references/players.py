@@ -9,10 +9,9 @@ from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.players import interface
+from midstream.players.any_attacker import AROUND
 from midstream.players.batch_norm import Selective
-from midstream.players.course import Course, Ground, Learner
-from midstream.players.fraction import OPTIONS as FRACTION
-from midstream.players.fraction import Fraction
+from midstream.players.course import Course, Ground, Learner, Surveying
 from midstream.players.interface import Batch, View
 
 _HEAD = """# Attackers and defenders
@@ -32,9 +31,9 @@ _ANY = """### any attacker
 
 Any of them, one of your own included, can be told to touch only a share of the examples, as
 `level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
-follows from the run's seed: an example is touched at every visit or never. An attacker that has an option of
-such a name itself keeps it.
-
+follows from the run's seed: an example is touched at every visit or never. Any of them can be one of several
+providers, as `level-1,providers=4,adversarial=1`, or see less, as `level-1,stale=10,dval=0.2`. An attacker
+that has an option of such a name itself keeps it.
 """
 
 _HOOKS = """## A player of your own
@@ -61,7 +60,7 @@ def page() -> str:
         parts.append(f"## {kind.capitalize()}\n\n")
         parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
         if kind == "attackers":
-            parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
+            parts.append(_ANY + "\n".join(_of_any_attacker()) + "\n\n")
     parts.append(_HOOKS)
     for hook in hooks():
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
@@ -70,9 +69,15 @@ def page() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
+def _of_any_attacker() -> Iterator[str]:
+    for around in AROUND:
+        yield ""
+        yield from _options("any attacker", around.player, list(around.options))
+
+
 def hooks() -> Iterator[Any]:
-    """Give the methods that a host looks for: those of every protocol of players, and a learner's."""
-    for protocol in (*vars(interface).values(), Learner, Selective):
+    """Give the methods that a host looks for: those of every protocol of players, some before the game."""
+    for protocol in (*vars(interface).values(), Learner, Selective, Surveying):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from midstream.players import fraction
+from midstream.players.any_attacker import AROUND
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, numbered_level, parse, unknown
 
@@ -36,7 +36,7 @@ def configured(
     if level and "k" in options:
         raise PluginError(f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}")
     factory = find(kind, name, allowed=allowed)
-    elsewhere = fraction.OPTIONS if kind == "attackers" else ()
+    elsewhere = [around.options for around in AROUND] if kind == "attackers" else ()
     return bound(factory, name, level | options, SINGULAR[kind], given=given, elsewhere=elsewhere)
 
 
@@ -48,7 +48,7 @@ def bound(
     *,
     given: int = 0,
     supplied: Collection[str] = (),
-    elsewhere: Collection[str] = (),
+    elsewhere: Collection[Collection[str]] = (),
 ) -> Callable[..., Any]:
     """Return a class or function with options bound to it, each converted by the annotation of its parameter.
 
@@ -59,7 +59,8 @@ def bound(
         singular: what it is, such as `attacker`.
         given: how many arguments the caller will pass by position; none of them is an option.
         supplied: the arguments that the caller will pass by name; none of them is an option.
-        elsewhere: options that every one of its kind has, for messages, unless it has one of their names.
+        elsewhere: groups of options that every one of its kind has, for messages. It lacks a group if it has
+            one of the group's names itself.
 
     Raises:
         PluginError: an option is unknown, missing, or cannot be converted.
@@ -75,7 +76,7 @@ def bound(
     values = {}
     for key, value in options.items():
         if key not in known:
-            shared = [] if set(known) & set(elsewhere) else elsewhere
+            shared = [option for group in elsewhere if not set(known) & set(group) for option in group]
             raise PluginError(unknown(f"option of {what}", key, [*known, *shared]))
         values[key] = convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
     needed = [

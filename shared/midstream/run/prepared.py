@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from midstream.players.course import Course, Ground, Learner, begin, learners, take_step
+from midstream.players.course import Course, Ground, Learner, begin, learners, surveyors, take_step
 from midstream.players.culprit import place
 from midstream.players.interface import Player
 from midstream.players.referee import PlayerError
@@ -19,8 +19,8 @@ class LearningError(PlayerError):
 
 
 def must_learn(player: Player) -> bool:
-    """Return whether a player, or one of its parts, needs pretraining."""
-    return next(learners(player), None) is not None
+    """Return whether a player, or one of its parts, needs pretraining or a look at the data."""
+    return any(next(found, None) is not None for found in (learners(player), surveyors(player)))
 
 
 def prepare(
@@ -50,6 +50,11 @@ def prepare(
     Raises:
         LearningError: pretraining failed, or the ground lacks something that the player needs.
     """
+    for surveyor in surveyors(player):
+        try:
+            surveyor.survey(ground)
+        except Exception as error:
+            raise LearningError(f"{ground.role} {name!r} cannot play: {error}{place(error)}") from error
     for learner in learners(player):
         what = type(learner).__name__
         try:

@@ -16,7 +16,8 @@ PLUGINS = "plugins.json"
 def plugin_files(specification: Specification, attacker: str, surrogate: str | None = None) -> dict[str, str]:
     """Return the SHA-256 of each file that a game's plug-ins and weights are read from, by name.
 
-    Plug-ins that are installed by name have no entry, and neither have the modules that a file imports.
+    Plug-ins that are installed by name have no entry, and neither have the modules that a file imports. The
+    file of an attacker's option `path`, such as a poison, has an entry by its own name.
 
     Args:
         specification: the run.
@@ -28,6 +29,8 @@ def plugin_files(specification: Specification, attacker: str, surrogate: str | N
     texts += [] if surrogate is None else [surrogate]
     named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
     files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
+    if path := plugins.parse(attacker)[1].get("path"):
+        files[path] = Path(path)
     models = [specification.model, *([] if surrogate is None else [surrogate])]
     weights = {name: digest for text in models for name, digest in plugins.weights_sha256(text).items()}
     return weights | {
