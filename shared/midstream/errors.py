@@ -5,12 +5,16 @@ MidstreamError
 ├── PlayerError             a player broke its rules; the message names it
 │   └── LearningError       a player could not learn what it needs before the game
 ├── HostError               a host could not provide what a player asked its view for
+├── UnknownNetworkError     torchvision or timm has no such network, or is not installed
+├── OptimizerStateError     the state of an optimizer is not one that can be loaded
+├── UnmodelledStepError     no exact utility goes through the optimizer's step
 ├── DerivativeError         a model's second derivatives cannot be computed correctly
 ├── DisagreementError       two computations that must agree do not
 ├── DivergedError           the training loss is no longer a number
 ├── DatasetError            a data set is not valid
 │   └── DifferentDatasetError  two processes hold different data
 ├── MissingDataError        files of a data set are missing
+├── PoisonError             a file of perturbations cannot be read, or does not fit the game
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
 ├── GridError               the grid of a sweep is not valid

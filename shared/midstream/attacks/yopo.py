@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.first_layer import costate_of, ends_in_activation, first_layer
-from midstream.attacks.input_gradient import gradient_at
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
+from midstream.mathematics.derivatives.input_gradient import gradient_at
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View

@@ -38,8 +38,7 @@ def print_players(context: click.Context, _: click.Parameter, wanted: str | None
 
 
 def _everyone() -> Iterator[str]:
-    from midstream.players.fraction import OPTIONS as FRACTION
-    from midstream.players.fraction import Fraction
+    from midstream.players.any_attacker import AROUND
 
     for kind in _KINDS:
         yield f"{kind}:"
@@ -47,7 +46,8 @@ def _everyone() -> Iterator[str]:
             yield from _describe(kind, name)
         yield ""
     yield "any attacker:"
-    yield from _options(Fraction, FRACTION)
+    for around in AROUND:
+        yield from _options(around.player, around.options)
     yield ""
     yield "level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5."
     yield "Your own player: package.module:Class or path/file.py:Class."

@@ -86,6 +86,15 @@ class GenericPoint:
         with torch.no_grad():
             return self.value(*self._there(step, direction), seed=seed)
 
+    def loss_apart(self) -> Tensor:
+        """Return the sum of the losses of each of the model's outputs for all inputs together."""
+        at = self.inputs + self.parameters[OFFSET]
+        with torch.no_grad(), seeded(at.device, 0, "check"):
+            outputs = self.within(self.parameters, lambda: called(self.model, at))
+            return torch.stack(
+                list(map(self.loss, torch.split(outputs, 1), torch.split(self.labels, 1)))
+            ).sum()
+
     def first(self, *, step: float = 0.0, direction: int = 0) -> First:
         """Return L and its gradients at the point, or a step away from it along a direction."""
         theta, x = self._there(step, direction)
@@ -120,6 +129,12 @@ class GenericPoint:
             return self.parameters, self.inputs
         theta, x = self.direction(direction)
         return {n: p + step * theta[n] for n, p in self.parameters.items()}, self.inputs + step * x
+
+    def elsewhere(self, number: int) -> "GenericPoint":
+        """Return the numbered further point near this one, at the same inputs."""
+        moved, _ = _direction(self.parameters, self.inputs, f"elsewhere {number}")
+        theta = {n: p if n == OFFSET else p + moved[n] for n, p in self.parameters.items()}
+        return replace(self, parameters=theta, _directions={})
 
     def rounded(self) -> "GenericPoint":
         """Return the point in the model's own dtype and memory layout."""
