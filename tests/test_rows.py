@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from midstream import Batch, Budget, MomentumHistory, plugins
-from midstream.mathematics.rows import Rows, content_keys
+from midstream.mathematics.content_keys import content_keys
+from midstream.mathematics.rows import Rows
 from midstream.players.remembering import rows_of
 
 

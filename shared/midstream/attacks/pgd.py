@@ -60,6 +60,8 @@ def pgd(
 class Fgsm:
     """`ε e(∇x L)`: up the batch's own loss, labels unchanged (Goodfellow et al. 2015; Table 1: level 1)."""
 
+    fixed = True
+
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the step."""
         return pgd(
@@ -86,6 +88,11 @@ class Pgd:
     steps: int = 5
     step_size: float | None = None
     random_start: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program; see `midstream.players.fixed`."""
+        return not self.random_start
 
     def __post_init__(self) -> None:
         check_steps(self.steps, 1.0 if self.step_size is None else self.step_size)

@@ -12,7 +12,6 @@ from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
 from midstream.mathematics.live_step import training_step
-from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.program import Programs
 from midstream.mathematics.seeds import seeded
@@ -25,9 +24,11 @@ from midstream.protocol.specification import Specification
 from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
+from midstream.run.descent import Descent
 from midstream.run.models import build_model
+from midstream.run.optimizers import new_optimizer
 from midstream.run.precision import computing, in_float32
-from midstream.run.replayed import loss_and_gradients, replayed_validation_gradient, trained
+from midstream.run.replayed import replayed_validation_gradient
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -69,17 +70,15 @@ class Training:
         self._allowed = allowed
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self.new_model()
-        self._trained = layers_in_training_mode(self.model)
+        self.optimizer = new_optimizer(
+            specification.optimizer, self.model, learning_rate=specification.learning_rate, device=device
+        )
+        self.descent = Descent(self.model, self.optimizer)
         self._has_buffers = any(True for _ in self.model.buffers())
-        self.model.eval()
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
-        optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        self.optimizer = optimizers[specification.optimizer](
-            self.model.parameters(), lr=specification.learning_rate
-        )
         self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
@@ -121,7 +120,7 @@ class Training:
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the live parameters and buffers, by name, detached."""
-        return {name: value.detach() for name, value in self.model.state_dict().items()}
+        return dict(self.model.state_dict())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return parameters, buffers and optimizer state as `model.NAME` and `optimizer.NUMBER.KEY`."""
@@ -227,21 +226,15 @@ class Training:
 
     def _descended(self, batch: Batch, purpose: tuple[int | str, ...], checks: Checks) -> float:
         seed = self.specification.seed
-        with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
-            loss, *gradients = loss_and_gradients(self.programs, self.model, batch)
+        loss, gradients = self.descent.seeded_gradients(batch, self.programs, seed, *purpose)
         which = "".join(f", rehearsal {place}," for place in purpose[1:])
         checks.require(
             loss.isfinite(),
             lambda: DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}"),
         )
         total = checks.number(loss)
-        self.optimizer.zero_grad()
-        if not gradients:
-            loss.backward()  # type: ignore[no-untyped-call]
-        for parameter, gradient in zip(trained(self.model), gradients, strict=False):
-            parameter.grad = gradient
         checks.settle()
-        self.optimizer.step()
+        self.descent.step(gradients)
         return total.value / len(batch.labels)
 
 
