@@ -1,9 +1,12 @@
 """A level-1 against level-1 step, compared with (a) its theoretical minimum and (b) naive code."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.local_game import LocalSteps, Sizes
 from benchmarks.measure import (
     Row,
     floor_operations,
@@ -26,7 +29,7 @@ VALIDATION, BATCH = 5_000, 500
 
 
 class Ours:
-    """The game of `play --transport local`, step by step."""
+    """Both sides of a game in this process, one after the other as over HTTP, without its records."""
 
     def __init__(self, device: torch.device, attacker: str = "level-1", defender: str = "level-1") -> None:
         data = split(10 * BATCH, VALIDATION)
@@ -50,7 +53,7 @@ class Naive:
     validation set at once, double backward, and a validation gradient for each side.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, validation: int = VALIDATION, batch: int = BATCH) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(
             *(nn.Conv2d(1, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -59,7 +62,7 @@ class Naive:
         ).to(device)
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=0.0008)
-        data = split(BATCH, VALIDATION)
+        data = split(batch, validation)
         self.validation = (data.validation.pixels().to(device), data.validation.labels.to(device))
         self.batch = (pixels(data.train.inputs).to(device), data.train.labels.to(device))
         self.history = torch.zeros_like(self.batch[0])
@@ -87,11 +90,17 @@ class Naive:
 
 
 def rows(device: torch.device, turns: int) -> list[Row]:
-    ours = Ours(device)
-    times = interleaved(
-        {"matrix": matrix_product(device), "ours": ours, "naive": Naive(device)}, device, turns
-    )
-    counted = operations(ours)
+    ours = LocalSteps(Sizes(VALIDATION, BATCH).specification("level-1"), "level-1", device)
+    try:
+        candidates: dict[str, Callable[[], object]] = {
+            "matrix": matrix_product(device),
+            "ours": ours,
+            "naive": Naive(device),
+        }
+        times = interleaved(candidates, device, turns)
+        counted = operations(ours.unrecorded)
+    finally:
+        ours.close()
     rate = matrix_rate(times["matrix"])
     against_floor = times["ours"] * rate / floor_operations(VALIDATION, BATCH)
     against_naive = times["naive"] / times["ours"]

@@ -1,6 +1,6 @@
 """A game in one process: the same pipeline as over HTTP, linked without a network. The bits are the same."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from midstream.command.games.game import Follow, GameError, GamePlan, progress_text
 from midstream.command.games.held_folder import held_folder
 from midstream.command.games.pipeline import GameStep
+from midstream.command.games.side_by_side import ended
 from midstream.command.games.whole_step import WholeStep
 from midstream.mathematics.pixels import pixels
 from midstream.players.remembering import give_back, memory_of, remembers
@@ -21,6 +22,7 @@ from midstream.protocol.link import Link
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
+from midstream.run.precision import restore, setting
 from midstream.storage import faults
 from midstream_provider.push import RunEndedError, feed
 from midstream_proxy.attack import AttackSettings
@@ -33,15 +35,25 @@ from midstream_server.runs.training import Step, TrainingRun
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
-    """Play a game in this process and return the run's result.
+    """Play a game in this process and return the run's result; see `local_turns`."""
+    return ended(local_turns(plan, follow))
+
+
+def local_turns(plan: GamePlan, follow: Follow) -> Generator[None, None, dict[str, Any]]:
+    """Play a game in this process, and return the run's result. It yields whenever others may have a turn.
 
     Raises:
         GameError: the training diverged, or another process plays the game.
         midstream_provider.push.RunEndedError: a player failed.
     """
     with LocalPipeline(plan, follow) as pipeline:
-        for step in pipeline.steps():
-            follow(step.seq + 1, pipeline.total_steps, pipeline.describe(step))
+        waits = False
+        for step in pipeline.turns():
+            if step is not None:
+                follow(step.seq + 1, pipeline.total_steps, pipeline.describe(step))
+            if step is None or not waits:
+                yield  # the device computes, or this game has had its turn
+            waits = step is None
         assert pipeline.result is not None
         return pipeline.result
 
@@ -71,6 +83,7 @@ class LocalPipeline:
 
     def _open(self, plan: GamePlan, follow: Follow, undo: ExitStack) -> None:
         undo.callback(torch.set_num_threads, torch.get_num_threads())
+        undo.callback(restore, setting())
         device = configure(threads=plan.threads, device=plan.device, precision=plan.precision)
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
