@@ -25,7 +25,7 @@ from midstream.protocol.specification import Specification
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
 from midstream.run.models import build_model
-from midstream.run.optimizers import new_optimizer
+from midstream.run.optimizers import arrange
 from midstream.run.precision import choose
 from midstream.run.resident import Resident
 
@@ -135,7 +135,8 @@ def bare_loop(device: torch.device, sizes: Sizes) -> Callable[[], object]:
     torch.manual_seed(0)
     train = Resident(examples(10 * sizes.batch, 0), device)
     model = build_model("mnist-cnn", (1, 28, 28), 10).to(device)
-    optimizer = new_optimizer("adam", model, learning_rate=0.0008, device=device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0008)
+    arrange(optimizer, device)
     order, number = torch.split(torch.randperm(10 * sizes.batch), sizes.batch), 0
 
     def step(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor]:

@@ -9,9 +9,9 @@ from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.players import interface
-from midstream.players.course import Course, Ground, Learner
-from midstream.players.fraction import OPTIONS as FRACTION
-from midstream.players.fraction import Fraction
+from midstream.players.any_attacker import AROUND
+from midstream.players.batch_norm import Selective
+from midstream.players.course import Course, Ground, Learner, Surveying
 from midstream.players.interface import Batch, View
 
 _HEAD = """# Attackers and defenders
@@ -22,21 +22,25 @@ prints this list with whatever else is installed. `level-2`, `level-3` and so on
 before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
 stands where a method is from, and where the paper's Table 1 has it.
 
+With `--batch-norm training`, `atn`, `deep-confuse`, `utility=exact` and a level k that is given neither
+`steps` nor `smoothness` are refused; [why, and what to do](own-model.md#batch-norm).
+
 """
 
 _ANY = """### any attacker
 
 Any of them, one of your own included, can be told to touch only a share of the examples, as
 `level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
-follows from the run's seed: an example is touched at every visit or never. An attacker that has an option of
-such a name itself keeps it.
-
+follows from the run's seed: an example is touched at every visit or never. Any of them can be one of several
+providers, as `level-1,providers=4,adversarial=1`, or see less, as `level-1,stale=10,dval=0.2`. An attacker
+that has an option of such a name itself keeps it.
 """
 
 _HOOKS = """## A player of your own
 
 A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. An attacker
-may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself. It is
+may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself; both may have
+`against_batch_norm`. It is
 named by an entry point of the group `midstream.attackers` or `midstream.defenders`, as
 `package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
 by their annotations.
@@ -56,7 +60,7 @@ def page() -> str:
         parts.append(f"## {kind.capitalize()}\n\n")
         parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
         if kind == "attackers":
-            parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
+            parts.append(_ANY + "\n".join(_of_any_attacker()) + "\n\n")
     parts.append(_HOOKS)
     for hook in hooks():
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
@@ -65,9 +69,15 @@ def page() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
+def _of_any_attacker() -> Iterator[str]:
+    for around in AROUND:
+        yield ""
+        yield from _options("any attacker", around.player, list(around.options))
+
+
 def hooks() -> Iterator[Any]:
-    """Give the methods that a host looks for: those of every protocol of players, and a learner's."""
-    for protocol in (*vars(interface).values(), Learner):
+    """Give the methods that a host looks for: those of every protocol of players, some before the game."""
+    for protocol in (*vars(interface).values(), Learner, Selective, Surveying):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

@@ -11,6 +11,7 @@ MidstreamError
 ├── DatasetError            a data set is not valid
 │   └── DifferentDatasetError  two processes hold different data
 ├── MissingDataError        files of a data set are missing
+├── PoisonError             a file of perturbations cannot be read, or does not fit the game
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
 ├── GridError               the grid of a sweep is not valid
@@ -23,6 +24,7 @@ MidstreamError
 ├── NotFinishedError        a folder holds no finished game
 ├── CellError               a cell of a table to reproduce does not exist, or cannot be played
 ├── ReproduceError          games of a table to reproduce failed
+├── ExamplesError           examples cannot be copied
 ├── ShippedError            results that ship with midstream cannot be read
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail

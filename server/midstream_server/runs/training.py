@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from midstream.defences.levels import NoDefense
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.players.checks import Checks
+from midstream.players.combination import Combination
 from midstream.players.course import Ground
 from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
 from midstream.players.reporting import Say, Tell
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
+from midstream.run.augmentation import Augmentation
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.training import DivergedError, Training
@@ -33,11 +36,11 @@ class Step:
     Attributes:
         step: steps taken so far, this one included; also the version of the parameters after it.
         loss: mean training loss at the parameters before the step, in nats per example, of the batch that the
-            step was taken on: the defended batch, or the defender's augmentation of it.
+            step was taken on: the defended batch, or an augmentation of it.
         correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
         seconds: time spent on the defence and the step.
         received: the inputs as they arrived, on the run's device.
-        defended: the same inputs after the defence.
+        defended: the same inputs after the defence, and before an augmentation after it.
         labels: their labels.
         reported: values that the defender reported, by name.
     """
@@ -63,8 +66,9 @@ class TrainingRun(Training):
         defender: the defender itself; None makes the one that the specification names.
 
     Raises:
-        ValueError: the specification does not match the data.
-        midstream.plugins.PluginError: there is no such model or defender.
+        ValueError: the specification does not match the data, or accumulation does not match the defender.
+        midstream.plugins.PluginError: there is no such model, optimizer, augmentation or defender, or the
+            defender is wrong for the model.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -83,10 +87,16 @@ class TrainingRun(Training):
                 f"{len(split.classes) - 1}; name one of them, or leave it out"
             )
         super().__init__(specification, split, device=device, allowed=allowed)
-        self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
+        refuse_wrong_player("defender", specification.defender, self.defender, self.model)
+        if (specification.accumulate or 1) > 1 and _rehearses(self.defender):
+            raise ValueError(
+                f"defender {specification.defender!r} has the run step on further batches after each one, "
+                f"and accumulate {specification.accumulate} has it step on several together; leave one out"
+            )
         self.prepared = not must_learn(self.defender)
         """Whether the defender's pretraining is complete."""
+        self._augmentation = Augmentation(specification, self.input_shape)
         self._last: Evaluation | None = None
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
 
@@ -135,7 +145,7 @@ class TrainingRun(Training):
             model=self.model,
             parameters_version=self.step,
             loss=cross_entropy,
-            learning_rate=self.specification.learning_rate,
+            learning_rate=self.learning_rate,
             validation_inputs=self.validation_here[0],
             validation_labels=self.validation_here[1],
             budget=self.specification.budget,
@@ -149,8 +159,13 @@ class TrainingRun(Training):
             programs=self.programs,
         )
 
-    def train(self, batch: Batch) -> Step:
+    def train(self, batch: Batch, *, stored: Callable[[], None] = lambda: None) -> Step:
         """Defend one batch, and step on it and on the batches that the defender rehearses; see `Training`.
+
+        Args:
+            batch: the minibatch.
+            stored: returns once the batch is on disk, and raises if it cannot be stored. A defender moves
+                after that; without one, only the gradient is computed before.
 
         Raises:
             midstream.players.referee.PlayerError: the defender broke its rules, and `on_error` is `stop`;
@@ -158,8 +173,13 @@ class TrainingRun(Training):
             midstream.run.training.DivergedError: the loss is infinite or NaN; nothing was changed.
         """
         started = time.perf_counter()
-        batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
+        arrived = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
+        batch = self._augmentation(arrived, "before")
         view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
+        if type(self.defender) is NoDefense:
+            checks.wait_for(stored)
+        else:
+            stored()
         try:
             defended, trained_on, also = self._defend(batch, view, checks if stops else None)
         except PlayerError as error:
@@ -170,13 +190,13 @@ class TrainingRun(Training):
         correction = None
         if defended is not batch.inputs:
             correction = checks.number(self.specification.budget.size(defended - batch.inputs).mean())
-        loss = self._stepped(trained_on, also, checks)
+        loss = self._stepped(self._augmentation(trained_on, "after"), also, checks)
         return Step(
             step=self.step,
             loss=loss,
             correction=0.0 if correction is None else correction.value,
             seconds=time.perf_counter() - started,
-            received=batch.inputs,
+            received=arrived.inputs,
             defended=defended,
             labels=batch.labels,
             reported=view.reports,
@@ -233,3 +253,9 @@ class TrainingRun(Training):
             test=self._test,
             target=self.specification.target,
         )
+
+
+def _rehearses(player: Player) -> bool:
+    if isinstance(player, Combination):
+        return any(map(_rehearses, player.parts))
+    return isinstance(player, Rehearsing)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from midstream.command.api.result import GameResult
 
+_ENOUGH = 20
+"""Epochs from which the defended game is ahead of the attacked one by more than seeds differ."""
+
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 
 
@@ -58,6 +61,11 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     Console(highlight=False).print(_table(outcomes))
     click.echo(f"run folders: {', '.join(outcome.run for outcome in outcomes.values())}")
     click.echo(f"learning curves: {picture}")
+    if epochs < _ENOUGH:
+        click.echo(
+            f"note: {epochs} epochs are too few. The harm grows over epochs, and the defender slows the "
+            f"first ones. From {_ENOUGH} epochs on, the defended game is ahead."
+        )
 
 
 def _table(outcomes: "dict[str, GameResult]") -> "Table":

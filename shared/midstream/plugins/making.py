@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Literal, get_type_hints
 
-from midstream.players import fraction
+from midstream.players.any_attacker import AROUND
 from midstream.players.combination import Combination
 from midstream.players.culprit import place
-from midstream.players.fraction import Fraction
 from midstream.players.interface import Player
 from midstream.plugins.configuration import configured, convert
 from midstream.plugins.finding import find
@@ -20,9 +19,9 @@ def make(
 ) -> Any:
     """Return the player that `name,option=value,…` describes.
 
-    An attacker with the option `fraction` is wrapped in a `midstream.players.fraction.Fraction`, unless it
-    has an option of that name itself. Defenders combined by plus signs become a
-    `midstream.players.combination.Combination`.
+    An attacker with an option such as `fraction` or `stale` is wrapped in the player that carries it out, see
+    `midstream.players.any_attacker`, unless it has an option of that name itself. Defenders combined
+    by plus signs become a `midstream.players.combination.Combination`.
 
     Raises:
         PluginError: as for `configured`; or the constructor failed, or the object is not a player.
@@ -47,11 +46,13 @@ def make(
 
 def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
     what = f"{SINGULAR[kind]} {text!r}"
-    share: dict[str, Any] = {}
+    wrapped: list[partial[Any]] = []
     if kind == "attackers":
-        text, share = _without_share(text, allowed)
+        text, wrapped = _without_shared(text, allowed)
     player = _checked(_constructed(configured(kind, text, allowed=allowed), what), what)
-    return _constructed(partial(Fraction, inner=player, **share), what) if share else player
+    for around in wrapped:
+        player = _constructed(partial(around, inner=player), what)
+    return player
 
 
 def given(kind: Literal["attackers", "defenders"], it: object) -> tuple[str, Player]:
@@ -95,18 +96,25 @@ def _constructed(factory: Callable[..., Any], what: str) -> Any:
         raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
 
 
-def _without_share(text: str, allowed: Collection[str] | None) -> tuple[str, dict[str, Any]]:
-    """Return an attacker's text without the options of `Fraction`, and those options, converted."""
+def _without_shared(text: str, allowed: Collection[str] | None) -> tuple[str, list[partial[Any]]]:
+    """Return an attacker's text without the options that every attacker accepts, and what carries them out.
+
+    An attacker that has one of a player's options itself gets all of that player's.
+    """
     name, options = parse(text)
-    if not options.keys() & set(fraction.OPTIONS):
-        return text, {}
+    wanted = [around for around in AROUND if options.keys() & set(around.options)]
+    if not wanted:
+        return text, []
     factory = find("attackers", numbered_level(name, "attackers")[0], allowed=allowed)
-    if inspect.signature(factory).parameters.keys() & set(fraction.OPTIONS):
-        return text, {}
-    hints = get_type_hints(Fraction)
-    share = {
-        key: convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
-        for key in fraction.OPTIONS
-        if key in options
-    }
-    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), share
+    own, found = inspect.signature(factory).parameters.keys(), []
+    for around in wanted:
+        if own & set(around.options):
+            continue
+        hints = get_type_hints(around.player)
+        values = {
+            key: convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
+            for key in around.options
+            if key in options
+        }
+        found.append(partial(around.player, **values))
+    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), found

@@ -16,15 +16,13 @@ from midstream.players.interface import Batch
 
 
 class Descent:
-    """A model that is in training mode during a step only, and its optimizer.
+    """A model that is in training mode during a step only.
 
     Args:
         model: the model, in training mode; afterwards it is in evaluation mode.
-        optimizer: trains all of its parameters that require a gradient.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
+    def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._layers = layers_in_training_mode(model)
         model.eval()
@@ -82,11 +80,10 @@ class Descent:
         with switched(self._layers, training=True):
             return random_layer(self._model) is None and not any(True for _ in self._model.buffers())
 
-    def step(self, gradients: Sequence[Tensor | None]) -> None:
-        """Take the optimizer's step along `gradients`; a parameter without one stays as it is."""
+    def point(self, gradients: Sequence[Tensor | None]) -> None:
+        """Give each trained parameter its gradient; a parameter without one is not stepped."""
         for parameter, gradient in zip(self._trained(), gradients, strict=True):
             parameter.grad = gradient
-        self.optimizer.step()
 
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]

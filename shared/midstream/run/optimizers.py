@@ -2,33 +2,29 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 GATED = ("cuda",)
 """Types of devices whose optimizers a value on the device can hold back; see `held_back`."""
 
 
-def new_optimizer(
-    name: Literal["adam", "sgd"], model: nn.Module, *, learning_rate: float, device: torch.device
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a run.
+def arrange(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Have a plain Adam or SGD update all parameters together.
 
     On a GPU it is fused: its step is a few kernels, and its number of steps is on the device, so that a graph
     can hold it. On a CPU each operation updates all parameters together, to the same bits as one by one.
 
     Args:
-        name: `adam` or `sgd`, without any further option.
-        model: the model that it trains.
-        learning_rate: η, for the sum of the batch's losses.
-        device: where the model is.
+        optimizer: `adam` or `sgd` without options, before its first step.
+        device: where its parameters are.
     """
-    gated, parameters = device.type in GATED, model.parameters()
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr=learning_rate, foreach=not gated, fused=gated)
-    return torch.optim.Adam(parameters, lr=learning_rate, foreach=not gated, fused=gated, capturable=gated)
+    gated = device.type in GATED
+    for group in optimizer.param_groups:
+        group |= {"foreach": not gated, "fused": gated}
+        if isinstance(optimizer, torch.optim.Adam):
+            group["capturable"] = gated
 
 
 @contextmanager
@@ -36,7 +32,7 @@ def held_back(optimizer: torch.optim.Optimizer, unless: Tensor) -> Iterator[None
     """Within this context, a step changes nothing unless a condition holds. The host does not read it.
 
     Args:
-        optimizer: one of `new_optimizer` on a `GATED` device.
+        optimizer: one that was arranged for a `GATED` device.
         unless: the condition, a bool tensor without dimensions.
     """
     # Fused optimizers skip a step whose gradients a GradScaler found to be infinite; this is that switch.

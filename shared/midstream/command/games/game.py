@@ -182,8 +182,11 @@ class GamePlan:
     def allowed(self) -> frozenset[str]:
         """The plug-ins named in the specification. They are allowed because the user named them."""
         specification = self.specification
-        named = (specification.dataset, specification.model, *plugins.members(specification.defender))
-        return frozenset(text.partition(",")[0] for text in named)
+        named = (
+            *(specification.dataset, specification.model, specification.optimizer),
+            *plugins.members(specification.defender),
+        )
+        return frozenset(one for text in named for one in plugins.permitted(text))
 
     def write_scenario(self) -> None:
         """Write `scenario.yaml`, which repeats the game, and the digests of its plug-ins."""

@@ -124,7 +124,7 @@ class StepProgram:
         """Take the step whose conditions hold: write the attacker's memory, and step along the gradients."""
         if self.rows is not None and places is not None and outcome.remembered is not None:
             self.rows.write(places, outcome.remembered)
-        self.run.descent.step(outcome.gradients)
+        self.run.descend(outcome.gradients)
 
     def gated(self, opened: Tensor, inputs: Tensor, labels: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         """Compute the step, and take it if it is `opened` and its conditions hold; the host does not read it.
@@ -145,14 +145,15 @@ class StepProgram:
             assert table is not None
             chosen = torch.where(holds, outcome.remembered, self.rows.read(places))
             table.index_copy_(0, places.rows, chosen)
-        with held_back(self.run.descent.optimizer, unless=holds):
-            self.run.descent.step(outcome.gradients)
+        self.run.descent.point(outcome.gradients)
+        with held_back(self.run.optimization.optimizer, unless=holds):
+            self.run.optimization.optimizer.step()
         return outcome.read, outcome.clean, outcome.attacked, outcome.defended
 
     def changed(self) -> Iterator[Tensor]:
         """Yield the tensors that a step writes, without the attacker's memory."""
         yield from self.run.model.parameters()
-        for state in self.run.descent.optimizer.state.values():
+        for state in self.run.optimization.optimizer.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
 
     def held(self) -> Iterator[Tensor]:
@@ -166,7 +167,10 @@ class StepProgram:
 def fits(run: TrainingRun, attacked: AttackedRun | BlackBoxRun | None) -> bool:
     """Return whether a game's steps, after its first one, are a `StepProgram`."""
     defender, goes_on = run.defender, (Augmenting, Rehearsing, AugmentingRehearsal)
-    if run.specification.on_error != "stop" or isinstance(defender, goes_on) or rows_of(defender):
+    specification, plain = run.specification, run.optimization.constant
+    if not plain or specification.augment is not None or specification.on_error != "stop":
+        return False
+    if isinstance(defender, goes_on) or rows_of(defender) is not None:
         return False
     sides = [defender] if attacked is None else [defender, attacked.player]
     if isinstance(attacked, BlackBoxRun) or not all(map(is_fixed, sides)):

@@ -1,7 +1,8 @@
 """Workers on this machine: processes that live as long as the sweep, each with one trial in hand."""
 
 import selectors
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from midstream.command.sweep.child import Child
 from midstream.command.sweep.events import Ended, Event
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
+from midstream.command.sweep.turns import Turns
 
 _TICK = 0.5  # seconds after which a caller gets its turn, even if nothing happened
 _ATTEMPTS = 3  # a trial whose process ended this often has failed
@@ -23,7 +25,7 @@ def play_on_workers(
     a trial at which the process has ended three times has failed. Closing the iterator stops all processes.
 
     Args:
-        trials: the trials, in the order in which they are begun.
+        trials: the trials; `Turns` says in which order they are begun.
         place: where they are played.
         workers: number of processes.
         devices: the torch devices, dealt to the workers in turn.
@@ -31,7 +33,8 @@ def play_on_workers(
     """
     logs = place.out / "workers"
     logs.mkdir(parents=True, exist_ok=True)
-    pending, ended = deque(trials), Counter[str]()
+    pending, ended, begun = Turns(trials), Counter[str](), dict[str, float]()
+    by_name = {trial.name: trial for trial in trials}
     with selectors.DefaultSelector() as selector:
         children = [
             Child(
@@ -47,7 +50,9 @@ def play_on_workers(
 
         def fill(child: Child) -> None:
             while pending and len(child.trials) < child.room:
-                child.give(pending.popleft())
+                trial = pending.take()
+                begun[trial.name] = time.monotonic()
+                child.give(trial)
 
         try:
             for child in children:
@@ -57,7 +62,10 @@ def play_on_workers(
                 for key, _ in selector.select(_TICK):
                     child = key.data
                     try:
-                        yield from child.events()
+                        for event in child.events():
+                            yield event
+                            if isinstance(event, Ended):
+                                pending.ended(by_name[event.trial], time.monotonic() - begun[event.trial])
                         fill(child)
                     except EOFError as end:
                         selector.unregister(key.fileobj)
@@ -72,7 +80,7 @@ def play_on_workers(
                         if ended[again[0].name] >= _ATTEMPTS:
                             yield Ended(again[0].name, f"its process {end}, {_ATTEMPTS} times in a row")
                         else:
-                            pending.extendleft(reversed(again))
+                            pending.put_back(again)
                         fill(child)
                 yield None
         finally:
