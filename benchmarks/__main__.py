@@ -75,6 +75,7 @@ def main(device: str | None, threads: int | None, turns: int, only: tuple[str, .
         table.add_column(heading)
     for name in only:
         for row in parts[name]() if name in parts else ():
+            click.echo(f"{row.name}: {row.value}", err=True)  # whatever happens to the rest
             mark = "" if row.holds is None else "holds" if row.holds else "MISSED"
             table.add_row(row.name, row.value, row.bound, mark)
     console = Console(width=150, highlight=False)
