@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.apart import apart
+from benchmarks.local_game import LocalSteps, Sizes
 from benchmarks.measure import (
     Row,
     floor_operations,
@@ -29,7 +30,7 @@ VALIDATION, BATCH = 5_000, 500
 
 
 class Ours:
-    """The game of `play --transport local`, step by step."""
+    """Both sides of a game in this process, one after the other as over HTTP, without its records."""
 
     def __init__(self, device: torch.device, attacker: str = "level-1", defender: str = "level-1") -> None:
         data = split(10 * BATCH, VALIDATION)
@@ -53,7 +54,7 @@ class Naive:
     validation set at once, double backward, and a validation gradient for each side.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, validation: int = VALIDATION, batch: int = BATCH) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(
             *(nn.Conv2d(1, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -62,7 +63,7 @@ class Naive:
         ).to(device)
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=0.0008)
-        data = split(BATCH, VALIDATION)
+        data = split(batch, validation)
         self.validation = (data.validation.pixels().to(device), data.validation.labels.to(device))
         self.batch = (pixels(data.train.inputs).to(device), data.train.labels.to(device))
         self.history = torch.zeros_like(self.batch[0])
@@ -90,7 +91,7 @@ class Naive:
 
 
 def rows(device: torch.device, turns: int) -> list[Row]:
-    ours = Ours(device)
+    ours = LocalSteps(Sizes(VALIDATION, BATCH).specification("level-1"), "level-1", device)
     with apart(Naive, device) as naive:
         candidates: dict[str, Callable[[], object]] = {
             "matrix": matrix_product(device),
@@ -99,7 +100,8 @@ def rows(device: torch.device, turns: int) -> list[Row]:
             "here": Naive(device),
         }
         times = interleaved(candidates, device, turns)
-    counted = operations(ours)
+    counted = operations(ours.unrecorded)
+    ours.close()
     rate = matrix_rate(times["matrix"])
     against_floor = times["ours"] * rate / floor_operations(VALIDATION, BATCH)
     against_naive = times["naive"] / times["ours"]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.local_game import DATASET
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like, photos_like
 from midstream.command.games.game import GamePlan
@@ -34,7 +35,6 @@ from midstream_proxy.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
-_DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"
 _PHOTOS = f"{Path(__file__).with_name('synthetic.py')}:photos_like"
 
 
@@ -44,12 +44,12 @@ def rows(device: torch.device, turns: int) -> list[Row]:
     with ExitStack() as stack:
         games = {
             "local": _local(attacked, split, device),
-            "shared": stack.enter_context(_Pipeline("level-1", "server", device)).play(attacked, split),
-            "own": stack.enter_context(_Pipeline("level-1", "own", device)).play(attacked, split),
+            "shared": stack.enter_context(Pipeline("level-1", "server", device)).play(attacked, split),
+            "own": stack.enter_context(Pipeline("level-1", "own", device)).play(attacked, split),
         }
         game = interleaved(games, device, turns)
         streams = {
-            "streamed": stack.enter_context(_Pipeline("none", "server", device)).play(clean, split),
+            "streamed": stack.enter_context(Pipeline("none", "server", device)).play(clean, split),
             "bare": _bare_loop(clean, split, device),
         }
         stream = interleaved(streams, device, 10 * turns)
@@ -79,7 +79,7 @@ def _photos_row(device: torch.device, turns: int) -> Row:
         | {"batch_size": 100, "epochs": 1000, "epsilon": 3.0, "evaluate_every": 10_000}
     )
     split = split_dataset(photos_like(Source()), validation_size=250, train_size=None, seed=0)
-    with _Pipeline("level-1", "server", device) as pipeline:
+    with Pipeline("level-1", "server", device) as pipeline:
         games = {
             "local": _local(specification, split, device),
             "http": pipeline.play(specification, split),
@@ -126,7 +126,7 @@ def _small_row(device: torch.device, turns: int) -> Row:
 
 
 def _specification(defender: str) -> Specification:
-    settings: dict[str, Any] = {"dataset": _DATASET, "model": "mnist-cnn", "defender": defender}
+    settings: dict[str, Any] = {"dataset": DATASET, "model": "mnist-cnn", "defender": defender}
     settings |= {"validation_size": 5_000, "batch_size": 500, "epochs": 1000, "epsilon": 3.0}
     return Specification.model_validate(settings | {"evaluate_every": 10_000})
 
@@ -163,7 +163,7 @@ def _bare_loop(specification: Specification, split: Split, device: torch.device)
     return step
 
 
-class _Pipeline:
+class Pipeline:
     """A training server and a proxy in child processes; this process is the data provider."""
 
     def __init__(self, attacker: str, gradient: str, device: torch.device) -> None:
@@ -175,10 +175,10 @@ class _Pipeline:
             str(device),
             "--threads",
             str(torch.get_num_threads()),
-            *("--allow", _DATASET, "--allow", _PHOTOS),
+            *("--allow", DATASET, "--allow", _PHOTOS),
         ]
 
-    def __enter__(self) -> "_Pipeline":
+    def __enter__(self) -> "Pipeline":
         server, proxy = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
         upstream, self._url = url_of(server), url_of(proxy)
         self._services.__enter__()

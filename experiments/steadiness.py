@@ -18,8 +18,8 @@ from torch import Tensor
 
 from midstream import Batch, View
 from midstream.attacks.along_gradient import GradientAttacker
+from midstream.mathematics.content_keys import content_keys
 from midstream.mathematics.pixels import pixels
-from midstream.mathematics.rows import content_keys
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source

@@ -60,6 +60,15 @@ BaseProcess.start = _start_or_refuse  # type: ignore[method-assign]
 _SLOW_DOCTESTS = {"midstream.attacks.robustness.robustness"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        default="cuda",
+        choices=["cuda", "cpu"],
+        help="device of the tests marked gpu; on the CPU, a stand-in for graphs repeats what it recorded",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the examples in docstrings that are slow, which cannot mark themselves."""
     for item in items:

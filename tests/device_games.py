@@ -67,7 +67,7 @@ def played(
         last = [game.step() for _ in range(steps)][-1]
         return tensors_sha256({**game.run.parameters(), "the last batch": last})
     finally:
-        switch(False)
+        switch(True)
 
 
 def resumed(device: torch.device, *, steps: int = 4) -> tuple[str, str]:

@@ -4,16 +4,29 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import torch
 from command_lines import ROOT, check, mentioned, shown, simple_commands, workspace
 
 from midstream.command.main import cli
+from midstream.mathematics.content_keys import KEY_BYTES
 from midstream.plugins import PluginError
+from midstream.run.poisons.poison import Poison
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 # What stands between backticks and is no command.
 NO_COMMANDS = ["midstream batch signature 1"]
+
+PLACEHOLDERS = {
+    "figure N": "figure 3",
+    "reproduce TABLE": "reproduce table-2",
+    "FOLDER/scenario.yaml": "scenarios/digits-clean.yaml",
+    "--list NAME": "--list level-1",
+    "prepare NAME": "prepare vae",
+    "--epochs E": "--epochs 10",
+}
 
 
 def of_pages(lines: Callable[[str], Iterable[str]]) -> list[object]:
@@ -51,6 +64,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a reader who has saved what the pages tell them to."""
     folder = tmp_path_factory.mktemp("reader")
     workspace(folder)
+    poisons = folder / "DIR"
+    poisons.mkdir()
+    np.savez(poisons / "poison.npz", perturbations=np.zeros((2, 1, 8, 8), np.float32))
+    numbers = torch.zeros(2, dtype=torch.int64)
+    hashes = torch.zeros(2, KEY_BYTES, dtype=torch.uint8)
+    Poison(numbers, hashes, torch.zeros(2, 1, 8, 8), numbers.clone(), numbers.clone(), card={}).write(
+        poisons / "poison.safetensors"
+    )
     return folder
 
 
@@ -67,7 +88,9 @@ def test_a_page_shows_what_can_be_entered(line: str) -> None:
 @pytest.mark.parametrize("line", MENTIONED)
 def test_a_page_mentions_what_there_is(line: str) -> None:
     try:
-        check_all(line.replace("figure N", "figure 3").replace("reproduce TABLE", "reproduce table-2"))
+        for placeholder, value in PLACEHOLDERS.items():
+            line = line.replace(placeholder, value)
+        check_all(line)
     except click.MissingParameter:
         pass
     except click.BadOptionUsage as error:

@@ -113,7 +113,7 @@ def test_the_images_share_their_largest_layers() -> None:
 def test_a_change_of_the_sources_installs_no_requirement_again(dockerfile: Dockerfile) -> None:
     names = [name for name, _ in dockerfile.instructions]
     copies = [number for number, name in enumerate(names) if name == "COPY"]
-    assert dockerfile.instructions[copies[0]][1] == "pyproject.toml ./"
+    assert dockerfile.instructions[copies[0]][1] == "pyproject.toml hatch_build.py ./"
     installs = [
         arguments
         for name, arguments in dockerfile.instructions[copies[1] :]

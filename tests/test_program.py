@@ -39,7 +39,7 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     captured.clear()
     switch(True)
     yield
-    switch(False)
+    switch(True)
 
 
 def double(x: Tensor) -> tuple[Tensor]:

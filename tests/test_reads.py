@@ -67,7 +67,10 @@ def test_a_step_reads_back_once_a_side_and_once_between_them(attacker: str) -> N
                 classes=len(made.classes),
             )
             made.train(checked)
-    of_the_host = {"training.py:train", "rows.py:content_keys"}  # samples; keys, from the batch as it came
+    of_the_host = {
+        "training.py:train",
+        "content_keys.py:content_keys",
+    }  # samples; keys, from the batch as it came
     counted = {name: count for name, count in found.items() if name not in of_the_host}
     ranges = {"budget.py:beyond": 1} if attacker == "level-2,steps=3" else {}  # level k checks its inputs
     assert counted == {"checks.py:settle": 2, "checks.py:check_batch": 1} | ranges

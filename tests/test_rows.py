@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from midstream import Batch, Budget, MomentumHistory, plugins
-from midstream.mathematics.rows import Rows, content_keys
+from midstream.mathematics.content_keys import content_keys
+from midstream.mathematics.rows import Rows
 from midstream.players.remembering import rows_of
 
 
@@ -92,7 +93,7 @@ def test_the_rows_of_an_attacker_are_found(name: str) -> None:
     assert rows_of(plugins.make("attackers", name)) is not None
 
 
-@pytest.mark.parametrize("name", ["none", "pgd", "evoshift"])
+@pytest.mark.parametrize("name", ["none", "fgsm", "evoshift"])
 def test_other_attackers_have_none(name: str) -> None:
     assert rows_of(plugins.make("attackers", name)) is None
 

@@ -5,6 +5,7 @@ from functools import cache, partial
 from torch import Tensor, nn
 
 from midstream import plugins
+from midstream.mathematics.content_keys import content_keys
 from midstream.mathematics.derivatives.check import FEW
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
@@ -13,7 +14,6 @@ from midstream.mathematics.derivatives.known_orders import agreed_order, remembe
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.program import Programs
-from midstream.mathematics.rows import content_keys
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
@@ -132,7 +132,7 @@ class AttackedRun:
         inputs = pixels(batch.inputs)
         keys = cache(partial(content_keys, inputs))  # computed once, from the host's copy
         seen = Batch(batch.seq, inputs.to(device), batch.labels.to(device), keys)
-        view = self._view(seen)
+        view = self.view(seen)
         away: BaseException | None = None
         self.before.mark()
         try:
@@ -155,7 +155,8 @@ class AttackedRun:
             self._model.load_state_dict(self._game.parameters(version))
             self._version, self._gradient, self._step = version, None, None
 
-    def _view(self, batch: Batch) -> View:
+    def view(self, batch: Batch) -> View:
+        """Return what the attacker sees at a batch; `attack` has brought the model up to date before."""
         assert self._version is not None
         return View(
             model=self._model,

@@ -267,6 +267,14 @@ def test_games_share_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         shared_devices("auto")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (shared_devices("auto"), shared_devices("cuda:1")) == (["cuda:0", "cuda:1"], ["cuda:1"])
+    assert shared_devices("cpu") == ["cpu"]
+
+
+@pytest.mark.process
+def test_one_process_plays_trials_side_by_side(swept: Path, tmp_path: Path) -> None:
+    results = play_trials(trials_of([GRID]), place(tmp_path), workers=7, games_per_device=3)
+    assert facts(results) == facts(gathered(trials_of([GRID]), [swept]))
+    assert [path.name for path in (tmp_path / "workers").iterdir()] == ["worker-1.log"]
 
 
 def test_a_trial_in_hand_is_held(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from midstream import plugins
+from midstream.mathematics.content_keys import content_keys
 from midstream.mathematics.pixels import pixels
-from midstream.mathematics.rows import content_keys
 from midstream.mathematics.utility import total_loss
 from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError

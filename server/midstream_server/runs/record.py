@@ -101,8 +101,14 @@ class RecordedRun:
         if self._started is None:
             self._started = time.monotonic()
         step = self.run.train(batch, stored=stored)
-        self._unsettled = step, dict(reported)
+        self.took(step, reported)
         return step
+
+    def took(self, step: Step, reported: Mapping[str, float]) -> None:
+        """Have `settle` record a step that the run has taken; arguments are those of `train`."""
+        if self._started is None:
+            self._started = time.monotonic() - step.seconds
+        self._unsettled = step, dict(reported)
 
     def settle(self) -> None:
         """Do the work after a step that need not delay its acknowledgement; repeating it does no harm.

@@ -11,6 +11,11 @@ from midstream.players.inverse_hessian import InverseHessian, check_learning_rat
 class Level2ClosedForm(FollowsLevel2, GradientAttacker):
     """`δ* = -e(B_x [v - η H Σ_j ∇θ L(x_j)])`: the limit ε → 0 (Theorem 2, Corollary 3; Table 1: level 2)."""
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program; see `midstream.players.fixed`."""
+        return self.goal == "untargeted"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_learning_rate(self.learning_rate)

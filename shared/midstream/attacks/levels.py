@@ -16,6 +16,8 @@ from midstream.players.level_k_options import LevelKOptions
 class NoAttack:
     """Leave every batch unchanged (the null strategy, section 4; Table 1: level 0)."""
 
+    fixed = True
+
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""
         return level_0(batch.inputs)
@@ -48,6 +50,11 @@ class UtilityAttacker(UtilityOption, GradientAttacker):
 @dataclass(kw_only=True)
 class Level1(UtilityAttacker):
     """`δ* = -e(B_x v)`: the step raises the validation loss, to first order (Theorem 1; Table 1: level 1)."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program; see `midstream.players.fixed`."""
+        return self.utility == "linearised" and self.goal == "untargeted"
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-1 attack at the live parameters."""
@@ -87,6 +94,12 @@ class LevelK(LevelKOptions, UtilityAttacker):
                 f"{self.opponent_epsilon}"
             )
         self._estimates = not (self.steps or self.smoothness)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program, which it is once the number of steps is known."""
+        known = self.steps > 0 or self.smoothness > 0
+        return known and self.utility == "linearised" and self.goal == "untargeted"
 
     def fresh(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k attack at the live parameters."""

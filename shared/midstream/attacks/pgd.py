@@ -15,6 +15,8 @@ from midstream.players.random_start import inside
 class Fgsm:
     """`ε e(∇x L)`: up the batch's own loss, labels unchanged (Goodfellow et al. 2015; Table 1: level 1)."""
 
+    fixed = True
+
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the step."""
         return pgd(
@@ -41,6 +43,11 @@ class Pgd(MomentumOption):
     steps: int = 5
     step_size: float | None = None
     random_start: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program; see `midstream.players.fixed`."""
+        return not self.random_start
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -66,7 +66,6 @@ def command(folder: Path) -> None:
 
     \b
     Example: midstream examples
-             midstream play scenarios/digits-attacked.yaml
     """
     new = copy_examples(folder)
     for name in FOLDERS:

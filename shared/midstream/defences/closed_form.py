@@ -11,6 +11,8 @@ from midstream.players.inverse_hessian import check_learning_rate
 class Level2ClosedForm(FollowsLevel2, GradientDefender):
     """`σ = e(B_x' [v - η H Σ_j ∇θ L(x'_j)])`: the limit ε → 0 (Theorem 2, Corollary 3; Table 1: level 2)."""
 
+    fixed = True
+
     def __post_init__(self) -> None:
         check_learning_rate(self.learning_rate)
 

@@ -17,6 +17,8 @@ from midstream.players.level_k_options import LevelKOptions
 class NoDefense:
     """Train on what arrives (the null strategy, section 4; Table 1: level 0)."""
 
+    fixed = True
+
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""
         return level_0(batch.inputs)
@@ -25,6 +27,11 @@ class NoDefense:
 @dataclass(kw_only=True)
 class Level1(UtilityOption, GradientDefender):
     """`σ = e(B_x' v)`: the step lowers the validation loss, to first order (Theorem 1; Table 1: level 1)."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program; see `midstream.players.fixed`."""
+        return self.utility == "linearised"
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the level-1 correction at the live parameters."""
@@ -36,6 +43,11 @@ class Level1(UtilityOption, GradientDefender):
 @dataclass(kw_only=True)
 class LevelK(LevelKOptions):
     """PGD on the utility, starting from the received inputs (Remark 2; Table 1: level k)."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the move is a fixed program, which it is once the number of steps is known."""
+        return self.utility == "linearised" and (self.steps > 0 or self.smoothness > 0)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the level-k correction at the live parameters."""

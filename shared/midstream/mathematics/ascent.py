@@ -39,6 +39,7 @@ def pgd(
     Returns:
         Perturbations shaped like `inputs`, within the ball and the range.
 
+    >>> import torch
     >>> model = nn.Linear(4, 3)
     >>> x, y, ball = torch.full((2, 4), 0.5), torch.tensor([0, 1]), Budget(0.25)
     >>> pgd(model, x, y, budget=ball, steps=1, step_size=1.0).norm(dim=1)

@@ -6,7 +6,8 @@ from typing import Literal
 from torch import Tensor
 
 from midstream.mathematics.budget import Budget
-from midstream.mathematics.rows import Rows, content_keys
+from midstream.mathematics.content_keys import content_keys
+from midstream.mathematics.rows import Rows
 
 Blend = Literal["project", "whole"]
 """How a blend of two perturbations is brought into the ball: by `Proj`, or by scaling it to norm ε."""

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+_WHITE = torch.tensor(255.0, dtype=torch.float32)  # its dtype makes the quotient float32
+
 
 def pixels(stored: Tensor) -> Tensor:
     """Return float32 pixels: uint8 is divided by 255, float32 is returned as it is.
@@ -10,4 +12,4 @@ def pixels(stored: Tensor) -> Tensor:
     >>> pixels(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([0., 1.])
     """
-    return stored.float() / 255 if stored.dtype == torch.uint8 else stored
+    return torch.div(stored, _WHITE) if stored.dtype == torch.uint8 else stored

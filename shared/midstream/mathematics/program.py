@@ -2,8 +2,7 @@
 
 A level-1 step launches thousands of small kernels, and on a fast device the host needs longer for the
 launches than the device for the work. A function whose kernels and shapes are the same at each call is
-captured once as a CUDA graph; a replay launches all of its kernels together. The captured way has not been
-run on a GPU yet, so it is off unless `midstream.mathematics.capturing.switch` turns it on.
+captured once as a CUDA graph; a replay launches all of its kernels together.
 """
 
 import logging
@@ -12,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from midstream.mathematics.capturing import switched_on
+from midstream.mathematics.capturing import one_program, switched_on, within_program
 
 Body = Callable[..., tuple[Tensor, ...]]
 """A function of tensors that returns new tensors.
@@ -30,7 +29,14 @@ _PROGRAMS = 32
 _DEVICES = ("cuda",)
 """Types of devices that replay graphs."""
 
-_WARM_UP = 3  # calls before a capture, as in torch's documentation
+
+def replays(device: torch.device) -> bool:
+    """Return whether functions on a device are captured, unless `switch` turned that off."""
+    return switched_on() and device.type in _DEVICES
+
+
+WARM_UP = 3
+"""Calls of a function before its capture, as in torch's documentation."""
 
 
 class CudaGraph:
@@ -46,7 +52,7 @@ class CudaGraph:
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
-            for _ in range(_WARM_UP):  # libraries allocate and choose kernels at their first calls
+            for _ in range(WARM_UP):  # libraries allocate and choose kernels at their first calls
                 body(*self._inputs)
         torch.cuda.current_stream().wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
@@ -89,7 +95,7 @@ class Program:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what the function returns for these inputs."""
         read = list(self._reads())
-        if not switched_on() or any(one.device.type not in _DEVICES for one in (*read, *inputs)):
+        if not all(replays(one.device) for one in (*read, *inputs)):
             return self._body(*inputs)
         where = tuple(one.data_ptr() for one in read)
         if where != self._where:  # the graphs read memory that these tensors no longer have
@@ -109,7 +115,8 @@ class Program:
     def _replay(self, inputs: Sequence[Tensor], wanted: tuple[Tensor, ...]) -> CudaGraph | None:
         log = logging.getLogger("midstream")
         try:
-            replay = CudaGraph(self._body, inputs)
+            with one_program():
+                replay = CudaGraph(self._body, inputs)
             found = replay(inputs)
         except RuntimeError as error:
             log.warning("a function cannot be captured as a CUDA graph, and is called instead: %s", error)
@@ -125,10 +132,12 @@ class Programs:
 
     Args:
         reads: the tensors that the functions read besides their arguments: those of the host's model.
+        capture: whether functions may be captured; False for a host that does not know what they read.
     """
 
-    def __init__(self, reads: Callable[[], Iterable[Tensor]] = lambda: ()) -> None:
+    def __init__(self, reads: Callable[[], Iterable[Tensor]] = lambda: (), *, capture: bool = True) -> None:
         self._reads = reads
+        self._capture = capture
         self._programs: dict[Hashable, Program] = {}
 
     def __call__(self, name: str, body: Body, *inputs: Tensor, given: Hashable = ()) -> tuple[Tensor, ...]:
@@ -140,7 +149,7 @@ class Programs:
             inputs: its arguments.
             given: what else it depends on, such as a budget; functions given something else are others.
         """
-        if not switched_on():
+        if not self._capture or not switched_on() or within_program():
             return body(*inputs)
         key = name, given
         if key not in self._programs:

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-KEY_BYTES = 16
-"""Length of a content key."""
+from midstream.mathematics.content_keys import KEY_BYTES
 
 
 class Places(NamedTuple):
@@ -58,6 +56,8 @@ class Rows:
         self._marked = 0  # number of keys at the last mark
         self._writes: list[_Write] | None = None
         self._cleared: _Cleared | None = None
+        self._given: tuple[Places, list[Tensor]] | None = None
+        self._stays = False
 
     def __len__(self) -> int:
         return len(self._index)
@@ -84,6 +84,8 @@ class Rows:
         Raises:
             ValueError: rows of another shape were written before.
         """
+        if self._given is not None:
+            return self._given[0]
         index = self._index
         found = [index.setdefault(key, len(index)) for key in keys]
         self._room(len(index), like)
@@ -102,6 +104,8 @@ class Rows:
         Raises:
             ValueError: rows of another shape were written before.
         """
+        if self._given is not None:
+            return self.read(self._given[0])
         known = len(self._index)
         found = [self._index.get(key, known) for key in keys]
         if known == 0:
@@ -112,6 +116,9 @@ class Rows:
 
     def write(self, places: Places, values: Tensor) -> None:
         """Replace the rows at these places; of several values for one key, the last one counts."""
+        if self._given is not None:
+            self._given[1].append(values)
+            return
         if self._writes is not None:
             self._writes.append(_Write(places, self.read(places)))
         rows = places.rows
@@ -172,13 +179,38 @@ class Rows:
         finally:
             self._left_out = before
 
+    @contextmanager
+    def given(self, places: Places) -> Iterator[list[Tensor]]:
+        """Within this context every batch has these places, and what is written goes to the returned list.
+
+        A host that knows the places runs a player's move like this as a pure function of tensors, and writes
+        the rows afterwards.
+        """
+        written: list[Tensor] = []
+        self._given = places, written
+        try:
+            yield written
+        finally:
+            self._given = None
+
+    def stay(self) -> None:
+        """From now on, keep the tensor where it is while it has room: a state that is returned is a copy."""
+        self._own()
+        self._stays = True
+
+    @property
+    def table(self) -> Tensor | None:
+        """The tensor that holds the rows; None before the first one."""
+        return self._table
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return `keys`, `(rows, 16)` uint8, and `rows`, `(rows, *row)`; nothing if there are no rows."""
         if self._left_out or self._table is None or not self._index:
             return {}
         keys = torch.frombuffer(bytearray(b"".join(self._index)), dtype=torch.uint8)
-        self._shared = True
-        return {"keys": keys.view(-1, KEY_BYTES), "rows": self._table[: len(self._index)]}
+        rows = self._table[: len(self._index)]
+        self._shared = not self._stays
+        return {"keys": keys.view(-1, KEY_BYTES), "rows": rows.clone() if self._stays else rows}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Replace all rows by those that `state_dict` returned."""
@@ -216,9 +248,3 @@ def _sent(numbers: list[int], device: torch.device) -> Tensor:
     """Return numbers on a device, without waiting for what it computes now."""
     found = torch.tensor(numbers)
     return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
-
-
-def content_keys(inputs: Tensor) -> list[bytes]:
-    """Return a content key of each example: a digest of its values, `KEY_BYTES` long."""
-    rows = inputs.detach().flatten(1).contiguous().cpu().numpy()
-    return [blake2b(row.data, digest_size=KEY_BYTES).digest() for row in rows]

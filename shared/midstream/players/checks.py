@@ -66,6 +66,15 @@ class Checks:
         self._numbers.append(number := Number(value))
         return number
 
+    @property
+    def conditions(self) -> int:
+        """The number of conditions that are not settled."""
+        return len(self._conditions)
+
+    def gathered(self) -> Tensor:
+        """Return all conditions, 1 where one holds, and then all numbers, as one tensor on the device."""
+        return torch.stack([holds for holds, _ in self._conditions] + [one.tensor for one in self._numbers])
+
     def settle(self) -> None:
         """Wait for everything that was added since the last call, and read it in one transfer.
 
@@ -76,10 +85,10 @@ class Checks:
         for work in awaited:
             work()
         conditions, numbers = self._conditions, self._numbers
-        self._conditions, self._numbers = [], []
         if not conditions and not numbers:
             return
-        read = torch.stack([holds for holds, _ in conditions] + [one.tensor for one in numbers]).tolist()
+        read = self.gathered().tolist()
+        self._conditions, self._numbers = [], []
         for (_, error), holds in zip(conditions, read, strict=False):
             if not holds:
                 raise error()

@@ -203,9 +203,16 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Restore what `optimizer_state` returned."""
+    """Restore what `optimizer_state` returned, in the memory layout of the parameters.
+
+    A file does not hold the layout. A fused optimizer reads memory in its order, whatever the strides say.
+    """
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     remembered: dict[int, dict[str, Tensor]] = {}
     for name, value in state.items():
         number, _, key = name.partition(".")
+        like = parameters[int(number)]
+        if value.shape == like.shape and value.stride() != like.stride():
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value).detach()
         remembered.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from reprlib import repr as shortened
 from typing import Protocol, runtime_checkable
 
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.budget import Budget
+from midstream.mathematics.content_keys import content_keys
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.loss import Loss
 from midstream.mathematics.program import Programs
-from midstream.mathematics.rows import content_keys
 from midstream.mathematics.seeds import generator
 from midstream.mathematics.training_step import TrainingStep
 
@@ -108,7 +109,7 @@ class View:
     classes: int = 0
     steps_per_epoch: int = 1
     batch_size: int = 1
-    programs: Programs = field(default_factory=Programs, repr=False)
+    programs: Programs = field(default_factory=partial(Programs, capture=False), repr=False)
 
     def validation_gradient(self) -> Gradient:
         """Return `v = Σ_{z∈Dval} ∇θ L_θ(z)` at the live parameters.

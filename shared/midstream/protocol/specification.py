@@ -144,7 +144,10 @@ class Specification(BaseModel):
                 raise ValueError(f"{name} is {str(value).lower()}; no setting is true or false")
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
-        given = {key: None if _LEFT_OUT.get(key, "") == value else value for key, value in values.items()}
+        given = {
+            key: None if key in _LEFT_OUT and _LEFT_OUT[key] == value else value
+            for key, value in values.items()
+        }
         return {
             **filled,
             **{key: value for key, value in given.items() if not (key in filled and value is None)},

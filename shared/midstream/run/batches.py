@@ -74,10 +74,14 @@ class BatchSource:
         return prepared if prepared is not None and prepared.seq == seq else self._made(seq)
 
     def _made(self, seq: int) -> WireBatch:
+        examples = self.train[self.places(seq)]
+        return WireBatch(seq, None, examples.inputs, examples.labels)
+
+    def places(self, seq: int) -> torch.Tensor:
+        """Return the places of the examples of minibatch `seq` in the training set, int64, on the CPU."""
         epoch, place = divmod(seq, self.specification.steps_per_epoch(len(self.train)))
         if self._order is None or self._order[0] != epoch:
             order = permutation(len(self.train), self.specification.seed, epoch, "order")
             self._order = (epoch, torch.from_numpy(order))
         start = place * self.specification.batch_size
-        examples = self.train[self._order[1][start : start + self.specification.batch_size]]
-        return WireBatch(seq, None, examples.inputs, examples.labels)
+        return self._order[1][start : start + self.specification.batch_size]

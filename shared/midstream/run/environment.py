@@ -39,6 +39,8 @@ def configure(*, threads: int | None, device: str, precision: Precision = "float
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # none is read
+        torch.cuda.set_device(chosen)  # graphs are captured on the current device
     choose(precision, chosen)
     return chosen
 

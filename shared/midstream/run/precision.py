@@ -10,6 +10,7 @@ each one costs in direction and gains in time.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,26 @@ def choose(precision: Precision, device: torch.device) -> None:
     _chosen = precision
     if device.type == "cuda":
         _allow_tf32(precision == "tf32")
+
+
+class Setting(NamedTuple):
+    """The precision of this process, as one of several games in it has set it."""
+
+    chosen: Precision
+    matrices: bool
+    convolutions: bool
+
+
+def setting() -> Setting:
+    """Return the precision of this process, for `restore`."""
+    return Setting(_chosen, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+def restore(before: Setting) -> None:
+    """Set the precision of this process to one that `setting` returned."""
+    global _chosen
+    if before != setting():
+        _chosen, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def chosen() -> Precision:

@@ -11,7 +11,6 @@ from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
-from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.program import Programs
 from midstream.mathematics.seeds import seeded
@@ -24,10 +23,11 @@ from midstream.run.batch_norm import refuse_single_example
 from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
+from midstream.run.descent import Descent
 from midstream.run.models import build_model
 from midstream.run.optimizing.optimization import Optimization
 from midstream.run.precision import computing, in_float32
-from midstream.run.replayed import loss_and_gradients, replayed_validation_gradient, trained
+from midstream.run.replayed import replayed_validation_gradient
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -71,9 +71,8 @@ class Training:
         self._allowed = allowed
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self.new_model()
-        self._trained = layers_in_training_mode(self.model)
+        self.descent = Descent(self.model)
         self._has_buffers = any(True for _ in self.model.buffers())
-        self.model.eval()
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         smallest = specification.batch_length(self.steps_per_epoch - 1, self.train_size)
@@ -125,7 +124,7 @@ class Training:
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the live parameters and buffers, by name, detached."""
-        return {name: value.detach() for name, value in self.model.state_dict().items()}
+        return dict(self.model.state_dict())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return parameters and buffers as `model.NAME`, and the state of `Optimization.state_dict`."""
@@ -234,22 +233,21 @@ class Training:
 
     def _descended(self, batch: Batch, purpose: tuple[int | str, ...], checks: Checks) -> float:
         seed = self.specification.seed
-        with seeded(self.device, seed, batch.seq, *purpose), switched(self._trained, training=True):
-            loss, *gradients = loss_and_gradients(self.programs, self.model, batch)
+        loss, gradients = self.descent.seeded_gradients(batch, self.programs, seed, *purpose)
         which = "".join(f", rehearsal {place}," for place in purpose[1:])
         checks.require(
             loss.isfinite(),
             lambda: DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}"),
         )
         total = checks.number(loss)
-        self.optimization.optimizer.zero_grad()
-        if not gradients:
-            loss.backward()  # type: ignore[no-untyped-call]
-        for parameter, gradient in zip(trained(self.model), gradients, strict=False):
-            parameter.grad = gradient
         checks.settle()
-        self.optimization.step(self.step)
+        self.descend(gradients)
         return total.value / len(batch.labels)
+
+    def descend(self, gradients: Sequence[Tensor | None]) -> None:
+        """Step along the gradients at the trained parameters."""
+        self.descent.point(gradients)
+        self.optimization.step(self.step)
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

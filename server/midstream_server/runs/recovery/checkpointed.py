@@ -68,6 +68,11 @@ class CheckpointedRun:
         self._seconds += step.seconds + seconds
         return step
 
+    def took(self, step: Step, reported: Mapping[str, float]) -> None:
+        """Have `settle` record a step that was taken as a whole, the attack included."""
+        self.recorded.took(step, reported)
+        self._seconds += step.seconds
+
     def settle(self) -> None:
         """Do the work after a step that need not delay its acknowledgement; repeating it does no harm.
 

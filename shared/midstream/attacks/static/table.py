@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 
 from midstream.attacks.generator import descend
 from midstream.mathematics.budget import Budget, per_example
+from midstream.mathematics.content_keys import KEY_BYTES, content_keys
 from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.loss import cross_entropy
-from midstream.mathematics.rows import KEY_BYTES, content_keys
 from midstream.players.course import Course, Ground
 from midstream.players.interface import Batch, View
 

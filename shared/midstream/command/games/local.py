@@ -1,11 +1,8 @@
 """A game in one process: the same pipeline as over HTTP, linked without a network. The bits are the same."""
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from fcntl import LOCK_EX, LOCK_NB, flock
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from midstream.command.games.game import Follow, GameError, GamePlan, progress_text
+from midstream.command.games.held_folder import held_folder
 from midstream.command.games.pipeline import GameStep
+from midstream.command.games.side_by_side import ended
+from midstream.command.games.whole_step import WholeStep
 from midstream.mathematics.pixels import pixels
 from midstream.players.remembering import give_back, memory_of, remembers
 from midstream.players.reporting import Tell
@@ -23,6 +23,8 @@ from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
+from midstream.run.precision import restore, setting
+from midstream.storage import faults
 from midstream_provider.push import RunEndedError, feed
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.link import AttackLink
@@ -30,19 +32,29 @@ from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import attacked_run
 from midstream_server.runs.link import RunLink
 from midstream_server.runs.recovery.remade import open_run
-from midstream_server.runs.training import TrainingRun
+from midstream_server.runs.training import Step, TrainingRun
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
-    """Play a game in this process and return the run's result.
+    """Play a game in this process and return the run's result; see `local_turns`."""
+    return ended(local_turns(plan, follow))
+
+
+def local_turns(plan: GamePlan, follow: Follow) -> Generator[None, None, dict[str, Any]]:
+    """Play a game in this process, and return the run's result. It yields whenever others may have a turn.
 
     Raises:
         GameError: the training diverged, or another process plays the game.
         midstream_provider.push.RunEndedError: a player failed.
     """
     with LocalPipeline(plan, follow) as pipeline:
-        for step in pipeline.steps():
-            follow(step.seq + 1, pipeline.total_steps, pipeline.describe(step))
+        waits = False
+        for step in pipeline.turns():
+            if step is not None:
+                follow(step.seq + 1, pipeline.total_steps, pipeline.describe(step))
+            if step is None or not waits:
+                yield  # the device computes, or this game has had its turn
+            waits = step is None
         assert pipeline.result is not None
         return pipeline.result
 
@@ -72,6 +84,7 @@ class LocalPipeline:
 
     def _open(self, plan: GamePlan, follow: Follow, undo: ExitStack) -> None:
         undo.callback(torch.set_num_threads, torch.get_num_threads())
+        undo.callback(restore, setting())
         device = configure(threads=plan.threads, device=plan.device, precision=plan.precision)
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
@@ -90,7 +103,7 @@ class LocalPipeline:
                 say=partial(say, "attacker"),
             )
         plan.folder.mkdir(parents=True, exist_ok=True)
-        undo.enter_context(_held(plan.folder))
+        undo.enter_context(held_folder(plan.folder))
         plan.refuse_taken()
         if not plan.begun:
             plan.write_scenario()
@@ -105,6 +118,7 @@ class LocalPipeline:
         self._end = RunLink(plan.name, taking)
         self._middle = None if self._attacked is None else AttackLink(self._attacked, taking.rules, self._end)
         self._batches = BatchSource(specification, split.train)
+        self._whole = WholeStep(self.run, self._attacked, self._batches)
         taking.settle()  # a game that was killed after its last step has only its result to write
 
     def _close(self) -> None:
@@ -175,27 +189,51 @@ class LocalPipeline:
             GameError: the training diverged.
             midstream_provider.push.RunEndedError: a player failed.
         """
-        link: Link = self._end if self._middle is None else self._middle
+        return (step for step in self.turns() if step is not None)
+
+    def turns(self) -> Iterator[GameStep | None]:
+        """Take the remaining steps; yield None while the device computes one that is taken whole.
+
+        Raises:
+            GameError: the training diverged.
+            midstream_provider.push.RunEndedError: a player failed.
+        """
         self._taking.settle()  # if a file could not be written: again, before the attacker moves on
+        while self.step < self.total_steps:
+            found = None
+            if self._whole.due():
+                faults.reached("sending")
+                launched = self._whole.launch()
+                yield None
+                if (taken := self._whole.finish(launched)) is not None:
+                    self._taking.took(taken, self._whole.reported())
+                    self._taking.settle()
+                    faults.reached("acknowledged")
+                    found = taken, launched.outcome.clean
+            taken, clean = found or self._by_links()
+            self._between = True
+            yield GameStep(
+                seq=taken.step - 1,
+                clean=clean,
+                labels=taken.labels,
+                attacked=taken.received,
+                defended=taken.defended,
+                loss=taken.loss,
+                metrics=self.recorded.records[-1],
+            )
+            self._between = False
+
+    def _by_links(self) -> tuple[Step, Tensor]:
+        """Take the next step by the links, and return it with its clean inputs; an error names the cause."""
+        link: Link = self._end if self._middle is None else self._middle
         try:
-            for batch, _ in feed(link, self._batches, first=self.step):
-                taken = self._end.step
-                assert taken is not None
-                self._between = True
-                yield GameStep(
-                    seq=batch.seq,
-                    clean=pixels(batch.inputs),
-                    labels=taken.labels,
-                    attacked=taken.received,
-                    defended=taken.defended,
-                    loss=taken.loss,
-                    metrics=self.recorded.records[-1],
-                )
-                self._between = False
+            batch, _ = next(feed(link, self._batches, first=self.step))
         except RunEndedError as error:
             if self._end.failed is None:
                 raise
             raise GameError(f"run {self.plan.name!r} failed: {self._end.failed}") from error
+        assert self._end.step is not None
+        return self._end.step, pixels(batch.inputs)
 
     def model(self) -> nn.Module:
         """Return the live model."""
@@ -209,27 +247,6 @@ class LocalPipeline:
         """Return a short progress text; see `progress_text`."""
         last = self.recorded.evaluation
         return progress_text(step.metrics["epoch"], step.loss, None if last is None else last.test_accuracy)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a run folder for this process until the context is left, or the process ends.
-
-    Raises:
-        GameError: another process holds it.
-    """
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        flock(opened, LOCK_EX | LOCK_NB)
-    except BlockingIOError as error:
-        os.close(opened)
-        raise GameError(
-            f"another process plays the game in {folder}; wait for it, or choose another --run"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(opened)
 
 
 def say(who: str, text: str) -> None:

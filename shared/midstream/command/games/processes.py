@@ -149,7 +149,7 @@ def started(plan: GamePlan) -> Iterator[Started]:
     plan.refuse_taken()
     common = ["--device", plan.device, "--precision", plan.precision]
     common += [] if plan.threads is None else ["--threads", str(plan.threads)]
-    common += ["--capture"] * switched_on()
+    common += ["--no-capture"] * (not switched_on())
     cache = [] if plan.surrogate.cache is None else ["--cache", str(plan.surrogate.cache)]
     here = [*_data(plan), *cache, *_allow(plan), *common]
     begun = plan.begun

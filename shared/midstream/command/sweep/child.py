@@ -24,13 +24,15 @@ class Child:
     Args:
         place: where its trials are played.
         log: file that its messages are appended to.
+        room: number of trials that it plays side by side.
 
     Attributes:
-        trial: the trial in hand, or None.
+        trials: the trials in hand, by name.
     """
 
-    def __init__(self, place: Place, log: Path) -> None:
-        self.trial: Trial | None = None
+    def __init__(self, place: Place, log: Path, room: int = 1) -> None:
+        self.trials: dict[str, Trial] = {}
+        self.room = room
         self._place = place
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,7 +58,7 @@ class Child:
         """Give the process a trial to play."""
         assert self._process is not None
         assert self._process.stdin is not None
-        self.trial = trial
+        self.trials[trial.name] = trial
         job = {"trial": trial.document(), "place": self._place.document()}
         with suppress(BrokenPipeError):  # the process is gone, which `events` reports
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -75,12 +77,12 @@ class Child:
             raise EOFError(self._end())
         *lines, self._unread = (self._unread + content).split(b"\n")
         for line in lines:
-            assert self.trial is not None
             answer = json.loads(line)
             if "failed" in answer:
-                yield Ended(self.trial.name, answer["failed"])
+                del self.trials[answer["trial"]]
+                yield Ended(answer["trial"], answer["failed"])
             else:
-                yield Stepped(self.trial.name, answer["step"], answer["total"], answer["text"])
+                yield Stepped(answer["trial"], answer["step"], answer["total"], answer["text"])
 
     def _end(self) -> str:
         """Return how the process ended."""

@@ -61,7 +61,7 @@ def axes_options(command: options.Command) -> options.Command:
 @options.option(
     "--games-per-device",
     type=click.IntRange(1),
-    help="Number of games that share each GPU; replaces --workers.",
+    help="Number of games that share each GPU, side by side in one process; replaces --workers.",
 )
 @options.option(
     "--engine",

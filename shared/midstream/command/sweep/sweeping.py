@@ -49,7 +49,7 @@ def sweep(
         workers: number of games that are played at once.
         threads: CPU threads of each game; results are bit-identical only for equal counts.
         device: the torch device.
-        games_per_device: number of games that share a GPU; replaces `workers` by this number times the GPUs.
+        games_per_device: number of games that share a GPU, side by side in one process; replaces `workers`.
         engine: `local` for processes on this machine, `ray` for a Ray cluster.
         address: the cluster's address; None starts Ray on this machine.
         transport: `local` for one process per game, `http` for three.
@@ -123,11 +123,13 @@ def _events(
         from midstream.command.sweep.ray_workers import play_on_ray
 
         return play_on_ray(trials, place, workers=workers, games_per_device=games_per_device, address=address)
-    devices = [place.device]
-    if games_per_device is not None:
-        devices = shared_devices(place.device)
-        workers = games_per_device * len(devices)
-    return play_on_workers(trials, place, workers=workers, devices=devices)
+    if games_per_device is None:
+        return play_on_workers(trials, place, workers=workers, devices=[place.device])
+    devices = shared_devices(place.device)
+    if place.transport == "http":  # each game has processes of its own
+        return play_on_workers(trials, place, workers=games_per_device * len(devices), devices=devices)
+    side = games_per_device
+    return play_on_workers(trials, place, workers=len(devices), devices=devices, side_by_side=side)
 
 
 def _short(trial: Trial) -> str:

@@ -1,10 +1,14 @@
 """Play one trial into its run folder, or go on with it."""
 
+from collections.abc import Generator
+
 import click
 
 from midstream.command.api.result import GameResult
 from midstream.command.games.game import Follow, GameError, GamePlan
+from midstream.command.games.local import local_turns
 from midstream.command.games.playing import play_game
+from midstream.command.games.side_by_side import ended
 from midstream.command.results.results_folder import (
     FAILED,
     clear,
@@ -20,14 +24,19 @@ from midstream_server.runs.recovery.left import ResumeError
 
 
 def play_trial(trial: Trial, place: Place, follow: Follow) -> GameResult:
-    """Play a trial and return its result.
+    """Play a trial and return its result; see `trial_turns`."""
+    return ended(trial_turns(trial, place, follow))
+
+
+def trial_turns(trial: Trial, place: Place, follow: Follow) -> Generator[None, None, GameResult]:
+    """Play a trial, and return its result. It yields whenever another game may have a turn.
 
     A finished trial is read from its folder. An unfinished one goes on from its checkpoint. It is played from
     the start if it cannot go on, for example because it was begun with another version of torch.
 
     Args:
         trial: the trial.
-        place: where and how it is played.
+        place: where and how it is played; a game over HTTP is played in one turn.
         follow: called with the steps done, all steps and a text.
 
     Raises:
@@ -45,11 +54,17 @@ def play_trial(trial: Trial, place: Place, follow: Follow) -> GameResult:
         write_trial(plan.folder, trial)
         (plan.folder / FAILED).unlink(missing_ok=True)
         try:
-            return play_game(plan, follow=follow)
+            return (yield from _turns(plan, follow))
         except ResumeError:
             clear(plan.folder)
             write_trial(plan.folder, trial)
-            return play_game(plan, follow=follow)
+            return (yield from _turns(plan, follow))
+
+
+def _turns(plan: GamePlan, follow: Follow) -> Generator[None, None, GameResult]:
+    if plan.transport == "http":
+        return play_game(plan, follow=follow)
+    return plan.outcome((yield from local_turns(plan, follow)))
 
 
 def _can_go_on(plan: GamePlan) -> bool:
@@ -61,8 +76,13 @@ def _can_go_on(plan: GamePlan) -> bool:
 
 def played(trial: Trial, place: Place, follow: Follow) -> str | None:
     """Play a trial; return None if it finished, or the reason why it failed, which is also recorded."""
+    return ended(played_turns(trial, place, follow))
+
+
+def played_turns(trial: Trial, place: Place, follow: Follow) -> Generator[None, None, str | None]:
+    """Do what `played` does, and yield whenever another game may have a turn."""
     try:
-        play_trial(trial, place, follow)
+        yield from trial_turns(trial, place, follow)
     except Exception as error:
         reason = sentence_of(error)
         write_failure(trial, place.out, reason)

@@ -42,6 +42,10 @@ class Turns:
         self._left.remove(longest)
         return longest
 
+    def put_back(self, trials: Sequence[Trial]) -> None:
+        """Have trials begun again, before all others of their seed."""
+        self._left = sorted([*trials, *self._left], key=lambda trial: trial.specification.seed)
+
     def ended(self, trial: Trial, seconds: float) -> None:
         """Note how long a trial took."""
         self._seconds[_apart_from_seed(trial)] = seconds

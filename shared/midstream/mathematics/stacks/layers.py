@@ -76,7 +76,11 @@ class Flatten:
     def transposed(self, gradient: Tensor, kept: Tensor) -> Tensor:
         """Return the gradient in the shape and memory layout of the input."""
         shaped = gradient.view(kept.shape)
-        return shaped if kept.is_contiguous() else torch.empty_like(kept).copy_(shaped)
+        if kept.is_contiguous():
+            return shaped
+        if kept.is_contiguous(memory_format=torch.channels_last):
+            return shaped.contiguous(memory_format=torch.channels_last)
+        return torch.empty_like(kept).copy_(shaped)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from midstream.mathematics.live_step import training_step
 from midstream.mathematics.training_step import TrainingStep
 from midstream.protocol.specification import Specification
+from midstream.run.optimizers import arrange
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.optimizing.optimizers import make_optimizer
 from midstream.run.optimizing.state import load_state, rehearse, state_of
@@ -47,11 +48,22 @@ class Optimization:
             steps_per_epoch=specification.steps_per_epoch(train_size),
         )
         self.specification = specification
+        self.plain = specification.optimizer in ("adam", "sgd")
+        """Whether it is Adam or SGD without options."""
+        if self.plain:
+            arrange(self.optimizer, next(model.parameters()).device)
         self._model = model
         self._sums: dict[str, Tensor] = {}
         self._set_rate(0)
         self.unmodelled = self._unmodelled()
         """Why no exact utility goes through the step; None if one does."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether each minibatch is the same plain step, so that a graph can hold it."""
+        own = self.specification
+        alone = own.clip_norm is None and self.following.accumulate == 1
+        return self.plain and alone and own.schedule in (None, "constant")
 
     def step(self, number: int) -> None:
         """Step on the parameters' `grad`, the gradient of the sum of a minibatch's losses.

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from midstream.errors import MidstreamError
-from midstream.mathematics.rows import KEY_BYTES
+from midstream.mathematics.content_keys import KEY_BYTES
 from midstream.protocol.wire import encode_tensors, tensors_sha256
 from midstream.storage.run_folder import write_whole
 
