@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from midstream import hessian_vector_product, mixed_derivative, validation_gradient
-from midstream.mathematics.derivatives import gradients
+from midstream.mathematics.derivatives import gradients, parts
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size, chunk_size_of
 from midstream.run.chunk_size import chunk_size_here
 from midstream_proxy.attack import AttackSettings
