@@ -1,10 +1,9 @@
-"""`midstream play --list`: all attackers and defenders, their options and sources."""
+"""`midstream play --list`: all attackers, defenders and checkers, their options and sources."""
 
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator
-from typing import Literal
 
 import click
 
@@ -17,10 +16,12 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     """Print the players and exit, if the flag is set."""
     if not wanted:
         return
+    from midstream.players.checking import OPTIONS as GATE
+    from midstream.players.checking import Gate
     from midstream.players.fraction import OPTIONS as FRACTION
     from midstream.players.fraction import Fraction
 
-    kinds: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
+    kinds: tuple[plugins.Kind, ...] = ("attackers", "defenders", "checkers")
     for kind in kinds:
         click.echo(f"{kind}:")
         for name in plugins.names(kind):
@@ -28,6 +29,9 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
         click.echo()
     click.echo("any attacker:")
     click.echo("\n".join(_options(Fraction, FRACTION)))
+    click.echo()
+    click.echo("any checker:")
+    click.echo("\n".join(_options(Gate, GATE)))
     click.echo()
     click.echo("level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5.")
     click.echo("Your own player: package.module:Class or path/file.py:Class.")

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.seeds import seeded
-from midstream.players.interface import Player
 
 
 def _no_train() -> tuple[Tensor, Tensor]:
@@ -34,7 +33,7 @@ class Ground:
         learning_rate: η of the training optimizer.
         batch_size: examples per minibatch of the run.
         seed: the run's seed.
-        role: `"attacker"` or `"defender"`.
+        role: `"attacker"`, `"defender"` or `"checker"`.
         model_source: builds a new model of the run's architecture, on the device, in evaluation mode.
         train_source: returns the training inputs and labels, if the host has them.
     """
@@ -120,7 +119,7 @@ class Learner(Protocol):
         """
 
 
-def learners(player: Player) -> Iterator[Learner]:
+def learners(player: object) -> Iterator[Learner]:
     """Return the players that must learn before a game: the player itself and, recursively, its `parts`."""
     if isinstance(player, Learner):
         yield player
@@ -147,7 +146,7 @@ def take_step(course: Course, ground: Ground, number: int) -> float:
     return loss
 
 
-def learn(player: Player, ground: Ground) -> None:
+def learn(player: object, ground: Ground) -> None:
     """Take all steps of every course that a player must learn."""
     for learner in learners(player):
         course = begin(learner, ground)

@@ -17,7 +17,7 @@ from midstream.plugins.naming import Kind, PluginError, members, names, parse
 if TYPE_CHECKING:
     from midstream.plugins.configuration import configured
     from midstream.plugins.finding import find
-    from midstream.plugins.making import given, make
+    from midstream.plugins.making import given, given_checker, make, make_gate
 else:
     # These import torch, which the names alone do not need.
     __getattr__ = on_first_use(
@@ -25,8 +25,20 @@ else:
         {
             "midstream.plugins.configuration": ["configured"],
             "midstream.plugins.finding": ["find"],
-            "midstream.plugins.making": ["given", "make"],
+            "midstream.plugins.making": ["given", "given_checker", "make", "make_gate"],
         },
     )
 
-__all__ = ["Kind", "PluginError", "configured", "find", "given", "make", "members", "names", "parse"]
+__all__ = [
+    "Kind",
+    "PluginError",
+    "configured",
+    "find",
+    "given",
+    "given_checker",
+    "make",
+    "make_gate",
+    "members",
+    "names",
+    "parse",
+]

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from midstream.players import fraction
+from midstream.players import checking, fraction
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, numbered_level, parse, unknown
 
@@ -44,7 +44,8 @@ def configured(
     values = {}
     for key, value in options.items():
         if key not in known:
-            shared = [] if kind != "attackers" or set(known) & set(fraction.OPTIONS) else fraction.OPTIONS
+            of_all = {"attackers": fraction.OPTIONS, "checkers": checking.OPTIONS}.get(kind, ())
+            shared = () if set(known) & set(of_all) else of_all
             raise PluginError(unknown(f"option of {what}", key, [*known, *shared]))
         values[key] = convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
     needed = [

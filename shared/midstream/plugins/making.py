@@ -1,18 +1,19 @@
-"""Players from their description: options bound, several defenders combined, an attacker's share applied."""
+"""Players from their description, with the options that all players of a kind accept."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Literal, get_type_hints
 
-from midstream.players import fraction
+from midstream.players import checking, fraction
+from midstream.players.checking import Checker, Gate
 from midstream.players.combination import Combination
 from midstream.players.culprit import place
 from midstream.players.fraction import Fraction
 from midstream.players.interface import Player
 from midstream.plugins.configuration import configured, convert
 from midstream.plugins.finding import find
-from midstream.plugins.naming import SINGULAR, PluginError, members, numbered_level, parse
+from midstream.plugins.naming import SINGULAR, Kind, PluginError, members, numbered_level, parse
 
 
 def make(
@@ -45,11 +46,48 @@ def make(
     return Combination([(one, _one(kind, one, allowed)) for one in texts])
 
 
+def make_gate(text: str, *, allowed: Collection[str] | None = None) -> Gate:
+    """Return the checker that `name,option=value,…` describes, with what the server does with its findings.
+
+    Raises:
+        PluginError: as for `configured`; or the constructor failed, or the object is not a checker.
+
+    >>> gate = make_gate("loss,action=drop,threshold=0.99")
+    >>> gate.action, gate.threshold, type(gate.checker).__name__
+    ('drop', 0.99, 'Loss')
+    """
+    what = f"{SINGULAR['checkers']} {text!r}"
+    plain, own = _without(text, "checkers", checking.OPTIONS, get_type_hints(Gate), allowed)
+    checker = _constructed(configured("checkers", plain, allowed=allowed), what)
+    return _constructed(partial(Gate, name=text, checker=_checker(checker, what), **own), what)  # type: ignore[no-any-return]
+
+
+def given_checker(it: object) -> Gate:
+    """Return the gate of an object, for a game in this process: a checker, its class, or a `Gate`.
+
+    Raises:
+        PluginError: the object is no checker, or its constructor failed.
+    """
+    if isinstance(it, Gate):
+        return it
+    described = it if isinstance(it, type) else type(it)
+    name = f"{described.__module__}:{described.__qualname__}".replace("<locals>", "locals")
+    what = f"checker {name!r}"
+    return Gate(name=name, checker=_checker(_constructed(it, what) if isinstance(it, type) else it, what))
+
+
+def _checker(checker: object, what: str) -> Checker:
+    if not isinstance(checker, Checker):
+        raise PluginError(f"{what} is a {type(checker).__name__}, which has no method judge(batch, view)")
+    _both_or_neither(checker, what)
+    return checker
+
+
 def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
     what = f"{SINGULAR[kind]} {text!r}"
     share: dict[str, Any] = {}
     if kind == "attackers":
-        text, share = _without_share(text, allowed)
+        text, share = _without(text, kind, fraction.OPTIONS, get_type_hints(Fraction), allowed)
     player = _checked(_constructed(configured(kind, text, allowed=allowed), what), what)
     return _constructed(partial(Fraction, inner=player, **share), what) if share else player
 
@@ -77,11 +115,15 @@ def given(kind: Literal["attackers", "defenders"], it: object) -> tuple[str, Pla
 def _checked(player: object, what: str) -> Any:
     if not isinstance(player, Player):
         raise PluginError(f"{what} is a {type(player).__name__}, which has no method perturb(batch, view)")
+    _both_or_neither(player, what)
+    return player
+
+
+def _both_or_neither(player: object, what: str) -> None:
     memory = [hasattr(player, name) for name in ("state_dict", "load_state_dict")]
     if any(memory) and not all(memory):
         has, lacks = ("state_dict", "load_state_dict")[:: 1 if memory[0] else -1]
         raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
-    return player
 
 
 def _constructed(factory: Callable[..., Any], what: str) -> Any:
@@ -95,18 +137,23 @@ def _constructed(factory: Callable[..., Any], what: str) -> Any:
         raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
 
 
-def _without_share(text: str, allowed: Collection[str] | None) -> tuple[str, dict[str, Any]]:
-    """Return an attacker's text without the options of `Fraction`, and those options, converted."""
+def _without(
+    text: str,
+    kind: Kind,
+    shared: Collection[str],
+    hints: Mapping[str, Any],
+    allowed: Collection[str] | None,
+) -> tuple[str, dict[str, Any]]:
+    """Return a text without the options that all players of a kind accept, and those options, converted."""
     name, options = parse(text)
-    if not options.keys() & set(fraction.OPTIONS):
+    if not options.keys() & set(shared):
         return text, {}
-    factory = find("attackers", numbered_level(name, "attackers")[0], allowed=allowed)
-    if inspect.signature(factory).parameters.keys() & set(fraction.OPTIONS):
+    factory = find(kind, numbered_level(name, kind)[0], allowed=allowed)
+    if inspect.signature(factory).parameters.keys() & set(shared):
         return text, {}
-    hints = get_type_hints(Fraction)
-    share = {
+    found = {
         key: convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
-        for key in fraction.OPTIONS
+        for key in shared
         if key in options
     }
-    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), share
+    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), found

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from midstream.players.course import Course, Ground, Learner, begin, learners, take_step
 from midstream.players.culprit import place
-from midstream.players.interface import Player
 from midstream.players.referee import PlayerError
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
@@ -17,14 +16,14 @@ class LearningError(PlayerError):
     """A player's pretraining failed; the message names the player and the reason."""
 
 
-def must_learn(player: Player) -> bool:
+def must_learn(player: object) -> bool:
     """Return whether a player, or one of its parts, needs pretraining."""
     return next(learners(player), None) is not None
 
 
 def prepare(
     name: str,
-    player: Player,
+    player: object,
     ground: Ground,
     *,
     run: Specification,

@@ -22,6 +22,7 @@ from midstream.protocol.link import Link
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
+from midstream.storage.attacked import truth_file
 from midstream_provider.push import RunEndedError, feed
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.link import AttackLink
@@ -74,7 +75,9 @@ class LocalPipeline:
         device = configure(threads=plan.threads, device=plan.device, precision=plan.precision)
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
-        self.run = TrainingRun(specification, split, device=device, defender=plan.defending)
+        self.run = TrainingRun(
+            specification, split, device=device, defender=plan.defending, gate=plan.checking
+        )
         plan.refuse_taken()  # before a player learns, which may take long
         tell = self._telling(follow)
         self.run.prepare(cache=plan.surrogate.cache, tell=tell, say=partial(say, "defender"))
@@ -102,7 +105,12 @@ class LocalPipeline:
         if checkpoint is not None and self._attacked is not None and remembers(self._attacked.player):
             give_back(plan.attacker, self._attacked.player, checkpoint.attacker)
         self._end = RunLink(plan.name, taking)
-        self._middle = None if self._attacked is None else AttackLink(self._attacked, taking.rules, self._end)
+        truth = None if self.run.gate is None else truth_file(plan.folder, plan.name)
+        self._middle = (
+            None
+            if self._attacked is None
+            else AttackLink(self._attacked, taking.rules, self._end, truth=truth)
+        )
         self._batches = BatchSource(specification, split.train)
         taking.settle()  # a game that was killed after its last step has only its result to write
 

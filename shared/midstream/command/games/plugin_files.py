@@ -24,7 +24,7 @@ def plugin_files(specification: Specification, attacker: str, surrogate: str | N
         surrogate: the surrogate's model, if the attacker has one.
     """
     texts = [attacker, *plugins.members(specification.defender), specification.model, specification.dataset]
-    texts += [] if surrogate is None else [surrogate]
+    texts += [one for one in (surrogate, specification.checker) if one is not None]
     named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
     files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
     return {
