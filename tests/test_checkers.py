@@ -121,7 +121,7 @@ def test_a_gradients_norm_is_that_of_autograd(layers: str, p: Problem) -> None:
 
 
 def test_neighbours_are_those_of_a_loop(p: Problem) -> None:
-    found = Knn(k=2).score(p.inputs, p.labels, view(p))
+    found = Knn(k=2, space="pixels").score(p.inputs, p.labels, view(p))
     for x, y, distance in zip(p.inputs, p.labels, found, strict=True):
         alike = p.validation_inputs[p.validation_labels == y]
         assert distance == pytest.approx(float((alike - x).flatten(1).norm(dim=1).sort().values[1]), abs=1e-4)
@@ -129,8 +129,21 @@ def test_neighbours_are_those_of_a_loop(p: Problem) -> None:
 
 def test_a_trusted_example_is_no_neighbour_of_itself(p: Problem) -> None:
     same = Batch(0, p.validation_inputs, p.validation_labels)
-    found = Knn(k=1).judge(same, view(p))
+    found = Knn(k=1, space="pixels").judge(same, view(p))
     assert found.examples.max() <= 0  # each has itself, at distance 0
+
+
+def test_the_whitened_distance_is_that_of_mahalanobis(p: Problem) -> None:
+    checker = Knn(k=1, floor=1e-2)
+    found = checker.score(p.inputs, p.labels, view(p))
+    reference, labels = p.validation_inputs[0::2].flatten(1).double(), p.validation_labels[0::2]
+    covariance = torch.cov(reference.T, correction=0) + 1e-2 * torch.eye(reference.shape[1])
+    for x, y, distance in zip(p.inputs.flatten(1).double(), p.labels, found, strict=True):
+        away = reference[labels == y] - x
+        expected = ((away @ torch.linalg.inv(covariance)) * away).sum(1).min().sqrt()
+        assert float(distance) == pytest.approx(float(expected), rel=1e-3)
+    other = checker.judge(Batch(0, p.validation_inputs[1::2], p.validation_labels[1::2]), view(p))
+    assert float(other.batch) == pytest.approx(0.5, abs=1e-3)  # the half that is ranked, among itself
 
 
 def test_the_course_of_a_loss_is_that_at_each_snapshot(p: Problem) -> None:

@@ -15,6 +15,8 @@ from midstream.players.course import Course, Ground, Learner
 from midstream.players.fraction import OPTIONS as FRACTION
 from midstream.players.fraction import Fraction
 from midstream.players.interface import Batch, View
+from midstream.players.stealth import OPTIONS as STEALTH
+from midstream.players.stealth import Stealth
 from midstream.players.suspicion import Suspicion
 
 _HEAD = """# Attackers, defenders and checkers
@@ -34,6 +36,11 @@ Any of them, one of your own included, can be told to touch only a share of the 
 `level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
 follows from the run's seed: an example is touched at every visit or never. An attacker that has an option of
 such a name itself keeps it.
+
+"""
+
+_HIDING = """Any of them can also trade its effect for a lower suspicion, as
+`level-1,stealth=0.5,stealth_checker=knn`. [Checkers](checkers.md) explains it.
 
 """
 
@@ -70,6 +77,7 @@ def page() -> str:
         parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
         if kind == "attackers":
             parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
+            parts.append(_HIDING + "\n".join(_options("any attacker", Stealth, list(STEALTH))) + "\n\n")
     parts.append(_ANY_CHECKER + "\n".join(_options("any checker", Gate, list(GATE))) + "\n\n")
     parts.append(_HOOKS)
     for hook in hooks():

@@ -20,6 +20,8 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     from midstream.players.checking import Gate
     from midstream.players.fraction import OPTIONS as FRACTION
     from midstream.players.fraction import Fraction
+    from midstream.players.stealth import OPTIONS as STEALTH
+    from midstream.players.stealth import Stealth
 
     kinds: tuple[plugins.Kind, ...] = ("attackers", "defenders", "checkers")
     for kind in kinds:
@@ -29,6 +31,7 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
         click.echo()
     click.echo("any attacker:")
     click.echo("\n".join(_options(Fraction, FRACTION)))
+    click.echo("\n".join(_options(Stealth, STEALTH)))
     click.echo()
     click.echo("any checker:")
     click.echo("\n".join(_options(Gate, GATE)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from midstream.players import checking, fraction
+from midstream.players import checking, fraction, stealth
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, numbered_level, parse, unknown
 
@@ -44,9 +44,7 @@ def configured(
     values = {}
     for key, value in options.items():
         if key not in known:
-            of_all = {"attackers": fraction.OPTIONS, "checkers": checking.OPTIONS}.get(kind, ())
-            shared = () if set(known) & set(of_all) else of_all
-            raise PluginError(unknown(f"option of {what}", key, [*known, *shared]))
+            raise PluginError(unknown(f"option of {what}", key, [*known, *_shared(kind, known)]))
         values[key] = convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
     needed = [
         parameter.name
@@ -58,6 +56,15 @@ def configured(
         written = ",".join([name, *(f"{key}=…" for key in needed)])
         raise PluginError(f"{what} needs the option{'s' * (len(needed) > 1)} {listing}; write {written}")
     return partial(factory, **values)
+
+
+def _shared(kind: Kind, known: Collection[str]) -> list[str]:
+    """Return the options that all players of a kind accept, without the groups that a player has itself."""
+    groups: dict[str, list[tuple[str, ...]]] = {
+        "attackers": [fraction.OPTIONS, stealth.OPTIONS],
+        "checkers": [checking.OPTIONS],
+    }
+    return [name for group in groups.get(kind, []) if not set(known) & set(group) for name in group]
 
 
 def _signature(factory: Callable[..., Any], what: str) -> tuple[list[inspect.Parameter], dict[str, Any]]:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Literal, get_type_hints
 
-from midstream.players import checking, fraction
+from midstream.players import checking, fraction, stealth
 from midstream.players.checking import Checker, Gate
 from midstream.players.combination import Combination
 from midstream.players.culprit import place
 from midstream.players.fraction import Fraction
 from midstream.players.interface import Player
+from midstream.players.stealth import Stealth
 from midstream.plugins.configuration import configured, convert
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, members, numbered_level, parse
@@ -21,9 +22,9 @@ def make(
 ) -> Any:
     """Return the player that `name,option=value,…` describes.
 
-    An attacker with the option `fraction` is wrapped in a `midstream.players.fraction.Fraction`, unless it
-    has an option of that name itself. Defenders combined by plus signs become a
-    `midstream.players.combination.Combination`.
+    An attacker with the option `fraction` is wrapped in a `midstream.players.fraction.Fraction`, one with the
+    option `stealth` in a `midstream.players.stealth.Stealth`, unless it has an option of that name itself.
+    Defenders combined by plus signs become a `midstream.players.combination.Combination`.
 
     Raises:
         PluginError: as for `configured`; or the constructor failed, or the object is not a player.
@@ -86,9 +87,15 @@ def _checker(checker: object, what: str) -> Checker:
 def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
     what = f"{SINGULAR[kind]} {text!r}"
     share: dict[str, Any] = {}
+    hidden: dict[str, Any] = {}
     if kind == "attackers":
         text, share = _without(text, kind, fraction.OPTIONS, get_type_hints(Fraction), allowed)
+        text, hidden = _without(text, kind, stealth.OPTIONS, get_type_hints(Stealth), allowed)
     player = _checked(_constructed(configured(kind, text, allowed=allowed), what), what)
+    if hidden:
+        named = configured("checkers", hidden.get("stealth_checker", "loss"), allowed=allowed)
+        checker = _checker(_constructed(named, what), what)
+        player = _constructed(partial(Stealth, inner=player, checker=checker, **hidden), what)
     return _constructed(partial(Fraction, inner=player, **share), what) if share else player
 
 

@@ -36,7 +36,7 @@ export function situation(run) {
 
 /** Return the values that the players last reported, such as a solver's residual; "" if there are none. */
 function reported(record) {
-  return ["attacker", "defender"]
+  return ["attacker", "defender", "checker"]
     .filter((role) => record?.[role])
     .map((role) => {
       const said = Object.entries(record[role]).map(([name, value]) => `${name.replaceAll("_", " ")} ${short(value)}`);
@@ -113,8 +113,9 @@ export function fillCard(parts, run, steers) {
   parts.progress.value = status.step;
   write(parts.steps, `step ${status.step} of ${status.total_steps}, epoch ${status.epoch}`);
   write(parts.waits, situation(run));
-  const { dataset, defender, epsilon, norm, seed } = status.specification;
-  write(parts.about, `${dataset} · defender ${defender} · ε ${epsilon} ${norm} · seed ${seed}`);
+  const { dataset, defender, checker, epsilon, norm, seed } = status.specification;
+  const checked = checker === null ? "" : ` · checker ${checker}`;
+  write(parts.about, `${dataset} · defender ${defender}${checked} · ε ${epsilon} ${norm} · seed ${seed}`);
   const told = [failures(status), reported(run.history.records.at(-1))];
   write(parts.reports, told.filter((text) => text !== "").join(" · "));
   NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));

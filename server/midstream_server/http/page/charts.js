@@ -10,11 +10,13 @@ const CHARTS = [
   { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT },
   { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT },
   { key: "correction", title: "Defender's correction, share of its budget", text: percent, of: shareOfBudget },
+  { key: "suspicion", title: "Checker: suspicion of the batch", text: percent, range: UNIT, of: suspicion, shown: isChecked },
+  { key: "flagged", title: "Checker: examples flagged in the batch", text: String, of: flagged, shown: isChecked },
   { key: "test_loss", title: "Test loss, nats per example", text: decimal },
   { key: "validation_loss", title: "Validation loss, nats per example", text: decimal },
   { key: "loss", title: "Training loss, nats per example", text: decimal },
-  { key: "conversion_rate", title: "Conversion rate: others predicted as the target", text: percent, range: UNIT, targeted: true },
-  { key: "evasion_rate", title: "Evasion rate: the target predicted as another", text: percent, range: UNIT, targeted: true },
+  { key: "conversion_rate", title: "Conversion rate: others predicted as the target", text: percent, range: UNIT, shown: isTargeted },
+  { key: "evasion_rate", title: "Evasion rate: the target predicted as another", text: percent, range: UNIT, shown: isTargeted },
 ];
 const HEIGHT = 220;
 
@@ -39,8 +41,8 @@ export class Charts {
     const anew = lines !== this.#lines;
     this.#lines = lines;
     for (const chart of this.#charts) {
-      // A chart for a target class is hidden unless a shown run has one.
-      chart.figure.hidden = Boolean(chart.targeted) && shown.every(({ run }) => !isTargeted(run));
+      // A chart for a target class or a checker is hidden unless a shown run has one.
+      chart.figure.hidden = Boolean(chart.shown) && !shown.some(({ run }) => chart.shown(run));
       if (chart.figure.hidden) continue;
       const tables = tablesOf(chart, shown);
       // Most steps are not evaluated; the curves of evaluations then stay unchanged.
@@ -107,6 +109,18 @@ function frame(place, { key, title }) {
 
 function isTargeted({ status }) {
   return status.specification.target !== null;
+}
+
+function isChecked({ status }) {
+  return status.specification.checker !== null;
+}
+
+function suspicion(record) {
+  return record.checker?.suspicion ?? null;
+}
+
+function flagged(record) {
+  return record.checker?.flagged ?? null;
 }
 
 function tablesOf({ key, of }, shown) {
