@@ -2,14 +2,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# bash, so that a failing pip fails its pipe.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PROGRESS := awk -v terminal=$$([ -t 1 ] && echo 1 || echo 0) -f .ci/installing.awk
 
-.PHONY: help demo test quick compose-test check format audit benchmarks docs references clean
+.PHONY: help demo test quick compose-test check format audit benchmarks docs references package clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## play three games on embedded digits; print a table, draw a plot
+demo: $(VENV)/.installed-play ## play three games on embedded digits; print a table, draw a plot
 	$(BIN)/midstream demo
 
 test: $(VENV)/.installed check ## run all checks and all tests
@@ -50,13 +55,30 @@ docs: $(VENV)/.installed references ## build the documentation as a site, in doc
 references: $(VENV)/.installed ## rewrite the pages that come from the code
 	$(BIN)/python -m docs.references
 
-$(VENV)/.installed: pyproject.toml
+package: $(VENV)/.installed ## build the wheel and the sdist in dist/, and check what an index would show
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . | tail -1
+	$(BIN)/python -m twine check --strict dist/*
+
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "midstream needs Python 3.11 or later; name one with make PYTHON=python3.12"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing midstream with torch and torchvision into $(VENV); this takes some minutes once."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	$(PYTHON) -m venv $(VENV)
+
+# What `make demo` needs. torch for CUDA takes 5 GB; an index of CPU builds, such as PyTorch's own, has it in 1 GB.
+$(VENV)/.installed-play: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing midstream into $(VENV); this takes some minutes once."
+ifeq ($(TORCH),cpu)
+	@test -n "$(TORCH_INDEX)" || { echo "TORCH=cpu needs TORCH_INDEX=ADDRESS, an index with CPU builds of torch"; exit 1; }
+	@$(PIP) install --index-url "$(TORCH_INDEX)" torch torchvision | $(PROGRESS)
+endif
+	@$(PIP) install --editable '.[play]' | $(PROGRESS)
+	@touch $@
+
+# What the checks, the tests and the pages need on top.
+$(VENV)/.installed: $(VENV)/.installed-play
+	@$(PIP) install --editable '.[dev]' | $(PROGRESS)
+	@touch $@
 
 clean: ## delete the environment, caches and the built site
 	rm -rf docs/_site $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -40,7 +40,7 @@ GAMES = {
 
 _LONGEST = 5.0  # seconds until a random moment
 _NAMED_WITHIN = 8.0
-_DAMAGED = 0.4  # of the events: some then find no file yet, and a third of the restarts is meant
+_DAMAGED = 0.4  # of the events: the last ones may find no file, and a third of the restarts is meant
 
 
 @dataclass(frozen=True)

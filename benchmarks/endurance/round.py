@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.chaos.game import SERVICES, ChaosError, Game, compare, records
 from benchmarks.chaos.pipeline import RANDOM
 from benchmarks.endurance.damage import Snapshot, Wound, files_of, inflict, snapshot
-from benchmarks.endurance.plan import Event
+from benchmarks.endurance.plan import Draw, Event
 from benchmarks.endurance.stage import Stage
 from benchmarks.endurance.tally import Tally
 from benchmarks.endurance.watch import FaultFoundError, Watch
@@ -49,6 +49,7 @@ class Round:
         self._snapshots: dict[str, list[Snapshot]] = {name: [] for name in SERVICES}
         self._steps = 0
         self._wounds: list[Wound] = []
+        self._owed: list[Draw] = []  # damages that found no file yet
         self._events: list[str] = []
 
     def play(self, events: Iterator[Event], kills: int) -> int:
@@ -130,7 +131,10 @@ class Round:
         earlier = [kept for victim in event.victims for kept in self._snapshots[victim]]
         for victim in event.victims:
             self._snapshots[victim] = [*self._snapshots[victim], now][-_KEPT:]
-        return None if event.damage is None else inflict(event.damage, self._folder, now, earlier)
+        self._owed += [event.damage] if event.damage else []
+        wound = inflict(self._owed[0], self._folder, now, earlier) if self._owed else None
+        self._owed = self._owed[1:] if wound else self._owed
+        return wound
 
     def _live_with(self, event: Event, wound: Wound) -> None:
         outcome = self._watch.outcome(self._steps, wound.names, self._earlier())

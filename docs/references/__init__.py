@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from docs.references import commands, configuration, players, rest, results
+from midstream.command import explain
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands.page,
@@ -10,4 +11,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "players.md": players.page,
     "rest.md": rest.page,
     "results.md": results.page,
+    "troubleshooting.md": explain.page,
 }

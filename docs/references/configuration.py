@@ -48,7 +48,7 @@ _VARIABLES = {
 }
 
 _RUN = ("midstream play", "midstream serve", "midstream estimate")
-_DATA_SETS = ("digits", "mnist", "mnist-1-vs-7", "cifar10", "folder:PATH")
+_DATA_SETS = ("digits", "mnist", "mnist-1-vs-7", "fashion-mnist", "cifar10", "cifar100", "folder:PATH")
 
 
 def page() -> str:

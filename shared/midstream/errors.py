@@ -24,6 +24,7 @@ MidstreamError
 ├── NotFinishedError        a folder holds no finished game
 ├── CellError               a cell of a table to reproduce does not exist, or cannot be played
 ├── ReproduceError          games of a table to reproduce failed
+├── ExamplesError           examples cannot be copied
 ├── ShippedError            results that ship with midstream cannot be read
 ├── WireError               bytes received over the network are malformed
 ├── Problem                 a refusal as the protocol carries it: status, title, detail

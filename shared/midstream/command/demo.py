@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from midstream.command.api.result import GameResult
 
+_ENOUGH = 20
+"""Epochs from which the defended game is ahead of the attacked one by more than seeds differ."""
+
 _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended": ("level-1", "level-1")}
 
 
@@ -64,6 +67,11 @@ def command(out: Path, epochs: int, seed: int, checker: str | None, as_json: boo
             click.echo(f"{name}: {checker_words(outcome.checker)}")
     click.echo(f"run folders: {', '.join(outcome.run for outcome in outcomes.values())}")
     click.echo(f"learning curves: {picture}")
+    if epochs < _ENOUGH:
+        click.echo(
+            f"note: {epochs} epochs are too few to see the harm: it grows over epochs, and the defender slows "
+            f"the first ones; at {_ENOUGH} epochs and more the defended game is ahead"
+        )
 
 
 def _table(outcomes: "dict[str, GameResult]") -> "Table":

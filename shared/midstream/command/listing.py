@@ -1,7 +1,9 @@
-"""`midstream play --list`: all attackers, defenders and checkers, their options and sources."""
+"""`midstream play --list [NAME]`: attackers, defenders and checkers, their options and sources."""
 
 import inspect
 import re
+import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator
 
@@ -12,10 +14,29 @@ from midstream import plugins
 _WIDTH = 110
 
 
-def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print the players and exit, if the flag is set."""
-    if not wanted:
+ALL = "all"
+"""What `--list` without a name asks for."""
+
+_KINDS: tuple[plugins.Kind, ...] = ("attackers", "defenders", "checkers")
+
+
+def print_players(context: click.Context, _: click.Parameter, wanted: str | None) -> None:
+    """Print all players, or those called `wanted`, and exit; a long list is shown page by page.
+
+    Raises:
+        midstream.plugins.PluginError: no player has that name.
+    """
+    if wanted is None:
         return
+    text = "\n".join(_everyone() if wanted == ALL else _one(wanted))
+    if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
+        click.echo_via_pager(text)
+    else:
+        click.echo(text)
+    context.exit()
+
+
+def _everyone() -> Iterator[str]:
     from midstream.players.checking import OPTIONS as GATE
     from midstream.players.checking import Gate
     from midstream.players.fraction import OPTIONS as FRACTION
@@ -23,25 +44,41 @@ def print_players(context: click.Context, _: click.Parameter, wanted: bool) -> N
     from midstream.players.stealth import OPTIONS as STEALTH
     from midstream.players.stealth import Stealth
 
-    kinds: tuple[plugins.Kind, ...] = ("attackers", "defenders", "checkers")
-    for kind in kinds:
-        click.echo(f"{kind}:")
+    for kind in _KINDS:
+        yield f"{kind}:"
         for name in plugins.names(kind):
-            click.echo("\n".join(_describe(kind, name)))
-        click.echo()
-    click.echo("any attacker:")
-    click.echo("\n".join(_options(Fraction, FRACTION)))
-    click.echo("\n".join(_options(Stealth, STEALTH)))
-    click.echo()
-    click.echo("any checker:")
-    click.echo("\n".join(_options(Gate, GATE)))
-    click.echo()
-    click.echo("level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5.")
-    click.echo("Your own player: package.module:Class or path/file.py:Class.")
-    click.echo("Several defenders: level-1+cutmix,on=both.")
-    click.echo("Parentheses give a method's source and its row in the paper's Table 1.")
-    click.echo("An attacker is a man in the middle, or the provider with --signed attacker.")
-    context.exit()
+            yield from _describe(kind, name)
+        yield ""
+    yield "any attacker:"
+    yield from _options(Fraction, FRACTION)
+    yield from _options(Stealth, STEALTH)
+    yield ""
+    yield "any checker:"
+    yield from _options(Gate, GATE)
+    yield ""
+    yield "level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5."
+    yield "Your own player: package.module:Class or path/file.py:Class."
+    yield "Several defenders: level-1+cutmix,on=both."
+    yield "Parentheses give a method's source and its row in the paper's Table 1."
+    yield "An attacker is a man in the middle, or the provider with --signed attacker."
+
+
+def _one(name: str) -> Iterator[str]:
+    sides = [kind for kind in _KINDS if name in plugins.names(kind)]
+    if not sides:
+        plugins.find("attackers", name)  # a class of one's own, or an error that suggests a name
+        sides = ["attackers"]
+    for kind in sides:
+        if kind != sides[0]:
+            yield ""
+        if name in plugins.names(kind):
+            yield f"{kind.removesuffix('s')}:"
+        yield from _describe(kind, name)
+        _, _, rest = (inspect.getdoc(plugins.find(kind, name)) or "").partition("\n")
+        prose = rest.partition("\nArgs:")[0].strip()
+        if prose:
+            yield ""
+            yield textwrap.indent(prose, "    ")
 
 
 def _describe(kind: plugins.Kind, name: str) -> Iterator[str]:

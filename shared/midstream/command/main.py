@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from midstream.command.explain import explained
 from midstream.command.games.parent import end_with_parent
 from midstream.console.commands import Commands, Entry
 from midstream.errors import MidstreamError
@@ -46,6 +47,8 @@ _COMMANDS = {
     "provide": Entry("midstream_provider.command", "provider", "Run the data provider."),
     "attack": Entry("midstream_proxy.command", "proxy", "Run the attacking proxy, the man in the middle."),
     "tokens": Entry("midstream.command.tokens", "server", "Write new access tokens to a private file."),
+    "examples": Entry("midstream.command.examples", "play", "Copy examples, scenarios and grids."),
+    "explain": Entry("midstream.command.explain", "play", "Say what an error means and what to do."),
     "completion": Entry("midstream.command.completion", "play", "Print a shell completion script."),
 }
 
@@ -92,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except Problem as problem:
         _fail(f"{problem.title}: {problem.detail}")
     except (MidstreamError, OSError, ValueError) as error:
-        _fail(str(error))
+        _fail(explained(error))
     finally:
         # A second Ctrl-C would interrupt the libraries' exit handlers and print their traceback.
         for number in (signal.SIGINT, signal.SIGTERM):

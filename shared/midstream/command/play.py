@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from midstream.command.listing import print_players
+from midstream.command.listing import ALL, print_players
 from midstream.console import options
 from midstream.console.process_options import (
     capture_option,
@@ -89,11 +89,13 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
     "--list",
-    is_flag=True,
+    is_flag=False,
+    flag_value=ALL,
+    metavar="[NAME]",
     is_eager=True,
     expose_value=False,
     callback=print_players,
-    help="List all attackers, defenders and checkers with their options, and exit.",
+    help="Describe all attackers, defenders and checkers with their options, or the named one, and exit.",
 )
 @options.show_config
 def command(as_json: bool, resume: bool, **settings: Any) -> None:
