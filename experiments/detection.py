@@ -27,7 +27,7 @@ from midstream.command.runs.detection import auc, true_positives
 from midstream.storage.attacked import attacked, truth_file
 from midstream.storage.lines import append_line, lines
 
-ATTACKERS = ("level-1", "level-1,beta=0", "pgd", "deep-confuse", "evoshift", "noise", "label-flip")
+ATTACKERS = ("level-1,beta=0", "noise", "label-flip", "pgd", "evoshift", "deep-confuse,trials=5")
 SCORES = ("auc", "true_positives_at_5", "false_alarms", "detected_after")
 
 
@@ -113,9 +113,9 @@ def _cell(values: Sequence[float]) -> str:
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("detection.jsonl"), show_default=True
 )
-@click.option("--attacker", "attackers", multiple=True, default=(*ATTACKERS, "none"), show_default=True)
+@click.option("--attacker", "attackers", multiple=True, default=ATTACKERS, show_default=True)
 @click.option("--fraction", default=0.33, show_default=True)
-@click.option("--epochs", default=10, show_default=True)
+@click.option("--epochs", default=6, show_default=True)
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), show_default=True)
 def main(
     results: Path, attackers: tuple[str, ...], fraction: float, epochs: int, seeds: tuple[int, ...]

@@ -5,6 +5,7 @@ from pathlib import Path
 from midstream.mathematics.pixels import pixels
 from midstream.protocol.wire import WireBatch
 from midstream.storage.lines import append_line
+from midstream.storage.sqlite import StorageError
 
 
 def note(path: Path | None, came: WireBatch, sent: WireBatch) -> None:
@@ -18,11 +19,14 @@ def note(path: Path | None, came: WireBatch, sent: WireBatch) -> None:
         sent: the batch after it.
 
     Raises:
-        OSError: the line could not be written.
+        midstream.storage.sqlite.StorageError: the line could not be written.
     """
     if path is None:
         return
     moved = (pixels(came.inputs).cpu() != sent.inputs.cpu()).flatten(1).any(dim=1)
     altered = moved | (came.labels.cpu() != sent.labels.cpu())
     attacked = altered.nonzero()[:, 0].tolist()
-    append_line(path, {"seq": came.seq, "examples": len(altered), "attacked": attacked})
+    try:
+        append_line(path, {"seq": came.seq, "examples": len(altered), "attacked": attacked})
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error}") from error

@@ -126,14 +126,25 @@ def frontier(across: Table, up: Table) -> Figure:
                 f"{name.replace('_', ' ')} {value}" for name, value in zip(up.columns, column, strict=True)
             ),
         )
-        for one, other in pairs:
-            text = ", ".join(str(other.settings[name]) for name in up.rows)
+        texts = [",".join(str(cell.settings[name]) for name in up.rows) for _, cell in pairs]
+        for (one, other), text in zip(pairs, _apart(texts), strict=True):
             at = (one.spread.mean, other.spread.mean)
             axes.annotate(text, at, textcoords="offset points", xytext=(6, 6), fontsize="x-small")
     axes.set_xlabel(across.value.replace("_", " "))
     if up.columns:
         figure.legend(loc="outside upper center", ncols=min(len(columns), 3))
     return figure
+
+
+def _apart(texts: Sequence[str]) -> list[str]:
+    """Return texts without the parts between commas that all of them share.
+
+    >>> _apart(["level-1,beta=0", "level-1,beta=0,stealth=0.5"])
+    ['level-1,beta=0', 'stealth=0.5']
+    """
+    parts = [text.split(",") for text in texts]
+    shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return [",".join(part for part in own if part not in shared) or ",".join(own) for own in parts]
 
 
 def _blank(value: str) -> tuple[Figure, Axes]:
