@@ -8,11 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import known_architectures
 import pytest
 import torch
 
 # The tensors here are small: a second thread is mostly waited for, and long on a busy machine.
 torch.set_num_threads(1)
+
+known_architectures.share()
 
 # Every setting can come from the environment; the tests' own must not.
 _ENVIRONMENT = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MIDSTREAM_")}

@@ -3,6 +3,7 @@
 import inspect
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from cases import CLASSES, Problem
@@ -23,6 +24,10 @@ GIVEN = {
     "epochs": "1",
     "surrogate_epochs": "1",
     "width": "4",
+    "rounds": "1",
+    "train_steps": "1",
+    "path": str(Path(__file__).with_name("poison.npy")),  # a perturbation for each class of digits
+    "by": "class",
 }
 """Options that a player needs, or that keep it quick."""
 

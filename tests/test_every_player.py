@@ -17,10 +17,27 @@ from midstream.players.referee import move
 DRAWN = {"noise", "vat", "crop-ensemble", "ddpm"}
 """Players that begin with random numbers, drawn for a batch as it comes."""
 
-FOR_IMAGES = {"deep-confuse", "atn", "crop-ensemble", "median", "jpeg", "vae", "cvae", "gan", "ddpm"}
+FOR_IMAGES = {
+    "deep-confuse",
+    "atn",
+    "crop-ensemble",
+    "median",
+    "jpeg",
+    "vae",
+    "cvae",
+    "gan",
+    "ddpm",
+    *("ar", "ops", "avatar"),
+}
 """Players that refuse other inputs."""
 
-BLIND = {"noise", "evoshift", "clip", *FOR_IMAGES}
+OF_A_FILE = {"replay"}
+"""Players whose perturbations have one shape; tests/test_poisons.py plays them."""
+
+CRAFTED = {"em", "rem", "tap"}
+"""Players that ask a surrogate of their own, and have learned only on a problem of its shape."""
+
+BLIND = {"noise", "evoshift", "clip", "lsp", *CRAFTED, *FOR_IMAGES}
 """Players that never ask the model."""
 
 
@@ -28,8 +45,8 @@ PLAYERS = installed("attackers") + installed("defenders")
 
 
 def every(*but: str) -> pytest.MarkDecorator:
-    """Run a test with every player, but those."""
-    chosen = [c for c in PLAYERS if not {*kinds(c.text)} & {*but}]
+    """Run a test with every player, but those, and those that play a file."""
+    chosen = [c for c in PLAYERS if not {*kinds(c.text)} & {*but, *OF_A_FILE}]
     return pytest.mark.parametrize("chosen", chosen, ids=[f"{c.side[:-1]} {c.text}" for c in chosen])
 
 

@@ -113,13 +113,14 @@ def test_a_pattern_is_judged_as_the_pixel_range_leaves_it() -> None:
     assert not torch.equal(fit[2], fit[3])
 
 
-def test_a_restarted_one_goes_on_to_the_bit() -> None:
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_restarted_one_goes_on_to_the_bit(every: int) -> None:
     p = CONV.build(torch.float32)
 
     def moves(player: EvoShift, seqs: range) -> list[Tensor]:
         return [player.perturb(Batch(seq, p.inputs, p.labels), view(p, WIDE)) for seq in seqs]
 
-    whole, first, second = EvoShift(), EvoShift(), EvoShift()
+    whole, first, second = EvoShift(every=every), EvoShift(every=every), EvoShift(every=every)
     assert state_of(first) == {}
     restore(first, {})
     expected = moves(whole, range(6))
@@ -129,12 +130,21 @@ def test_a_restarted_one_goes_on_to_the_bit() -> None:
         assert torch.equal(found, wanted)
 
 
+def test_patterns_stay_the_same_between_generations() -> None:
+    p, player = CONV.build(), EvoShift(every=3)
+    found = [player.perturb(Batch(seq, p.inputs, p.labels), view(p, WIDE)) for seq in range(7)]
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[3], found[5])
+    assert not torch.equal(found[0], found[6])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ("pixels=0", "pixels must be at least 1, not 0"),
         ("population=3", "population must be at least 4, not 3"),
         ("images=0", "images must be at least 1, not 0"),
+        ("every=0", "every must be at least 1, not 0"),
         ("weight=inf", "weight must be above 0 and finite, not inf"),
     ],
 )

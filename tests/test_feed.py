@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
@@ -65,3 +66,28 @@ def test_a_refusal_that_asks_for_one_is_final(batches: BatchSource, asked: int) 
     with pytest.raises(RunEndedError, match="refused batch 0"):
         list(feed(link, batches, first=0))
     assert link.sent == [0]
+
+
+def test_a_batch_that_was_made_ahead_is_the_same_batch(batches: BatchSource) -> None:
+    other = BatchSource(batches.specification, batches.train)
+    for ahead, asked in ((1, 1), (2, 1), (1, 2), (STEPS, 0)):
+        other.prepare(ahead)
+        made, expected = other.batch(asked), batches.batch(asked)
+        assert made.seq == asked
+        assert torch.equal(made.inputs, expected.inputs)
+        assert torch.equal(made.labels, expected.labels)
+
+
+def test_a_batch_is_made_ahead_once_and_only_if_the_run_has_it(batches: BatchSource) -> None:
+    class Counting(BatchSource):
+        made: tuple[int, ...] = ()
+
+        def _made(self, seq: int) -> WireBatch:
+            self.made += (seq,)
+            return super()._made(seq)
+
+    source = Counting(batches.specification, batches.train)
+    for seq in (1, 1, STEPS):
+        source.prepare(seq)
+    assert source.batch(1).seq == 1
+    assert source.made == (1,)

@@ -13,10 +13,10 @@ from trained_classifier import digits
 
 from midstream import Budget, cross_entropy
 from midstream.attacks.cw import CarliniWagner, Search, carlini_wagner, lead
-from midstream.attacks.input_gradient import input_gradient
-from midstream.attacks.pgd import pgd
 from midstream.attacks.yopo import yopo
+from midstream.mathematics.ascent import pgd
 from midstream.mathematics.budget import Norm
+from midstream.mathematics.derivatives.input_gradient import input_gradient
 
 with warnings.catch_warnings():
     # One of its attacks imports a function by the name that scipy had for it earlier.

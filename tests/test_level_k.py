@@ -29,16 +29,16 @@ both_norms = pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_one_infinite_step_is_level_1_to_the_bit(case: Case, norm: Norm, dtype: torch.dtype) -> None:
     p = case.build(dtype)
     v, budget = gradient(p), Budget(0.5, norm)
+    attack = level_1_attack(p.model, p.inputs, p.labels, validation_gradient=v, budget=budget)
+    defense = level_1_defense(p.model, p.inputs, p.labels, validation_gradient=v, budget=budget)
     for rate in (RATE, 1e-30, 0.0):
         one = Play(norm, steps=1, rate=rate)
-        first = level_1_attack(p.model, p.inputs, p.labels, validation_gradient=v, budget=budget)
-        assert torch.equal(one.attack(p), first)
-        first = level_1_defense(p.model, p.inputs, p.labels, validation_gradient=v, budget=budget)
-        assert torch.equal(one.defend(p), first)
+        assert torch.equal(one.attack(p), attack)
+        assert torch.equal(one.defend(p), defense)
 
 
-def by_hand(p: Problem, play: Play) -> tuple[Tensor, Tensor]:
-    """Return `ε δ` and `ε σ` by equations 9 and 10 as the paper has them, on unit balls."""
+def by_hand(p: Problem, play: Play) -> list[tuple[Tensor, Tensor]]:
+    """Return `ε δ` and `ε σ` after each step of equations 9 and 10 as the paper has them, on unit balls."""
     v, ball = gradient(p), Budget(1.0, play.norm)
 
     def utility_gradient(image: Tensor) -> Tensor:
@@ -56,18 +56,17 @@ def by_hand(p: Problem, play: Play) -> tuple[Tensor, Tensor]:
     def image(delta: Tensor, sigma: Tensor) -> Tensor:
         return ((p.inputs + play.epsilon * delta).clamp(0, 1) + play.opponent * sigma).clamp(0, 1)
 
-    delta = sigma = torch.zeros_like(p.inputs)
+    delta = sigma = answer = torch.zeros_like(p.inputs)
+    found = []
     for _ in range(play.steps):
         g = utility_gradient(image(delta, sigma))
         delta = moved(delta, g, play.step_size, play.epsilon)
         g = utility_gradient(image(delta, sigma))
         sigma = moved(sigma, -g, play.opponent_step_size, play.opponent)
-
-    answer = torch.zeros_like(p.inputs)
-    for _ in range(play.steps):
         g = utility_gradient((p.inputs + play.epsilon * answer).clamp(0, 1))
         answer = moved(answer, -g, play.step_size, play.epsilon)
-    return play.epsilon * delta, play.epsilon * answer
+        found.append((play.epsilon * delta, play.epsilon * answer))
+    return found
 
 
 SIZES = [(INFINITE, INFINITE), (0.1, 0.05), (INFINITE, 0.3), (0.2, INFINITE), (5.0, 7.0)]
@@ -77,10 +76,11 @@ SIZES = [(INFINITE, INFINITE), (0.1, 0.05), (INFINITE, 0.3), (0.2, INFINITE), (5
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("case", [TANH_MLP, CONV], ids=lambda case: case.name)
 def test_it_is_the_loop_of_the_paper(case: Case, sizes: tuple[float, float], norm: Norm) -> None:
-    p = case.build()
+    p, most = case.build(), Play(norm, steps=6, step_size=sizes[0], opponent_step_size=sizes[1])
+    expected = by_hand(p, most)
     for steps in (1, 2, 3, 6):
-        play = Play(norm, steps=steps, step_size=sizes[0], opponent_step_size=sizes[1])
-        attack, defense = by_hand(p, play)
+        play = replace(most, steps=steps)
+        attack, defense = expected[steps - 1]
         assert torch.allclose(play.attack(p), attack, rtol=1e-9, atol=1e-12)
         assert torch.allclose(play.defend(p), defense, rtol=1e-9, atol=1e-12)
     lengths = Budget(1.0, norm).size(attack)

@@ -75,6 +75,31 @@ def test_a_death_changes_no_bit(
     assert facts(play(tmp_path, "killed")) == facts(whole)
 
 
+def test_a_death_in_the_middle_of_a_schedule_and_a_sum_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training: dict[str, Any] = {
+        "optimizer": "sgd,momentum=0.9",
+        "schedule": "cosine,warmup=1",
+        "accumulate": 4,
+        "lr": 0.01,
+    }
+    monkeypatch.setattr(checkpointed, "REPLAY_SECONDS", 0.0)
+    whole = midstream.play(**SETTINGS, **training, out=tmp_path, run="whole", follow=quiet)
+
+    def reached(what: str) -> None:
+        if what == "checkpoint in place":
+            raise Killed
+
+    monkeypatch.setattr(faults, "reached", reached)
+    for _ in range(2):  # after the first and the second of the four minibatches that add up
+        with pytest.raises(Killed):
+            midstream.play(**SETTINGS, **training, out=tmp_path, run="killed", follow=quiet)
+    monkeypatch.undo()
+    resumed = midstream.play(**SETTINGS, **training, out=tmp_path, run="killed", follow=quiet)
+    assert facts(resumed) == facts(whole)
+
+
 def test_a_checkpoint_that_is_written_late_has_the_memory_of_its_own_step(
     whole: midstream.GameResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midstream import Budget, Defender, cross_entropy, level_1_attack, level_1_defense, validation_gradient
+from midstream import (
+    Budget,
+    Defender,
+    cross_entropy,
+    level_1_attack,
+    level_1_defense,
+    use_batch_statistics,
+    validation_gradient,
+)
 from midstream.mathematics.budget import Norm
 from midstream.mathematics.utility import total_loss
 from midstream.networks.classifiers import digits_cnn
@@ -118,14 +126,41 @@ def test_dropout_is_not_guessed_and_stays_on_for_the_step(data: Split) -> None:
     assert all(layer.training for layer in dropping.modules())
 
 
-def test_batch_norm_over_the_batch_is_refused(data: Split) -> None:
-    model = nn.Sequential(nn.BatchNorm2d(1), fresh_model())
+def with_batch_norm(**options: bool) -> nn.Module:
+    first = nn.Conv2d(1, 4, 3)
+    return nn.Sequential(first, nn.BatchNorm2d(4, **options), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
+
+
+def test_batch_norm_that_trains_is_differentiated_over_the_whole_batch(data: Split) -> None:
+    model, z, t = with_batch_norm(), data.validation.inputs, data.validation.labels
+    x, y = data.train.inputs[:8].clamp(0.2, 0.8), data.train.labels[:8]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    corrected = Defender(model, z, t, epsilon=0.1)(x, y)
+    assert all(layer.training for layer in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    use_batch_statistics(model)
+    v = validation_gradient(model.eval(), z, t)
+    whole = level_1_defense(model, x, y, validation_gradient=v, budget=Budget(0.1))
+    assert torch.allclose(corrected, x + whole, atol=1e-6)
+    evaluated = Defender(model, z, t, epsilon=0.1)(x, y)  # in evaluation mode, but marked above
+    assert torch.equal(evaluated, corrected)
+
+
+def test_v_may_be_taken_with_the_statistics_of_validation_batches(data: Split) -> None:
+    model, z, t = with_batch_norm(), data.validation.inputs, data.validation.labels
+    x, y = data.train.inputs[:8], data.train.labels[:8]
+    one, other = (Defender(model, z, t, epsilon=1.0, validation_batch=size)(x, y) for size in (None, 20))
+    assert not torch.allclose(one, other, atol=1e-2)
+    with pytest.raises(ValueError, match="validation_batch must be at least 2"):
+        Defender(model, z, t, epsilon=1.0, validation_batch=1)
+
+
+def test_batch_norm_without_running_statistics_is_refused(data: Split) -> None:
+    model = with_batch_norm(track_running_stats=False)
     defender = Defender(model, data.validation.inputs, data.validation.labels, epsilon=1.0)
     x, y = data.train.inputs[:8], data.train.labels[:8]
     with pytest.raises(ValueError, match="couples the examples"):
         defender(x, y)
-    model.eval()
-    assert defender(x, y).shape == x.shape
 
 
 def test_a_budget_that_is_none_is_refused_at_once(data: Split) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
 import pytest
@@ -14,7 +15,10 @@ from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
 
 Side = Literal["attackers", "defenders"]
-NEEDED = {"level-k": "k=2", "conversion": "target=1", "evasion": "target=1"}
+NEEDED = {
+    **{"level-k": "k=2", "conversion": "target=1", "evasion": "target=1"},
+    "replay": f"path={Path(__file__).with_name('poison.npy')}",
+}
 INFINITE = {("level-k", option) for option in ("step_size", "opponent_step_size", "share")}
 """Steps that may go to the ball's edge, however far that is."""
 

@@ -28,6 +28,7 @@ QUICK = {
 """Learned for seconds, and well enough to tell."""
 
 STEPS = {name: f"{name},steps=4,batch_size=5" for name in QUICK}
+STEPS["gan"] += ",iterations=10,restarts=3"
 every_purifier = pytest.mark.parametrize("name", QUICK)
 
 

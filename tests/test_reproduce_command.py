@@ -1,6 +1,8 @@
 """`midstream reproduce`: what it prints, plays and writes."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from midstream.command.figures import figure_3
 from midstream.command.main import cli
-from midstream.command.reproduce import playing
+from midstream.command.reproduce import played, playing
 from midstream.command.reproduce.cells import cells_of
 from midstream.command.reproduce.command import ReproduceError
 from midstream.command.reproduce.document import reproduction
@@ -30,7 +32,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> dict[str, Game]:
     cells = cells_of(reproduction("table-2"), "cpu", "mnist", seeds=3, chosen=["level-1"])
     games = {
         trial.name: Game(
-            trial,
+            trial.document(),
             {"test_accuracy": 0.1 * (seed + 1), "seconds": 9.0, "steps": 3.0},
             [(3, 0.1 * (seed + 1))],
             "0" * 64,
@@ -67,6 +69,40 @@ def test_results_that_ship_are_printed_and_nothing_is_played(
     assert set(first["trials"]) < shipped.keys()
 
 
+@pytest.mark.process
+def test_what_ships_is_printed_without_torch(tmp_path: Path) -> None:
+    """Importing it takes seconds; printing must take less than one."""
+    words = ["reproduce", "table-2", "--scale", "quick", "--out", str(tmp_path / "results")]
+    code = (
+        "import sys\nfrom midstream.command.main import cli\n"
+        f"cli({words}, standalone_mode=False)\nassert not {{'torch', 'matplotlib'}} & set(sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert printed.returncode == 0, printed.stderr
+    assert "Table 2, MNIST, scale quick: " in printed.stdout
+    assert "missing" not in printed.stdout
+
+
+def test_a_whole_table_of_one_seed_is_played_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = cells_of(reproduction("table-2"), "cpu", "mnist", seeds=2, chosen=["no-attack", "level-1"])
+    asked: list[tuple[int, str, str]] = []
+
+    def play(trials: Sequence[Trial], *_: object, **__: object) -> Results:
+        asked.extend((one.specification.seed, one.specification.defender, one.attacker) for one in trials)
+        return Results(())
+
+    monkeypatch.setattr(played, "play_trials", play)
+    playing.games_of(cells, Place(tmp_path), play=True, fresh=True, workers=1, hours=None)
+    assert asked == [
+        (seed, defender, attacker)
+        for seed in (0, 1)
+        for defender in ("none", "level-1")
+        for attacker in ("none", "level-1")
+    ]
+
+
 @pytest.mark.usefixtures("shipped")
 def test_a_game_that_was_played_here_is_measured_here(
     shipped: dict[str, Game], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -80,8 +116,9 @@ def test_a_game_that_was_played_here_is_measured_here(
         asked.extend(trial.name for trial in trials)
         return Results(())
 
-    monkeypatch.setattr(playing, "play_trials", play)
-    monkeypatch.setattr(playing, "outcome_of", lambda trial, _: trial if trial == here else None)
+    monkeypatch.setattr(played, "play_trials", play)
+    monkeypatch.setattr(played, "outcome_of", lambda trial, _: trial if trial == here else None)
+    (tmp_path / here.name).mkdir()
     playing.games_of(cells, Place(tmp_path), play=True, fresh=False, workers=1, hours=None)
     assert asked == [here.name]
     assert here.name in shipped

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from midstream.command.reproduce import shipped
+from midstream.command.reproduce.asked import Asked
 from midstream.command.reproduce.cells import Cell, CellError, cells_of
 from midstream.command.reproduce.comparison import Compared, compared
 from midstream.command.reproduce.document import reproduction
@@ -25,7 +26,7 @@ WHERE = {"midstream": "0.1.0", "torch": "2", "device": "cpu", "threads": 1}
 
 def game(trial: Trial, accuracy: float, *, seconds: float = 10.0) -> Game:
     values = {"test_accuracy": accuracy, "seconds": seconds, "steps": 20.0}
-    return Game(trial, values, [(10, accuracy / 2), (20, accuracy)], "0" * 64, WHERE)
+    return Game(trial.document(), values, [(10, accuracy / 2), (20, accuracy)], "0" * 64, WHERE)
 
 
 def table_2(*chosen: str, seeds: int = 2) -> list[Cell]:
@@ -147,13 +148,14 @@ def test_every_panel_of_a_figure_is_drawn(name: str) -> None:
 
 
 def test_results_that_ship_are_read_as_they_were_written(tmp_path: Path) -> None:
-    games = [game(trial, 0.5) for cell in table_2("level-1", "level-1-black-box") for trial in cell.trials]
+    compared = with_accuracies(table_2("level-1", "level-1-black-box"), 0.5, 0.5)
+    games = [one for cell in compared for one in cell.games]
     path = tmp_path / "some.json"
-    write_shipment(path, "midstream reproduce table-2", games)
+    write_shipment(path, "midstream reproduce table-2", compared)
     text = path.read_text(encoding="utf-8")
     found = read_shipment("some.json", text)
     assert found.command == "midstream reproduce table-2"
-    assert [one.trial.name for one in found.games] == [one.trial.name for one in games]
+    assert [one.name for one in found.games] == [one.name for one in games]
     assert all(one.shipped and one.environment == WHERE for one in found.games)
     assert [(one.values, one.curve) for one in found.games] == [(one.values, one.curve) for one in games]
     assert len(text.splitlines()) < len(games) + 20  # a line for each game
@@ -164,16 +166,25 @@ def test_results_that_ship_are_read_as_they_were_written(tmp_path: Path) -> None
             read_shipment("some.json", broken)
 
 
+def test_what_ships_is_what_its_settings_make() -> None:
+    """Tables find a game that ships by the settings alone, so these must still make the game's trial."""
+    for shipment in shipped.shipments().values():
+        for one, asked in zip(shipment.games, shipment.asked, strict=True):
+            assert asked
+            assert [Asked(settings).trial.name for settings in asked] == [one.name] * len(asked)
+            assert Trial.of(one.document).name == one.name
+
+
 def test_the_values_of_one_game_in_two_files_are_put_together(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (cell,) = table_2("no-attack,level-1", seeds=1)
     plain = game(cell.trials[0], 0.5)
-    attacked = Game(plain.trial, {"under_pgd": 0.1}, plain.curve, plain.parameters_sha256, WHERE)
+    attacked = replace(plain, values={"under_pgd": 0.1})
     read = {}
     for name, one in (("a.json", plain), ("b.json", attacked)):
-        write_shipment(tmp_path / name, "midstream", [one])
+        write_shipment(tmp_path / name, "midstream", [Compared(cell, (one,))])
         read[name] = read_shipment(name, (tmp_path / name).read_text(encoding="utf-8"))
     monkeypatch.setattr(shipped, "shipments", lambda: read)
-    found = shipped.shipped_games()[plain.trial.name]
+    found = shipped.shipped_games()[plain.name]
     assert found.values == {**plain.values, "under_pgd": 0.1}

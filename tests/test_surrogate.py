@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache as cache_of_a_process
 from pathlib import Path
 
 import pytest
@@ -39,15 +40,32 @@ def attacker(tmp_path: Path) -> Attacker:
     return Attacker(tmp_path / "cache")
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that the tests of this module share; what is found in it plays as if trained now."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def ready(cache: Path) -> Attacker:
+    """Return an attacker whose surrogate another test may have trained."""
+    return Attacker(cache)
+
+
 def oracle(attacker: Attacker, model: str = "auto") -> tuple[TrainingRun, dict[int, Tensor]]:
     """Return an undefended, white-box game of the surrogate's on a server's own training run.
 
     With it, the last image that was sent in the place of each example, by the example's number.
     """
+    return _oracle(attacker.attacker, attacker.epsilon, model)
+
+
+@cache_of_a_process
+def _oracle(attacker: str, epsilon: float, model: str) -> tuple[TrainingRun, dict[int, Tensor]]:
     game = {"model": model, "seed": derive(0, "surrogate"), "epochs": EPOCHS, "name": "oracle"}
     specification = Specification.model_validate(tiny.SPECIFICATION | game)
     run = TrainingRun(specification, tiny.split(), device=CPU)
-    attacked = AttackedRun(LocalGame(run), AttackSettings(attacker.attacker, attacker.epsilon, allowed=None))
+    attacked = AttackedRun(LocalGame(run), AttackSettings(attacker, epsilon, allowed=None))
     batches = BatchSource(specification, tiny.split().train)
     last: dict[int, Tensor] = {}
     for seq in range(run.total_steps):
@@ -78,9 +96,9 @@ def test_the_surrogate_is_a_white_box_game_of_its_own(attacker: Attacker) -> Non
     assert "had not converged after 4 epochs" in attacker.said[-1]
 
 
-def test_each_inputs_last_perturbation_is_played_back(attacker: Attacker) -> None:
-    run = attacker.starts()
-    _, last = oracle(attacker)
+def test_each_inputs_last_perturbation_is_played_back(ready: Attacker) -> None:
+    run = ready.starts()
+    _, last = oracle(ready)
     assert len(run.surrogate.perturbations) == len(last) == tiny.SPECIFICATION["train_size"]
     for batch in game_batches():
         attacked = run.attack(batch)
@@ -92,8 +110,8 @@ def test_each_inputs_last_perturbation_is_played_back(attacker: Attacker) -> Non
         assert torch.equal(attacked.labels, batch.labels)
 
 
-def test_an_input_is_known_by_its_content_alone(attacker: Attacker) -> None:
-    run = attacker.starts()
+def test_an_input_is_known_by_its_content_alone(ready: Attacker) -> None:
+    run = ready.starts()
     batch = tiny.batch(0)
     played = run.attack(batch).inputs
     turned = WireBatch(5, None, batch.inputs.flip(0)[:7], torch.zeros(7, dtype=torch.int64))
@@ -102,9 +120,9 @@ def test_an_input_is_known_by_its_content_alone(attacker: Attacker) -> None:
 
 
 @pytest.mark.parametrize("known", [0, 4])
-def test_an_unknown_input_gets_the_white_box_move_on_the_surrogate(attacker: Attacker, known: int) -> None:
-    attacker.attacker = "level-1,beta=0"
-    run = attacker.starts()
+def test_an_unknown_input_gets_the_white_box_move_on_the_surrogate(ready: Attacker, known: int) -> None:
+    ready.attacker = "level-1,beta=0"
+    run = ready.starts()
     batch = tiny.batch(0)
     played = run.attack(batch).inputs
     strange = batch.inputs.flip(-1)
@@ -113,8 +131,8 @@ def test_an_unknown_input_gets_the_white_box_move_on_the_surrogate(attacker: Att
     assert attacked.report == {"known_inputs": known, "unknown_inputs": len(batch.labels) - known}
     assert torch.equal(attacked.inputs[:known], played[:known])
 
-    surrogate, _ = oracle(attacker)
-    budget, dval = Budget(attacker.epsilon), tiny.split().validation
+    surrogate, _ = oracle(ready)
+    budget, dval = Budget(ready.epsilon), tiny.split().validation
     v = validation_gradient(surrogate.model, dval.inputs, dval.labels)
     move = level_1_attack(surrogate.model, mixed.inputs, mixed.labels, validation_gradient=v, budget=budget)
     assert torch.equal(attacked.inputs[known:], budget.perturb(mixed.inputs, move)[known:])
@@ -141,10 +159,10 @@ def test_the_surrogates_architecture_is_the_attackers_choice(attacker: Attacker,
         torch.testing.assert_close(run.attack(batch).inputs, images, rtol=0, atol=1e-6)
 
 
-def test_its_seed_is_its_own(attacker: Attacker) -> None:
-    first = attacker.starts().surrogate.training.parameters()
-    attacker.surrogate = SurrogateSettings(epochs=EPOCHS, seed=7)
-    second = attacker.starts().surrogate.training.parameters()
+def test_its_seed_is_its_own(ready: Attacker) -> None:
+    first = ready.starts().surrogate.training.parameters()
+    ready.surrogate = SurrogateSettings(epochs=EPOCHS, seed=7)
+    second = ready.starts().surrogate.training.parameters()
     assert tensors_sha256(first) != tensors_sha256(second)
 
 
@@ -233,7 +251,7 @@ def test_convergence_is_three_windows_that_agree() -> None:
 
 def test_training_ends_where_the_loss_has_settled(attacker: Attacker) -> None:
     attacker.attacker = "none"
-    attacker.run = HIDDEN.model_copy(update={"learning_rate": 1e-9})  # nothing moves
+    attacker.run = HIDDEN.model_copy(update={"learning_rate": 1e-9, "batch_size": 25})  # nothing moves
     attacker.surrogate = SurrogateSettings(epochs=1000)
     assert len(attacker.starts().surrogate.validation_losses) == 30
     assert "converged after 30 epochs" in attacker.said[-1]

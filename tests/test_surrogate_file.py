@@ -1,6 +1,7 @@
 """Surrogates are kept: what is found again is the same to the bit, and nothing else is found."""
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,27 @@ from midstream.run import learned
 from midstream.run.datasets import Examples
 from midstream.run.learned import LEARNED_BY, cache_folder, code_sha256
 from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.surrogates.surrogate import SurrogateSettings
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that holds the surrogate of the attacker that the tests begin with."""
+    folder = tmp_path_factory.mktemp("trained") / "cache"
+    attacker = new_attacker(folder)
+    attacker.starts()
+    assert attacker.told
+    return folder
+
+
+def new_attacker(cache: Path) -> Attacker:
+    return Attacker(cache, surrogate=SurrogateSettings(epochs=2))
 
 
 @pytest.fixture
-def attacker(tmp_path: Path) -> Attacker:
-    return Attacker(tmp_path / "cache")
+def attacker(tmp_path: Path, cache: Path) -> Attacker:
+    """Return an attacker whose surrogate was trained before, if nothing is changed."""
+    return new_attacker(Path(shutil.copytree(cache, tmp_path / "cache")))
 
 
 def only_file(attacker: Attacker) -> Path:
@@ -39,7 +56,8 @@ def played(run: BlackBoxRun) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["level-1,beta=0.5", "level-1,beta=0,utility=exact"])
-def test_one_that_is_found_plays_like_the_one_that_was_trained(attacker: Attacker, name: str) -> None:
+def test_one_that_is_found_plays_like_the_one_that_was_trained(tmp_path: Path, name: str) -> None:
+    attacker = new_attacker(tmp_path / "cache")
     attacker.attacker = name
     trained = attacker.starts()
     assert attacker.told
@@ -57,7 +75,6 @@ def test_one_that_is_found_plays_like_the_one_that_was_trained(attacker: Attacke
 
 
 def test_the_file_says_what_it_is_and_needs_no_pickle(attacker: Attacker) -> None:
-    attacker.starts()
     with safe_open(only_file(attacker), framework="pt") as file:
         metadata, names = file.metadata(), set(file.keys())
         assert file.get_tensor("perturbations").shape == (25, 1, 8, 8)
@@ -104,7 +121,6 @@ CHANGES: dict[str, Callable[[Attacker], None]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_a_surrogate_depends_on_makes_it_another(attacker: Attacker, change: str) -> None:
-    attacker.starts()
     CHANGES[change](attacker)
     attacker.starts()
     assert attacker.told
@@ -115,14 +131,12 @@ def test_what_a_surrogate_depends_on_makes_it_another(attacker: Attacker, change
     "update", [{"defender": "level-1"}, {"epsilon": 0.5}, {"max_steps": 3}, {"name": "b"}]
 )
 def test_what_it_does_not_depend_on_does_not(attacker: Attacker, update: dict[str, Any]) -> None:
-    attacker.starts()
     other_run(**update)(attacker)
     attacker.starts()
     assert attacker.told == []
 
 
 def test_the_public_validation_set_matters(attacker: Attacker, monkeypatch: pytest.MonkeyPatch) -> None:
-    attacker.starts()
     split = tiny.split()
     other = Examples(split.validation.inputs.flip(-1), split.validation.labels)
     monkeypatch.setattr(tiny, "split", lambda: replace(split, validation=other))
@@ -139,7 +153,7 @@ def test_the_code_of_a_plugin_matters(attacker: Attacker, tmp_path: Path, option
         file_module.cache_clear()  # as in another process
         attacker.starts()
         assert attacker.told
-    assert len(list(attacker.cache.iterdir())) == 2
+    assert len(list(attacker.cache.iterdir())) == 3
 
 
 @pytest.mark.parametrize("folder", LEARNED_BY)
@@ -189,9 +203,15 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def moves(cache: Path) -> list[torch.Tensor]:
+    return played(new_attacker(cache).starts())
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_noticed_and_trained_again(attacker: Attacker, damage: str) -> None:
-    before = played(attacker.starts())
+def test_a_damaged_file_is_noticed_and_trained_again(
+    attacker: Attacker, moves: list[torch.Tensor], damage: str
+) -> None:
     file = only_file(attacker)
     whole = file.read_bytes()
     file.write_bytes(DAMAGE[damage](whole))
@@ -199,10 +219,11 @@ def test_a_damaged_file_is_noticed_and_trained_again(attacker: Attacker, damage:
     assert attacker.told
     assert any(str(file) in said and "trained again" in said for said in attacker.said)
     assert only_file(attacker).read_bytes() == whole
-    assert all(map(torch.equal, played(run), before))
+    assert all(map(torch.equal, played(run), moves))
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(attacker: Attacker) -> None:
+    shutil.rmtree(attacker.cache)
     attacker.cache.write_text("a file")
     run = attacker.starts()
     assert any("cannot be cached" in said for said in attacker.said)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from midstream import validation_gradient
 from midstream.mathematics.live_step import training_step
+from midstream.mathematics.optimizers.around import Clipped
+from midstream.mathematics.optimizers.momentum_sgd import MomentumSgd
+from midstream.mathematics.optimizers.rmsprop import Rmsprop
 from midstream.mathematics.training_step import Adam, Sgd, TrainingStep
 
 Build = Callable[[nn.Module], torch.optim.Optimizer]
@@ -18,6 +21,18 @@ OPTIMIZERS: dict[str, Build] = {
     "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.05),
     "adam": lambda model: torch.optim.Adam(model.parameters(), lr=0.01),
     "adam-other": lambda model: torch.optim.Adam(model.parameters(), lr=0.1, betas=(0.5, 0.7), eps=1e-3),
+    "adam-l2": lambda model: torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=0.3),
+    "adamw": lambda model: torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.3),
+    "adamw-none": lambda model: torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0),
+    "sgd-l2": lambda model: torch.optim.SGD(model.parameters(), lr=0.05, weight_decay=0.3),
+    "sgd-momentum": lambda model: torch.optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.8, dampening=0.3, weight_decay=0.1
+    ),
+    "sgd-nesterov": lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8, nesterov=True),
+    "rmsprop": lambda model: torch.optim.RMSprop(model.parameters(), lr=0.01, alpha=0.7),
+    "rmsprop-momentum": lambda model: torch.optim.RMSprop(
+        model.parameters(), lr=0.01, momentum=0.8, weight_decay=0.3
+    ),
 }
 
 
@@ -51,6 +66,7 @@ GROUPED: dict[str, Build] = {
     "adam-decoupled": lambda model: torch.optim.Adam(
         model.parameters(), lr=0.01, decoupled_weight_decay=True
     ),
+    "rmsprop-momentum-some": lambda model: torch.optim.RMSprop(_layers(model)[1:], lr=0.01, momentum=0.5),
 }
 OPTIMIZERS |= GROUPED
 every_optimizer = pytest.mark.parametrize("build", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
@@ -139,17 +155,32 @@ def test_a_parameter_without_a_gradient_keeps_its_value() -> None:
     assert not torch.equal(after["0.0.weight"], before["0.0.weight"])  # its first moment goes on
 
 
+DIFFERENTIATED: dict[str, Callable[[Tensor, Tensor, int], TrainingStep]] = {
+    "sgd": lambda _, __, ___: Sgd(0.1),
+    "sgd-momentum": lambda first, _, __: MomentumSgd(0.1, 0.8, 0.3, weight_decay=0.2, velocity={"w": first}),
+    "sgd-nesterov": lambda first, _, __: MomentumSgd(0.1, 0.8, nesterov=True, velocity={"w": first}),
+    "adam": lambda first, second, count: Adam(0.1, 0.6, 0.7, 1e-2, count, {"w": first}, {"w": second}),
+    "adamw": lambda first, second, count: Adam(
+        0.1, 0.6, 0.7, 1e-2, count, {"w": first}, {"w": second}, weight_decay=0.2, decoupled=True
+    ),
+    "adam-l2": lambda first, second, count: Adam(
+        0.1, 0.6, 0.7, 1e-2, count, {"w": first}, {"w": second}, weight_decay=0.2
+    ),
+    "rmsprop": lambda first, second, _: Rmsprop(0.1, 0.7, 1e-2, 0.5, 0.2, {"w": second}, {"w": first}),
+    "clipped": lambda first, _, __: Clipped(MomentumSgd(0.1, 0.8, velocity={"w": first}), 0.3),
+    "not-clipped": lambda first, _, __: Clipped(MomentumSgd(0.1, 0.8, velocity={"w": first}), 30),
+}
+
+
 @pytest.mark.parametrize("count", [0, 3])
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", DIFFERENTIATED)
 def test_the_derivative_is_the_slope(kind: str, count: int) -> None:
     draw = torch.Generator().manual_seed(count)
     theta, g, first, second = (torch.randn(6, generator=draw, dtype=torch.float64) for _ in range(4))
     leaves = [value.requires_grad_() for value in (theta, g, first, second.square().detach())]
 
     def stepped(theta: Tensor, g: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        step: TrainingStep = Sgd(0.1)
-        if kind == "adam":
-            step = Adam(0.1, 0.6, 0.7, 1e-2, count, {"w": first}, {"w": second})
+        step = DIFFERENTIATED[kind](first, second, count)
         after, step = step.stepped({"w": theta}, {"w": g})
         return (after["w"], *(moment["w"] for moment in step.moments.values()))
 
@@ -198,20 +229,17 @@ def second_group(**option: object) -> Build:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9), "momentum=0.9, as of parameter"),
-        (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, weight_decay=0.2), "weight_decay=0.2"),
         (lambda m: torch.optim.SGD(m.parameters(), lr=0.1, maximize=True), "maximize=True"),
         (lambda m: torch.optim.Adam(m.parameters(), amsgrad=True), "amsgrad=True"),
         (lambda m: torch.optim.Adam(m.parameters(), maximize=True), "maximize=True"),
+        (lambda m: torch.optim.AdamW(m.parameters(), amsgrad=True), "amsgrad=True"),
+        (lambda m: torch.optim.RMSprop(m.parameters(), centered=True), "RMSprop step with centered=True"),
         (
-            lambda m: torch.optim.Adam(m.parameters(), weight_decay=0.1, decoupled_weight_decay=True),
-            "weight_decay=0.1",
+            lambda m: torch.optim.NAdam(m.parameters()),
+            "NAdam is not modelled; train with one of SGD, Adam, AdamW, RMSprop",
         ),
-        (lambda m: torch.optim.RMSprop(m.parameters()), "RMSprop is not modelled; train with SGD or Adam"),
         (lambda m: torch.optim.LBFGS(m.parameters()), "LBFGS is not modelled"),
-        (lambda m: torch.optim.AdamW(m.parameters(), weight_decay=0), "AdamW is not modelled"),
-        (second_group(momentum=0.5), "momentum=0.5, as of parameter 'bias', is not modelled"),
-        (second_group(weight_decay=0.5), "weight_decay=0.5, as of parameter 'bias'"),
+        (second_group(maximize=True), "maximize=True, as of parameter 'bias', is not modelled"),
         (twice, "holds parameter 'bias' twice"),
         (doubled, "holds parameter 'bias' twice"),
         (

@@ -38,6 +38,13 @@ PARTIAL: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam-groups": lambda model: torch.optim.Adam(
         [{"params": [p], "lr": 0.01 * place} for place, p in enumerate(model.parameters()) if place]
     ),
+    "sgd-momentum": lambda model: torch.optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.8, dampening=0.1, weight_decay=0.3
+    ),
+    "sgd-nesterov": lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8, nesterov=True),
+    "adam-l2": lambda model: torch.optim.Adam(model.parameters(), lr=0.02, weight_decay=0.3),
+    "adamw": lambda model: torch.optim.AdamW(model.parameters(), lr=0.02, weight_decay=3.0),
+    "rmsprop": lambda model: torch.optim.RMSprop(model.parameters(), lr=0.01, momentum=0.5, weight_decay=0.3),
 }
 
 every_case = pytest.mark.parametrize("case", [*CASES, SHARED_LAYER], ids=[*NAMES, SHARED_LAYER.name])
@@ -97,7 +104,7 @@ def exact(
 @pytest.mark.parametrize("further", [0, 1, 3])
 @pytest.mark.parametrize("kind", [*KINDS, *PARTIAL])
 def test_it_is_the_slope_of_the_loss_that_real_training_arrives_at(kind: str, further: int) -> None:
-    p = TANH_MLP.build()
+    p = TANH_MLP.build(batch=3)
     optimizer = trained(p, kind)
 
     def loss_after(x: Tensor) -> float:

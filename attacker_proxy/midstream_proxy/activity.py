@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from midstream.mathematics.budget import Budget
+from midstream.protocol.announcement import ANNOUNCEMENT, announcement
 from midstream.protocol.problem import Problem
 from midstream.web.status.page import RunStatus, Status
 
@@ -72,6 +73,13 @@ class Activity:
         """Note that the server behind the proxy answers."""
         with self._lock:
             self._problem = None
+
+    def announcement(self, run: str) -> dict[str, str]:
+        """Return the header with which the attacker names itself and its budget to a run's watchers."""
+        with self._lock:
+            budget = self._runs[run].budget
+        limit = "" if budget is None else f" · ε {budget.epsilon:g} {budget.norm}"
+        return {ANNOUNCEMENT: announcement(self._attacker + limit)}
 
     def does(self, run: str, doing: str) -> None:
         """Note what the proxy is doing for a run."""

@@ -141,7 +141,7 @@ class Proxy:
                 attacked = self._attacked(run, attack, seq, body)
                 self.activity.moved(run, attack.moves, attack.passed_clean, attack.resumed, attack.move)
                 self.activity.does(run, f"waits for the training server to take batch {seq}")
-                answer = self._client.put_batch(run, seq, [attacked])
+                answer = self._client.put_batch(run, seq, [attacked], headers=self.activity.announcement(run))
                 self.activity.taken(run, answer.next_seq)
                 faults.reached("forwarded")
                 attack.acknowledged(kept_from=answer.kept_from)

@@ -12,6 +12,7 @@ from midstream.protocol.problem import Problem
 from midstream.web.liveness import KEPT_ALIVE, LIVE
 from midstream.web.silence import SILENT_AFTER
 from midstream.web.tls import Verify, distrust
+from midstream_proxy.async_library import remember_that_there_is_no_sniffio
 from midstream_proxy.liveness import Liveness
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Forwarder:
     """
 
     def __init__(self, upstream: str, *, verify: Verify = True, silent_after: float = SILENT_AFTER) -> None:
+        remember_that_there_is_no_sniffio()
         self.upstream = httpx.URL(upstream)
         # A long poll or an event stream may be silent for any length of time.
         timeout = httpx.Timeout(None, connect=5.0)

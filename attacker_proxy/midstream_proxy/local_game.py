@@ -45,8 +45,8 @@ class LocalGame:
         return self._open(version).validation_gradient()
 
     def training_step(self, version: int) -> TrainingStep:
-        """Return the live optimizer."""
-        return self._open(version).training_step()
+        """Return the live optimizer's own step."""
+        return self._open(version).optimization.next_step(version)
 
     def _open(self, version: int | None = None) -> Training:
         if self._training.specification.access == "black-box":

@@ -20,8 +20,10 @@ from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.wire import WireBatch
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.models import build_model
+from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.replayed import replayed_validation_gradient
@@ -43,7 +45,8 @@ class AttackedRun:
         batches: the run's batches; None makes them from the data set when an attacker first asks for them.
 
     Raises:
-        midstream.plugins.PluginError: there is no such attacker, or the run's model cannot be built here.
+        midstream.plugins.PluginError: there is no such attacker, it is wrong for the run's model, or the
+            model cannot be built here.
         midstream.DerivativeError: derivatives computed in the server's order are wrong on this machine.
     """
 
@@ -64,13 +67,14 @@ class AttackedRun:
         self._game = game
         self._specification = specification = game.specification()
         self._described = described = game.model()
-        self._learning_rate = described.learning_rate
+        self._following = NextStep.described(specification, described)
         self.budget = budget_of(specification, settings)
         self.input_shape = tuple(described.input_shape)
         self.classes = len(described.classes)
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
+        refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
         few = self._few(), self._validation[1][:FEW]
         with in_float32():
             self._order = agreed_order(self._model, *few, described.derivatives)
@@ -157,7 +161,7 @@ class AttackedRun:
             model=self._model,
             parameters_version=self._version,
             loss=cross_entropy,
-            learning_rate=self._learning_rate,
+            learning_rate=self._following.rate(self._version),
             validation_inputs=self._validation[0],
             validation_labels=self._validation[1],
             budget=self.budget,
@@ -175,12 +179,13 @@ class AttackedRun:
             validation_labels=self._validation[1],
             classes=self.classes,
             budget=self.budget,
-            learning_rate=self._learning_rate,
+            learning_rate=self._described.learning_rate,
             batch_size=self._specification.batch_size,
             seed=self._specification.seed,
             role="attacker",
             model_source=self._new_model,
             train_source=self._train,
+            index_source=self._index,
         )
 
     def _built(self) -> nn.Module:
@@ -189,6 +194,7 @@ class AttackedRun:
             self.input_shape,
             self.classes,
             batch_norm=self._specification.batch_norm,
+            batch_size=self._specification.batch_size,
             allowed=self.settings.allowed,
         )
         return model.to(self.settings.device).eval()
@@ -205,6 +211,12 @@ class AttackedRun:
     def _train(self) -> tuple[Tensor, Tensor]:
         train, device = self._possessed().train, self.settings.device
         return train.pixels().to(device), train.labels.to(device)
+
+    def _index(self) -> Tensor:
+        index = self._possessed().train.index
+        if index is None:
+            raise LookupError("this host does not know where the training data are in their data set")
+        return index
 
     def _possessed(self) -> BatchSource:
         if self._batches is None:
@@ -224,11 +236,12 @@ class AttackedRun:
     def _training_step(self) -> TrainingStep:
         if self._step is None:
             assert self._version is not None
+            if self._described.unmodelled is not None:
+                raise UnmodelledStepError(self._described.unmodelled)
             with hosting():
                 found = self._game.training_step(self._version)
-            self._step = found.with_moments(
-                {moment: self._laid_out(of) for moment, of in found.moments.items()}
-            )
+            laid_out = {moment: self._laid_out(of) for moment, of in found.moments.items()}
+            self._step = self._following.around(found.with_moments(laid_out), self._version)
         return self._step
 
     def _validation_gradient(self) -> Gradient:

@@ -100,7 +100,7 @@ def timm(name: str) -> Case:
     """Return a model of the package timm, for 64×64 images where it can."""
 
     def network() -> nn.Module:
-        from timm import create_model  # type: ignore[import-not-found]
+        from timm import create_model
 
         sized = {} if name.startswith(("convnext", "resnet")) else {"img_size": 64}
         model: nn.Module = create_model(name, num_classes=CLASSES, **sized)

@@ -96,7 +96,7 @@ def command(
             activity.feeds(status)
             with Progress(status.total_steps, done=status.step, label="provider") as progress:
                 while status.step < status.total_steps:
-                    link = HttpLink(client, status.name)
+                    link = HttpLink(client, status.name, meanwhile=batches.prepare)
                     for _, answer in feed(link, batches, first=status.step, key=key):
                         step = answer.next_seq
                         progress.update(step, f"loss {answer.loss:.3f}")

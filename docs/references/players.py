@@ -9,14 +9,12 @@ from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.players import interface
+from midstream.players.any_attacker import AROUND
+from midstream.players.batch_norm import Selective
 from midstream.players.checking import OPTIONS as GATE
 from midstream.players.checking import Checker, Gate
-from midstream.players.course import Course, Ground, Learner
-from midstream.players.fraction import OPTIONS as FRACTION
-from midstream.players.fraction import Fraction
+from midstream.players.course import Course, Ground, Learner, Surveying
 from midstream.players.interface import Batch, View
-from midstream.players.stealth import OPTIONS as STEALTH
-from midstream.players.stealth import Stealth
 from midstream.players.suspicion import Suspicion
 
 _HEAD = """# Attackers, defenders and checkers
@@ -28,20 +26,19 @@ prints this list with whatever else is installed. `level-2`, `level-3` and so on
 before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
 stands where a method is from, and where the paper's Table 1 has it.
 
+With `--batch-norm training`, `atn`, `deep-confuse`, `utility=exact` and a level k that is given neither
+`steps` nor `smoothness` are refused; [why, and what to do](own-model.md#batch-norm).
+
 """
 
 _ANY = """### any attacker
 
 Any of them, one of your own included, can be told to touch only a share of the examples, as
 `level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
-follows from the run's seed: an example is touched at every visit or never. An attacker that has an option of
-such a name itself keeps it.
-
-"""
-
-_HIDING = """Any of them can also trade its effect for a lower suspicion, as
-`level-1,stealth=0.5,stealth_checker=knn`. [Checkers](checkers.md) explains it.
-
+follows from the run's seed: an example is touched at every visit or never. Any of them can be one of several
+providers, as `level-1,providers=4,adversarial=1`, see less, as `level-1,stale=10,dval=0.2`, or
+[hide from a checker](checkers.md), as `level-1,stealth=0.5,stealth_checker=knn`. An attacker that has an
+option of such a name itself keeps it.
 """
 
 _ANY_CHECKER = """### any checker
@@ -55,8 +52,8 @@ a name itself keeps it.
 _HOOKS = """## A player of your own
 
 A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. An attacker
-may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself. A checker is
-a class with `judge(batch, view)` instead. A player is
+may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself; both may have
+`against_batch_norm`. A checker is a class with `judge(batch, view)` instead. A player is
 named by an entry point of the group `midstream.attackers`, `midstream.defenders` or `midstream.checkers`, as
 `package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
 by their annotations.
@@ -76,8 +73,7 @@ def page() -> str:
         parts.append(f"## {kind.capitalize()}\n\n")
         parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
         if kind == "attackers":
-            parts.append(_ANY + "\n".join(_options("any attacker", Fraction, list(FRACTION))) + "\n\n")
-            parts.append(_HIDING + "\n".join(_options("any attacker", Stealth, list(STEALTH))) + "\n\n")
+            parts.append(_ANY + "\n".join(_of_any_attacker()) + "\n\n")
     parts.append(_ANY_CHECKER + "\n".join(_options("any checker", Gate, list(GATE))) + "\n\n")
     parts.append(_HOOKS)
     for hook in hooks():
@@ -87,9 +83,15 @@ def page() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
+def _of_any_attacker() -> Iterator[str]:
+    for around in AROUND:
+        yield ""
+        yield from _options("any attacker", around.player, list(around.options))
+
+
 def hooks() -> Iterator[Any]:
-    """Give the methods that a host looks for: those of every protocol of players, and a learner's."""
-    for protocol in (*vars(interface).values(), Checker, Learner):
+    """Give the methods that a host looks for: those of every protocol of players, some before the game."""
+    for protocol in (*vars(interface).values(), Checker, Learner, Selective, Surveying):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

@@ -125,7 +125,7 @@ def command(
         encrypted=certificate is not None,
         insecure=insecure or fd is not None,
     )
-    named = [settings[key] for key in ("dataset", "model") if settings[key] is not None]
+    named = [settings[key] for key in ("dataset", "model", "optimizer") if settings[key] is not None]
     if settings["defender"] is not None:
         named += plugins.members(settings["defender"])
     if settings["checker"] is not None:
@@ -135,7 +135,7 @@ def command(
             out=out,
             device=configure(threads=threads, device=device, precision=precision),
             source=Source(data_root, download),
-            allowed=frozenset((*allow, *(text.partition(",")[0] for text in named))),
+            allowed=frozenset((*allow, *(one for text in named for one in plugins.permitted(text)))),
             checkpoint_every=checkpoint_every,
             cache=cache,
             resume_anyway=resume_anyway,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from midstream.defences.loop import Defender
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
+    from midstream.mathematics.derivatives.batch_gradient import batch_gradient
+    from midstream.mathematics.derivatives.batch_statistics import use_batch_statistics
     from midstream.mathematics.derivatives.check import check_derivatives
     from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
     from midstream.mathematics.derivatives.gradients import (
@@ -80,6 +82,7 @@ __all__ = [
     "TrainingStep",
     "View",
     "among",
+    "batch_gradient",
     "check_derivatives",
     "conjugate_gradients",
     "conversion_rate",
@@ -103,6 +106,7 @@ __all__ = [
     "sweep",
     "training_step",
     "unrolled_utility_gradient",
+    "use_batch_statistics",
     "utility",
     "validation_gradient",
 ]
@@ -117,6 +121,8 @@ _HOMES = {
     "midstream.defences.loop": ("Defender",),
     "midstream.errors": ("MidstreamError",),
     "midstream.mathematics.budget": ("Budget",),
+    "midstream.mathematics.derivatives.batch_gradient": ("batch_gradient",),
+    "midstream.mathematics.derivatives.batch_statistics": ("use_batch_statistics",),
     "midstream.mathematics.derivatives.check": ("check_derivatives",),
     "midstream.mathematics.derivatives.functional": ("DerivativeError", "RandomLayersWarning"),
     "midstream.mathematics.derivatives.gradients": (

@@ -12,6 +12,7 @@ MidstreamError
 ├── DatasetError            a data set is not valid
 │   └── DifferentDatasetError  two processes hold different data
 ├── MissingDataError        files of a data set are missing
+├── PoisonError             a file of perturbations cannot be read, or does not fit the game
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read
 ├── GridError               the grid of a sweep is not valid

@@ -171,6 +171,33 @@ def test_a_run_that_was_set_aside_stands_beside_the_others(browser: Browser, tmp
         assert seen.drawn("tiny", STEPS) == points(site.client, "tiny")
 
 
+def test_who_plays_where_and_what_it_costs(browser: Browser, site: Site) -> None:
+    """Nothing attacks these batches; their sender says so, and the page tells the story of who said what."""
+    for name, attacker, defender in (
+        ("clean", None, "none"),
+        ("attacked", "<b>level-1</b> · ε 1.5 l2", "none"),
+        ("defended", "<b>level-1</b> · ε 1.5 l2", "level-1"),
+    ):
+        TinyRun(site.client, name=name, defender=defender).play(0, attacker=attacker)
+    seen = Seen(browser, site.url, "/#explain&run=defended&hide=clean")
+    seen.until_it_says("#pipeline [data-place='attacker']", "<b>level-1</b> · ε 1.5 l2")
+    seen.until_it_says("#pipeline [data-place='defender']", "level-1 · ε 1.5 l2")
+    seen.until_it_says("[data-run='attacked'] .story", "The attack has cost 0.0 points by step 6")
+    seen.until_it_says("[data-run='defended'] .story", "Of the 0.0 points that the attack costs by step 6")
+    assert seen.card("clean").locator(".story").inner_text() == ""
+    assert seen.shown() == {"attacked", "defended"}
+    assert seen.page.get_by_text("That is no mistake").is_visible()
+    seen.page.locator("#explain").uncheck()
+    assert not seen.page.get_by_text("That is no mistake").is_visible()
+    seen.page.locator("#pipeline-run").select_option("clean")
+    seen.until_it_says("#pipeline [data-place='attacker']", "none has announced itself")
+    seen.page.wait_for_function("location.hash == '#hide=clean&run=clean'")
+    seen.page.locator("[data-place='model'] summary").click()
+    assert seen.page.get_by_text("a step of adam, learning rate 0.0008").is_visible()
+    assert not seen.complaints
+    seen.context.close()
+
+
 def test_pictures_of_the_newest_or_of_a_chosen_batch(browser: Browser, site: Site) -> None:
     run = TinyRun(site.client)
     run.play(0)

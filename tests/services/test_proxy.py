@@ -65,6 +65,16 @@ def test_without_an_attacker_a_batch_passes_to_the_byte(between: Between) -> Non
         assert middle.recorder.batches == [odd, tiny.body(1), tiny.body(2)]
 
 
+@pytest.mark.parametrize(
+    ("attacker", "shown"), [("none", None), ("level-1,beta=0", "level-1,beta=0 · ε 1.5 l2")]
+)
+def test_the_run_s_status_names_the_attacker(between: Between, attacker: str, shown: str | None) -> None:
+    with between(attacker) as middle:
+        assert middle.run.status()["attacker"] is None
+        middle.run.play(0, 1)
+        assert middle.run.status()["attacker"] == shown
+
+
 def test_an_attacked_batch_stays_within_its_budget_and_keeps_its_labels(between: Between) -> None:
     with between("level-1,beta=0") as middle:
         middle.run.play(0)

@@ -1,7 +1,9 @@
 """A provider that is sent from one batch to another."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -65,3 +67,29 @@ def test_it_goes_where_the_server_wants_to_go_on() -> None:
 def test_it_gives_up_on_a_server_that_never_takes_one() -> None:
     with pytest.raises(RunEndedError, match="refused batch"), pushing({1: [2] * 50, 2: [1] * 50}):
         pass
+
+
+def test_the_next_batch_is_made_while_the_server_works_on_one() -> None:
+    batches = BatchSource(Specification.model_validate(SPECIFICATION), tiny.split().train)
+    made = {seq: Event() for seq in range(1, 7)}
+    last = max(made) - 1
+
+    def prepare(seq: int) -> None:
+        batches.prepare(seq)
+        made[seq].set()
+
+    class Waiting(Answers):
+        async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                number = int(scope["path"].rpartition("/")[2])
+                assert await asyncio.to_thread(made[number + 1].wait, 30)
+            await super().__call__(scope, receive, send)
+
+    answers = Waiting({})
+    with served(answers) as url:
+        client = Client(url)
+        try:
+            list(feed(HttpLink(client, "tiny", meanwhile=prepare), batches, first=0))
+        finally:
+            client.close()
+    assert answers.taken == list(range(last + 1))

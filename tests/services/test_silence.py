@@ -1,5 +1,7 @@
 """A peer that falls silent is named; one that is gone is given up; one that works may take its time."""
 
+import inspect
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,6 +21,7 @@ from midstream_provider.push import feed
 from midstream_proxy.app import Proxy
 from midstream_proxy.app import make_app as make_proxy
 from midstream_proxy.attack import AttackSettings
+from midstream_proxy.forward import Forwarder
 from midstream_server.http.app import make_app
 from midstream_server.runs.registry import Registry
 from services import tiny
@@ -65,9 +68,29 @@ def nobody() -> Iterator[str]:
 def test_a_host_that_takes_connections_and_says_nothing_is_given_up() -> None:
     said: list[str] = []
     with nobody() as url, client_at(url, said, give_up_after=0.0) as client:
+        began = time.monotonic()
         with pytest.raises(ServerGoneError, match="no sign of life"):
             client.runs()
+        assert time.monotonic() - began < 5 * SOON  # far below the half minute of the default
         assert said == [f"waiting for {url}: no sign of life (timed out)"]
+
+
+def test_a_wait_is_said_after_two_seconds_though_a_peer_may_be_silent_for_thirty() -> None:
+    said: list[str] = []
+    with ThreadPoolExecutor(1) as pool, nobody() as url:
+        client = Client(url, say=said.append, give_up_after=0.0)
+        began = time.monotonic()
+        asking = pool.submit(client.runs)
+        until(lambda: said, "the wait to be said")
+        waited = time.monotonic() - began
+        assert said == [f"waiting for {url}: no answer yet"]
+        assert 2 <= waited < 6  # 2.5 on a machine with nothing else to do
+        assert not asking.done()
+
+
+@pytest.mark.parametrize("waiting", [Client, Proxy, Forwarder])
+def test_a_dead_peer_is_noticed_within_half_a_minute_by_default(waiting: type) -> None:
+    assert inspect.signature(waiting).parameters["silent_after"].default == 30
 
 
 def test_a_provider_gives_up_on_a_server_that_is_gone_when_told_to(

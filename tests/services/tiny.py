@@ -9,6 +9,7 @@ import httpx
 import torch
 from torch import Tensor
 
+from midstream.protocol.announcement import ANNOUNCEMENT, announcement
 from midstream.protocol.problem import PROBLEM_TYPE
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import BATCH_TYPE, WireBatch, decode_tensors, encode_batch, tensors_sha256
@@ -88,18 +89,21 @@ class TinyRun:
         run.path = f"/v1/runs/{run.name}"
         return run
 
-    def put(self, seq: int, content: bytes | None = None, kind: str = BATCH_TYPE) -> httpx.Response:
-        """Send a batch: the run's own, or some other content."""
+    def put(
+        self, seq: int, content: bytes | None = None, kind: str = BATCH_TYPE, attacker: str | None = None
+    ) -> httpx.Response:
+        """Send a batch: the run's own, or some other content, and perhaps an attacker's name."""
         content = body(seq) if content is None else content
-        return self.client.put(f"{self.path}/batches/{seq}", content=content, headers={"Content-Type": kind})
+        headers = {"Content-Type": kind} | ({ANNOUNCEMENT: announcement(attacker)} if attacker else {})
+        return self.client.put(f"{self.path}/batches/{seq}", content=content, headers=headers)
 
-    def play(self, first: int, end: int = STEPS) -> None:
+    def play(self, first: int, end: int = STEPS, *, attacker: str | None = None) -> None:
         """Send the batches from `first` up to `end`, each of which must be taken when it can be."""
         for seq in range(first, end):
             answers: list[httpx.Response] = []
 
             def answered(seq: int = seq, answers: list[httpx.Response] = answers) -> bool:
-                answers.append(self.put(seq))
+                answers.append(self.put(seq, attacker=attacker))
                 return answers[-1].status_code != 503
 
             until(answered, f"batch {seq} to be taken")

@@ -154,6 +154,7 @@ def _describe(specification: Specification, split: Split, settings: AttackSettin
         "attacker": settings.attacker,
         "budget": asdict(budget_of(specification, settings)),
         "data": tensors_sha256(data),
+        "weights": plugins.weights_sha256(specification.model),
         "code": code_sha256(*parts, packages=(midstream_proxy,)),
         "environment": circumstances(settings.device),
     }

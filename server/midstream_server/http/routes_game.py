@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from midstream.protocol.announcement import ANNOUNCEMENT, announced
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.problem import Problem
@@ -66,7 +67,9 @@ async def put_batch(run: str, seq: Seq, request: Request) -> Acknowledgement:
     )
     key = registry_of(request).settings.signature_key
     batch = await off_the_loop(lambda: _decode(body, run, key), size=len(body))
-    return await found.put_batch(seq, batch, body)
+    answer = await found.put_batch(seq, batch, body)
+    found.announce(announced(request.headers.get(ANNOUNCEMENT)))
+    return answer
 
 
 @router.get(
@@ -152,10 +155,11 @@ async def validation_gradient(run: str, version: Seq, request: Request) -> Respo
 async def optimizer(run: str, version: Seq, request: Request) -> Response:
     """Return the optimizer's state for the step from the live parameters, as safetensors.
 
-    The file's metadata hold the settings: `optimizer` (`sgd` or `adam`) and `learning_rate`. For Adam they
-    also hold `beta1`, `beta2`, `epsilon` and `count`, the number of steps taken. If some parameters have
-    taken fewer steps, `counts` is a JSON object with those numbers by parameter name. Adam's moments are
-    tensors named `first/PARAMETER` and `second/PARAMETER`; there are none before the first step.
+    The file's metadata hold the settings: `optimizer` (`sgd`, `sgd-momentum`, `adam`, `adam-l2`, `adamw` or
+    `rmsprop`), `learning_rate` and the others of that optimizer; the protocol lists them. For Adam, `count`
+    is the number of steps taken. If some parameters have taken fewer steps, `counts` is a JSON object with
+    those numbers by parameter name. Moments are tensors named `first/PARAMETER` and so on; there are none
+    before the first step. Clipping and later learning rates are those of the specification.
     """
     found = _white_box(request, run)
     body = await found.published.optimizer(version)

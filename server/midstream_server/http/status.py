@@ -34,6 +34,7 @@ def describe(hosted: HostedRun) -> Status:
         resumed_anyway=ResumedAnyway.model_validate(recorded.resumed_anyway),
         steps_per_second=rate,
         seconds_left=remaining / rate if rate and hosted.state == "running" else None,
+        attacker=hosted.attacker,
         samples=recorded.samples,
         result=None if recorded.result is None else Result.model_validate(recorded.result),
         specification=hosted.specification.public(),

@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
-from midstream.protocol.wire import WireBatch
+from midstream.protocol.wire import WireBatch, layout
 from midstream_server.runs.recovery.durable import DurableRun
 
 
@@ -73,6 +73,7 @@ def content_digest(batch: WireBatch) -> bytes:
     """Return a 16-byte digest of a batch's tensors, independent of how its bytes are laid out."""
     digest = blake2b(digest_size=16)
     for tensor in (batch.inputs, batch.labels):
-        digest.update(f"{tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        _, shape, data = layout(tensor)
+        digest.update(f"{tensor.dtype} {shape}\n".encode())
+        digest.update(data)
     return digest.digest()

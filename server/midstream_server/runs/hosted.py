@@ -51,6 +51,8 @@ class HostedRun:
         self.run = self.recorded.run
         self.specification = self.run.specification
         self.changed = Signal()
+        self.attacker: str | None = None
+        """The attacker's name, as a batch announced it; shown, and never used."""
         self._say = say
         self._state = RunState(
             name,
@@ -115,6 +117,12 @@ class HostedRun:
     def largest_body(self) -> int:
         """The largest size of a batch of this run, in bytes."""
         return largest_body(min(self.specification.batch_size, self.run.train_size), self.run.input_shape)
+
+    def announce(self, attacker: str | None) -> None:
+        """Note the attacker's name, if a batch announced one."""
+        if attacker not in (None, self.attacker):
+            self.attacker = attacker
+            self.changed.notify()
 
     def begin(self) -> None:
         """Open the run for batches; see `Opening`. Called once, when the event loop runs."""

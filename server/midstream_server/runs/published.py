@@ -10,6 +10,7 @@ from torch import Tensor
 from midstream.protocol.problem import Problem
 from midstream.protocol.step_file import encode_step
 from midstream.protocol.wire import encode_tensors
+from midstream.run.optimizing.next_step import UnmodelledStepError
 from midstream_server.runs.training import TrainingRun
 
 KEPT_VERSIONS = 2
@@ -86,11 +87,16 @@ class Published:
         """Return the optimizer's state for the step from the live parameters, as safetensors.
 
         Raises:
-            Problem: 404 if the run has not reached that version, 410 if it has moved past it.
+            Problem: 404 if the run has not reached that version or its step is not modelled, 410 if it has
+                moved past it.
         """
 
         def encode() -> bytes:
-            return encode_step(self.run.training_step(), run=self.name, parameters_version=version)
+            try:
+                step = self.run.optimization.next_step(version)
+            except UnmodelledStepError as error:
+                raise Problem(404, "The optimizer's step is not modelled", str(error)) from error
+            return encode_step(step, run=self.name, parameters_version=version)
 
         return await self._at_live_parameters("the optimizer", version, encode)
 

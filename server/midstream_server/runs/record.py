@@ -94,16 +94,19 @@ class RecordedRun:
         self.evaluation = Evaluation(**history["evaluation"]) if history["evaluation"] else None
         self._seconds_before = history["seconds"]
 
-    def train(self, batch: Batch, reported: Mapping[str, float]) -> Step:
+    def train(
+        self, batch: Batch, reported: Mapping[str, float], *, stored: Callable[[], None] = lambda: None
+    ) -> Step:
         """Take one step; see `TrainingRun.train`.
 
         Args:
             batch: the minibatch.
             reported: values that the attacker reported for the metrics; the defender does not see them.
+            stored: returns once the batch is on disk.
         """
         if self._started is None:
             self._started = time.monotonic()
-        step = self.run.train(batch)
+        step = self.run.train(batch, stored=stored)
         self._unsettled = step, dict(reported)
         return step
 
@@ -139,11 +142,13 @@ class RecordedRun:
             received, defended, labels = (
                 part[:PICTURED].cpu() for part in (step.received, step.defended, step.labels)
             )
+            predicted = self.run.predict(received)
+            unchanged = step.defended is step.received
             seen = {
                 "version": step.step,
                 "labels": labels.tolist(),
-                "received": self.run.predict(received),
-                "defended": self.run.predict(defended),
+                "received": predicted,
+                "defended": predicted if unchanged else self.run.predict(defended),
             }
             self.folder.write_sample(f"{seq:07d}.png", sample_sheet(received, defended))
             self.folder.write_sample(f"{seq:07d}.json", as_json(seen))

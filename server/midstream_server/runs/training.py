@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +15,18 @@ from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.players.checking import Gate
 from midstream.players.checks import Checks
+from midstream.players.combination import Combination
 from midstream.players.course import Ground
-from midstream.players.interface import Batch, Player, View
+from midstream.players.interface import Batch, Player, Rehearsing, View
 from midstream.players.referee import PlayerError, restore, state_of
 from midstream.players.remembering import remembers
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
+from midstream.run.augmentation import Augmentation
+from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.replayed import trained
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.defending import Moved, moved, passed_clean
 from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
@@ -41,8 +45,9 @@ class TrainingRun(Training):
         gate: the checker itself and its action; None makes the one that the specification names, if any.
 
     Raises:
-        ValueError: the specification does not match the data.
-        midstream.plugins.PluginError: there is no such model, defender or checker.
+        ValueError: the specification does not match the data, or accumulation does not match the defender.
+        midstream.plugins.PluginError: there is no such model, optimizer, augmentation, defender or checker,
+            or the defender is wrong for the model.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -62,8 +67,13 @@ class TrainingRun(Training):
                 f"{len(split.classes) - 1}; name one of them, or leave it out"
             )
         super().__init__(specification, split, device=device, allowed=allowed)
-        self.total_steps = specification.total_steps(self.train_size)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
+        refuse_wrong_player("defender", specification.defender, self.defender, self.model)
+        if (specification.accumulate or 1) > 1 and _rehearses(self.defender):
+            raise ValueError(
+                f"defender {specification.defender!r} has the run step on further batches after each one, "
+                f"and accumulate {specification.accumulate} has it step on several together; leave one out"
+            )
         if gate is None and specification.checker is not None:
             gate = plugins.make_gate(specification.checker, allowed=allowed)
         if gate is not None and gate.action == "repair" and type(self.defender) is NoDefense:
@@ -71,6 +81,7 @@ class TrainingRun(Training):
         self.gate = gate
         self.prepared = not must_learn(self.defender) and not must_learn(self.gate)
         """Whether the pretraining of the defender and the checker is complete."""
+        self._augmentation = Augmentation(specification, self.input_shape)
         self._last: Evaluation | None = None
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
 
@@ -123,7 +134,7 @@ class TrainingRun(Training):
             model=self.model,
             parameters_version=self.step,
             loss=cross_entropy,
-            learning_rate=self.specification.learning_rate,
+            learning_rate=self.learning_rate,
             validation_inputs=self.validation_here[0],
             validation_labels=self.validation_here[1],
             budget=self.specification.budget,
@@ -137,8 +148,13 @@ class TrainingRun(Training):
             programs=self.programs,
         )
 
-    def train(self, batch: Batch) -> Step:
+    def train(self, batch: Batch, *, stored: Callable[[], None] = lambda: None) -> Step:
         """Defend and check one batch, and step on it and on the batches that the defender rehearses.
+
+        Args:
+            batch: the minibatch.
+            stored: returns once the batch is on disk, and raises if it cannot be stored. A defender and a
+                checker move after that; without them, only the gradient is computed before.
 
         Raises:
             midstream.players.referee.PlayerError: the defender or the checker broke its rules, and `on_error`
@@ -149,16 +165,21 @@ class TrainingRun(Training):
         remembered = self.gate is not None and remembers(self.gate.checker)
         memory = {name: value.clone() for name, value in state_of(self.gate).items()} if remembered else {}
         try:
-            return self._train(batch)
+            return self._train(batch, stored)
         except Exception:
             if remembered:
                 restore(self.gate, memory)  # the batch may arrive again
             raise
 
-    def _train(self, batch: Batch) -> Step:
+    def _train(self, batch: Batch, stored: Callable[[], None]) -> Step:
         started = time.perf_counter()
-        batch = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
+        arrived = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
+        batch = self._augmentation(arrived, "before")
         view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
+        if type(self.defender) is NoDefense and self.gate is None:
+            checks.wait_for(stored)
+        else:
+            stored()
         try:
             found = self._moved(batch, view, checks if stops else None)
         except PlayerError as error:
@@ -169,13 +190,14 @@ class TrainingRun(Training):
         if found.defended is not batch.inputs:
             correction = checks.number(self.specification.budget.size(found.defended - batch.inputs).mean())
         nothing = not len(found.trained_on.labels)
-        loss = self._stepped(batch if nothing else found.trained_on, found.rehearsed, checks, only=nothing)
+        trained_on = batch if nothing else self._augmentation(found.trained_on, "after")
+        loss = self._stepped(trained_on, found.rehearsed, checks, only=nothing)
         return Step(
             step=self.step,
             loss=loss,
             correction=0.0 if correction is None else correction.value,
             seconds=time.perf_counter() - started,
-            received=batch.inputs,
+            received=arrived.inputs,
             defended=found.defended,
             labels=batch.labels,
             reported=view.reports,
@@ -211,6 +233,10 @@ class TrainingRun(Training):
     def _one_step(self, batch: Batch, rehearsed: list[Batch], checks: Checks, only: bool) -> float:
         if only:
             loss = loss_of(self.model, batch, checks)
+            if (self.specification.accumulate or 1) > 1:  # the others of its group are still stepped on
+                for parameter in trained(self.model):
+                    parameter.grad = torch.zeros_like(parameter)
+                self.optimization.step(self.step)
             self.step += 1
             return loss
         return self.take_step_and_rehearse(batch, rehearsed, checks)
@@ -237,3 +263,9 @@ class TrainingRun(Training):
             test=self._test,
             target=self.specification.target,
         )
+
+
+def _rehearses(player: Player) -> bool:
+    if isinstance(player, Combination):
+        return any(map(_rehearses, player.parts))
+    return isinstance(player, Rehearsing)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from midstream.attacks.gradient_matching import combined
-from midstream.mathematics.derivatives.gradients import Gradient, mixed_derivative, validation_gradient
+from midstream.mathematics.derivatives.batch_gradient import batch_gradient
+from midstream.mathematics.derivatives.batch_statistics import as_trained
+from midstream.mathematics.derivatives.gradients import Gradient, mixed_derivative
 from midstream.mathematics.derivatives.hessian import hessian_vector_product
 from midstream.mathematics.level_k import check_steps
 from midstream.players.interface import Batch, View
@@ -70,8 +72,8 @@ class Accumulative:
       each θ. In the authors' code that batch is fixed, or struck again with `--use_online_advtrigger`.
     - It strikes every `period` batches. The authors' code strikes once, when the error passes a threshold.
     - A step is `e(u)`: the sign in the L∞ game, which the authors play, and the unit vector in the L2 game.
-    - Losses are sums, and the model is in evaluation mode; in the authors' code batch norm may be in training
-      mode.
+    - Losses are sums, and the model is in evaluation mode, except for batch norm that the run trains; in the
+      authors' code batch norm may be in training mode.
 
     Args:
         period: number of batches from one strike to the next.
@@ -100,7 +102,7 @@ class Accumulative:
         strike = self._ascend(batch, view, against)
         if (batch.seq + 1) % self.period == 0:
             return strike
-        clean = unit_layers(validation_gradient(view.model, batch.inputs, batch.labels, loss=view.loss))
+        clean = unit_layers(batch_gradient(view.model, batch.inputs, batch.labels, loss=view.loss))
         sharper = unit_layers(alignment_gradient(batch, view, batch.inputs + strike))
         return self._ascend(batch, view, combined(self.weight, clean, 1.0, sharper))
 
@@ -109,7 +111,7 @@ class Accumulative:
         size = 2 / self.steps if self.step_size is None else self.step_size
         reached, budget = batch.inputs, view.budget
         for _ in range(self.steps):
-            own = validation_gradient(view.model, reached, batch.labels, loss=view.loss)
+            own = batch_gradient(view.model, reached, batch.labels, loss=view.loss)
             turn = cosines_derivative(own, along)
             uphill = mixed_derivative(view.model, reached, batch.labels, turn, loss=view.loss)
             step = size * budget.epsilon * budget.direction(uphill)
@@ -120,11 +122,13 @@ class Accumulative:
 def alignment_gradient(batch: Batch, view: View, struck: Tensor) -> Gradient:
     """Return `∇θ Σ_l ⟨ĝ_l, v̂_l⟩`, g the gradient of the struck batch and v that of the validation set."""
     v = view.validation_gradient()
-    g = validation_gradient(view.model, struck, batch.labels, loss=view.loss)
+    g = batch_gradient(view.model, struck, batch.labels, loss=view.loss)
     by_g, by_v = cosines_derivative(g, unit_layers(v)), cosines_derivative(v, unit_layers(g))
+    with as_trained(view.model):
+        of_batch = hessian_vector_product(view.model, struck, batch.labels, by_g, loss=view.loss)
     return combined(
         1.0,
-        hessian_vector_product(view.model, struck, batch.labels, by_g, loss=view.loss),
+        of_batch,
         1.0,
         hessian_vector_product(
             view.model, view.validation_inputs, view.validation_labels, by_v, loss=view.loss

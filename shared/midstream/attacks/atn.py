@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.generator import Generator, descend, generated
+from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.loss import cross_entropy
 from midstream.players.course import Course, Ground
 from midstream.players.interface import Batch, View
@@ -41,6 +42,10 @@ class Atn:
                 f"surrogate_epochs and epochs must be at least 1 and learning_rate above 0 and finite, not "
                 f"{self.surrogate_epochs}, {self.epochs} and {self.learning_rate}"
             )
+
+    def against_batch_norm(self, statistics: Statistics) -> str:  # noqa: ARG002
+        """Return why this attack is wrong for batch norm that trains."""
+        return "it learns from surrogates in evaluation mode, whose batch norm does not learn its statistics"
 
     def course(self, ground: Ground) -> Course:
         """Return the course: the surrogate's epochs, then the network's, one step for each epoch.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.power_iteration import largest_eigenvector, loss_hessian
 from midstream.mathematics.budget import per_example
+from midstream.mathematics.derivatives.input_gradient import input_gradient
 from midstream.mathematics.level_k import check_steps
 from midstream.players.interface import Batch, View
 

@@ -10,6 +10,7 @@ from midstream.mathematics.budget import per_example
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
 from midstream.mathematics.level_k import check_steps
 from midstream.players.interface import Batch, View
+from midstream.players.momentum_option import MomentumOption
 
 _NO_BOUND = 1e10
 
@@ -141,7 +142,7 @@ class _Best:
 
 
 @dataclass(kw_only=True)
-class CarliniWagner:
+class CarliniWagner(MomentumOption):
     """The smallest change that the model misclassifies (Carlini and Wagner 2017; not in Table 1).
 
     Each change is scaled to the ball's edge, whatever its length; the R2T2 paper normalises the methods that
@@ -165,6 +166,7 @@ class CarliniWagner:
     normalised: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_steps(min(self.iterations, self.searches), self.learning_rate, self.initial)
         if not 0 <= self.confidence < math.inf:
             raise ValueError(f"confidence must be finite and at least 0, not {self.confidence}")
@@ -181,7 +183,7 @@ class CarliniWagner:
             high=view.budget.high,
         )
         found = carlini_wagner(view.model, batch.inputs, batch.labels, search)
-        if not self.normalised:
-            return found
-        largest = view.budget.size(found)
-        return found * per_example(view.budget.epsilon / largest.where(largest > 0, 1.0), found)
+        if self.normalised:
+            largest = view.budget.size(found)
+            found = found * per_example(view.budget.epsilon / largest.where(largest > 0, 1.0), found)
+        return self.blended(found, batch, view)

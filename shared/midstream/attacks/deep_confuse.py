@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.generator import Generator, descend, generated
+from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.derivatives.gradients import loss_and_gradient, mixed_derivative
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.course import Course, Ground
@@ -86,6 +87,10 @@ class DeepConfuse:
                 f"trials and epochs must be at least 1 and learning_rate above 0 and finite, not "
                 f"{self.trials}, {self.epochs} and {self.learning_rate}"
             )
+
+    def against_batch_norm(self, statistics: Statistics) -> str:  # noqa: ARG002
+        """Return why this attack is wrong for batch norm that trains."""
+        return "it learns from surrogates in evaluation mode, whose batch norm does not learn its statistics"
 
     def course(self, ground: Ground) -> Course:
         """Return the trials, one step per epoch; each step returns the surrogate's loss on clean inputs.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from midstream.mathematics.budget import Budget
-from midstream.mathematics.derivatives.gradients import Gradient, mixed_derivative, validation_gradient
+from midstream.mathematics.derivatives.batch_gradient import batch_gradient
+from midstream.mathematics.derivatives.gradients import Gradient, mixed_derivative
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View
@@ -53,7 +54,7 @@ def match_gradient(
     check_steps(steps, step_size)
     reached, length = inputs, dot(wanted, wanted) ** 0.5
     for _ in range(steps):
-        own = validation_gradient(model, reached, labels, loss=loss)
+        own = batch_gradient(model, reached, labels, loss=loss)
         size = dot(own, own) ** 0.5
         if size == 0 or length == 0:
             break

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.cw import Search, carlini_wagner
-from midstream.attacks.input_gradient import input_gradient
-from midstream.attacks.pgd import pgd
 from midstream.attacks.yopo import STEP_SIZE as YOPO_STEP
 from midstream.attacks.yopo import yopo
+from midstream.mathematics.ascent import pgd
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks
+from midstream.mathematics.derivatives.input_gradient import input_gradient
 from midstream.players.reporting import Tell
 
 CW_CHUNK = 50

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from midstream.attacks.input_gradient import input_gradient
 from midstream.attacks.power_iteration import (
     SPHERE,
     Product,
@@ -13,6 +12,7 @@ from midstream.attacks.power_iteration import (
     loss_hessian,
 )
 from midstream.mathematics.budget import per_example
+from midstream.mathematics.derivatives.input_gradient import input_gradient
 from midstream.mathematics.level_k import check_steps
 from midstream.players.interface import Batch, View
 

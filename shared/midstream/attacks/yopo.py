@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from midstream.attacks.first_layer import costate_of, ends_in_activation, first_layer
-from midstream.attacks.input_gradient import gradient_at
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks, refuse_coupled_examples
+from midstream.mathematics.derivatives.input_gradient import gradient_at
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.players.interface import Batch, View
+from midstream.players.momentum_option import MomentumOption
 
 STEP_SIZE = 1 / 4
 """Step size as a share of ε: 2/255 of 8/255, the usual choice for YOPO-5-3 on CIFAR-10.
@@ -85,7 +86,7 @@ def _hamiltonian(model: nn.Module, costate: Tensor, activated: bool, inputs: Ten
 
 
 @dataclass(kw_only=True)
-class Yopo:
+class Yopo(MomentumOption):
     """YOPO-5-3: steps up the Hamiltonian of the first layer (Zhang et al. 2019; not in Table 1).
 
     The first layer is the first module with parameters and the activation after it, as in the authors' code
@@ -105,11 +106,12 @@ class Yopo:
     step_size: float = STEP_SIZE
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_steps(min(self.outer, self.inner), self.step_size)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the perturbations after the last step."""
-        return yopo(
+        fresh = yopo(
             view.model,
             batch.inputs,
             batch.labels,
@@ -119,3 +121,4 @@ class Yopo:
             step_size=self.step_size,
             loss=view.loss,
         )
+        return self.blended(fresh, batch, view)

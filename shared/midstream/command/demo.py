@@ -69,8 +69,8 @@ def command(out: Path, epochs: int, seed: int, checker: str | None, as_json: boo
     click.echo(f"learning curves: {picture}")
     if epochs < _ENOUGH:
         click.echo(
-            f"note: {epochs} epochs are too few to see the harm: it grows over epochs, and the defender "
-            f"slows the first ones; at {_ENOUGH} epochs and more the defended game is ahead"
+            f"note: {epochs} epochs are too few. The harm grows over epochs, and the defender slows the "
+            f"first ones. From {_ENOUGH} epochs on, the defended game is ahead."
         )
 
 

@@ -37,12 +37,9 @@ def print_players(context: click.Context, _: click.Parameter, wanted: str | None
 
 
 def _everyone() -> Iterator[str]:
+    from midstream.players.any_attacker import AROUND
     from midstream.players.checking import OPTIONS as GATE
     from midstream.players.checking import Gate
-    from midstream.players.fraction import OPTIONS as FRACTION
-    from midstream.players.fraction import Fraction
-    from midstream.players.stealth import OPTIONS as STEALTH
-    from midstream.players.stealth import Stealth
 
     for kind in _KINDS:
         yield f"{kind}:"
@@ -50,8 +47,8 @@ def _everyone() -> Iterator[str]:
             yield from _describe(kind, name)
         yield ""
     yield "any attacker:"
-    yield from _options(Fraction, FRACTION)
-    yield from _options(Stealth, STEALTH)
+    for around in AROUND:
+        yield from _options(around.player, around.options)
     yield ""
     yield "any checker:"
     yield from _options(Gate, GATE)

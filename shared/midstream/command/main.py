@@ -35,6 +35,10 @@ _COMMANDS = {
         "midstream.command.runs.inspection", "play", "Show one run: settings, result and learning curve."
     ),
     "compare": Entry("midstream.command.runs.comparison", "play", "Compare several runs."),
+    "report": Entry("midstream.command.runs.report", "play", "Write runs as one HTML page."),
+    "export": Entry(
+        "midstream.command.export.command", "play", "Write what a run's attacker sent to one file."
+    ),
     "prepare": Entry("midstream.command.prepare", "play", "Pretrain a player before a game."),
     "robustness": Entry("midstream.command.robustness", "play", "Attack a finished model at test time."),
     "plugins": Entry("midstream.command.plugins_check", "play", "Check your own attacker or defender."),

@@ -57,6 +57,11 @@ def named(kind: plugins.Kind) -> Callable[[click.Context, click.Parameter, str],
     return complete
 
 
+def one_of(*names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return the shell completion of an option whose value begins with one of several names."""
+    return lambda _, __, incomplete: [name for name in names if name.startswith(incomplete)]
+
+
 def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     """Return one decorator that applies several; `--help` lists them in the order given."""
 

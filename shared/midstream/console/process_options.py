@@ -31,7 +31,8 @@ checker_option = option(
 allow_option = option(
     "--allow",
     multiple=True,
-    help="A folder:PATH, module:name or file.py:name that this process may load at a peer's request.",
+    help="A folder:PATH, module:name, file.py:name or file of weights that this process may load at a peer's "
+    "request.",
 )
 
 resume_anyway_option = option(

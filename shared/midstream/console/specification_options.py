@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midstream.console.finite import FINITE
-from midstream.console.options import named, option, radius, together
+from midstream.console.options import named, one_of, option, radius, together
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -26,13 +26,14 @@ specification_options = together(
     option(
         "--model",
         shell_complete=named("models"),
-        help="auto, digits-cnn, mnist-cnn, logistic, small-cnn, cifar-cnn, photo-cnn or module:function; "
-        "mnist-cnn,dropout=0.2.",
+        help="auto, mnist-cnn, cifar-cnn, resnet18, vit-tiny, …, torchvision:NAME, timm:NAME or "
+        "module:function; mnist-cnn,dropout=0.2.",
     ),
     option(
         "--batch-norm",
-        type=click.Choice(["refuse", "evaluation"]),
-        help="Refuse a model with batch norm (the default), or leave its batch norm in evaluation mode.",
+        type=click.Choice(["refuse", "evaluation", "training", "training-with-v"]),
+        help="Refuse a model with batch norm (the default), leave its batch norm in evaluation mode, or "
+        "train it on the statistics of each minibatch; training-with-v takes v with batch statistics, too.",
     ),
     option("--train-size", type=int, help="Number of training examples to use; all by default."),
     option(
@@ -43,8 +44,39 @@ specification_options = together(
     option("--batch-size", type=int, help="Examples per minibatch."),
     option("--epochs", type=int, help="Passes over the training data."),
     option("--max-steps", type=int, help="Stop after this many steps, even before all epochs are done."),
-    option("--optimizer", type=click.Choice(["adam", "sgd"]), help="adam by default."),
+    option(
+        "--optimizer",
+        shell_complete=one_of("adam", "adamw", "rmsprop", "sgd"),
+        help="adam (the default), adamw,weight_decay=0.01, rmsprop, sgd,momentum=0.9,nesterov=true, or "
+        "module:Class.",
+    ),
     option("--lr", "learning_rate", type=FINITE, help="Learning rate; 0.0008 by default."),
+    option(
+        "--schedule",
+        shell_complete=one_of("constant", "cosine", "one-cycle", "step"),
+        help="How the learning rate changes: constant (the default), cosine,warmup=100, step,every=30, in "
+        "epochs, or one-cycle.",
+    ),
+    option(
+        "--clip-norm",
+        type=FINITE,
+        help="Largest L2 norm of the gradient of the sum of a minibatch's losses; no limit by default.",
+    ),
+    option(
+        "--accumulate",
+        type=int,
+        help="Minibatches whose gradients add up to one step of the optimizer; 1 by default.",
+    ),
+    option(
+        "--augment",
+        shell_complete=one_of("crop", "cutout", "flip", "randaugment"),
+        help="Random transforms of the images, such as crop,padding=4+flip, cutout,size=8 or randaugment.",
+    ),
+    option(
+        "--augment-at",
+        type=click.Choice(["before", "after", "both"]),
+        help="Transform the images before the defence (the default), after it, or both.",
+    ),
     option(
         "--chunk-size",
         type=int,

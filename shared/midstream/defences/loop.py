@@ -4,7 +4,12 @@ from torch import Tensor, nn
 
 from midstream.defences.loop_checks import LoopChecks
 from midstream.mathematics.budget import Budget, Norm
-from midstream.mathematics.derivatives.functional import refuse_coupled_examples, unwrapped
+from midstream.mathematics.derivatives.batch_statistics import (
+    Statistics,
+    refuse_other_coupling,
+    using_batch_statistics,
+)
+from midstream.mathematics.derivatives.functional import unwrapped
 from midstream.mathematics.derivatives.gradients import validation_gradient
 from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.level_1 import level_1_defense
@@ -18,8 +23,10 @@ class Defender:
 
     `x'' = clamp(x' + ε e(B_x' v))`, the level-1 defence (paper Theorem 1) at the model's current parameters.
     Derivatives are taken in evaluation mode, because the random choices that a layer such as dropout will
-    make in the step are unknown. A call costs about three forward passes over the validation set and four
-    over the batch. It does not change the model, its mode or its gradients.
+    make in the step are unknown. Batch norm that is in training mode at the call is an exception: the batch
+    is differentiated as a whole, with its own statistics, as the step will use them. A call costs about three
+    forward passes over the validation set and four over the batch. It does not change the model, its mode,
+    its running statistics or its gradients.
 
     Args:
         model: the model being trained; wrappers (`DataParallel`, `DistributedDataParallel`, `torch.compile`)
@@ -33,6 +40,8 @@ class Defender:
             or two sequences with one number per channel, as for `torchvision.transforms.Normalize`. Budget
             and pixel range apply to the pixels, `input · std + mean`; a call returns normalised inputs.
         loss: a loss that sums over its batch.
+        validation_batch: None takes the gradient of the validation loss with the running statistics of batch
+            norm; a number takes it with the statistics of batches of at most so many validation examples.
         chunk_size: validation examples per chunk; memory grows with it. None as in
             `midstream.validation_gradient`.
 
@@ -57,6 +66,7 @@ class Defender:
         pixel_range: tuple[float, float] = (0.0, 1.0),
         normalization: Normalization | None = None,
         loss: Loss = cross_entropy,
+        validation_batch: int | None = None,
         chunk_size: int | None = None,
     ) -> None:
         self.model = unwrapped(model)
@@ -64,6 +74,7 @@ class Defender:
         self.validation_labels = validation_labels
         self.budget = Budget(epsilon, norm, *pixel_range)
         self.loss = loss
+        self.validation_batch = Statistics(validation_batch).validation_batch
         self.chunk_size = chunk_size
         self._space = PixelSpace(normalization)
         self._checks = LoopChecks(self.budget, self._space, loss)
@@ -79,8 +90,11 @@ class Defender:
             ValueError: the inputs or labels are invalid, such as inputs outside the pixel range; the message
                 says why.
         """
-        refuse_coupled_examples(self.model)
-        with switched(layers_in_training_mode(self.model), training=False):
+        with (
+            using_batch_statistics(self.model, validation_batch=self.validation_batch),
+            switched(layers_in_training_mode(self.model), training=False),
+        ):
+            refuse_other_coupling(self.model)
             at = self._checks.batch(inputs, labels, model=self.model)
             order_of(self._of_pixels, at, labels, loss=self.loss)  # check before computing anything
             v = validation_gradient(

@@ -7,9 +7,15 @@ import torch
 from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from midstream.mathematics.derivatives.gradients import Gradient
+from midstream.mathematics.optimizers.momentum_sgd import MomentumSgd
+from midstream.mathematics.optimizers.rmsprop import Rmsprop
 from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
 
-_NOT_MODELLED = ("momentum", "nesterov", "weight_decay", "amsgrad", "maximize")
+MODELLED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+"""Optimizers whose step is modelled exactly, unless an option in `_NOT_MODELLED` is set."""
+
+_NOT_MODELLED = ("amsgrad", "centered", "maximize")
 
 
 def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> TrainingStep:
@@ -21,13 +27,13 @@ def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Trainin
     here: all later steps use the present learning rate.
 
     Args:
-        optimizer: a plain `torch.optim.SGD`, or a `torch.optim.Adam`; its parameter groups may have different
-            learning rates, betas and eps.
+        optimizer: a `torch.optim.SGD`, `Adam`, `AdamW` or `RMSprop`, but neither `amsgrad` nor `centered` nor
+            `maximize`; its parameter groups may have different settings.
         model: the model that the optimizer trains.
 
     Returns:
-        `Sgd` or `Adam`; `Grouped` if there are several groups, or parameters that the optimizer does not
-        hold.
+        `Sgd`, `MomentumSgd`, `Adam` or `Rmsprop`; `Grouped` if there are several groups, or parameters that
+        the optimizer does not hold.
 
     Raises:
         ValueError: the optimizer is of another type, has an option that is not modelled or a hook, holds none
@@ -40,8 +46,9 @@ def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Trainin
     Grouped(groups=((('bias',), Sgd(learning_rate=0.1)),))
     """
     kind = type(optimizer).__name__
-    if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam):
-        raise ValueError(f"a step of {kind} is not modelled; train with SGD or Adam")
+    if type(optimizer) not in MODELLED:
+        listed = ", ".join(one.__name__ for one in MODELLED)
+        raise ValueError(f"a step of {kind} is not modelled; train with one of {listed}")
     _refuse_hooks(optimizer)
     names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     held: set[str] = set()
@@ -67,7 +74,7 @@ def training_step(optimizer: torch.optim.Optimizer, model: nn.Module) -> Trainin
 
 def _step(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], own: Mapping[str, nn.Parameter]
-) -> Sgd | Adam:
+) -> TrainingStep:
     """Return the step of one group; `own` holds the model's parameters in this group, by name."""
     kind, one = type(optimizer).__name__, next(iter(own))
     if refused := [name for name in _NOT_MODELLED if group.get(name)]:
@@ -76,12 +83,38 @@ def _step(
             f"a {kind} step with {settings}, as of parameter {one!r}, is not modelled; "
             f"leave these options off"
         )
-    learning_rate = float(group["lr"])
-    if isinstance(optimizer, torch.optim.SGD):
-        return Sgd(learning_rate)
-    if wrong := [name for name, p in own.items() if p.is_complex()]:
-        raise ValueError(f"an Adam step of complex numbers, those of parameter {wrong[0]!r}, is not modelled")
+    learning_rate, decay = float(group["lr"]), float(group["weight_decay"])
     states = {name: optimizer.state[p] for name, p in own.items() if optimizer.state.get(p)}
+
+    def moment(key: str) -> Gradient:
+        return {name: state[key].detach() for name, state in states.items() if state.get(key) is not None}
+
+    if isinstance(optimizer, torch.optim.SGD):
+        if not group["momentum"] and not decay:
+            return Sgd(learning_rate)
+        return MomentumSgd(
+            learning_rate,
+            momentum=float(group["momentum"]),
+            dampening=float(group["dampening"]),
+            nesterov=group["nesterov"],
+            weight_decay=decay,
+            velocity=moment("momentum_buffer"),
+        )
+    if wrong := [name for name, p in own.items() if p.is_complex()]:
+        article = "an" if kind.startswith("A") else "a"
+        raise ValueError(
+            f"{article} {kind} step of complex numbers, those of parameter {wrong[0]!r}, is not modelled"
+        )
+    if isinstance(optimizer, torch.optim.RMSprop):
+        return Rmsprop(
+            learning_rate,
+            alpha=float(group["alpha"]),
+            epsilon=group["eps"],
+            momentum=float(group["momentum"]),
+            weight_decay=decay,
+            second=moment("square_avg"),
+            velocity=moment("momentum_buffer"),
+        )
     steps = {name: int(states[name]["step"]) if name in states else 0 for name in own}
     count = max(steps.values())
     beta1, beta2 = group["betas"]
@@ -91,9 +124,11 @@ def _step(
         float(beta2),
         group["eps"],
         count=count,
-        first={name: state["exp_avg"].detach() for name, state in states.items()},
-        second={name: state["exp_avg_sq"].detach() for name, state in states.items()},
+        first=moment("exp_avg"),
+        second=moment("exp_avg_sq"),
         counts={name: steps[name] for name in own if steps[name] != count},
+        weight_decay=decay,
+        decoupled=bool(decay) and group["decoupled_weight_decay"],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-BatchNorm = Literal["refuse", "evaluation"]
+BatchNorm = Literal["refuse", "evaluation", "training", "training-with-v"]
 """How to treat a model with batch norm: see `midstream.run.models.build_model`."""
 
 

@@ -7,7 +7,8 @@ the vectors here give level 2, optimal contraction and the influence function. P
 
 from torch import Tensor, nn
 
-from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
+from midstream.mathematics.derivatives.batch_gradient import batch_gradient
+from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.hessian import Solution, conjugate_gradients, hessian_vector_product
 from midstream.mathematics.loss import Loss, cross_entropy
 
@@ -49,7 +50,7 @@ def level_2_vector(
     >>> midstream.level_1_attack(model, x, y, validation_gradient=u, budget=midstream.Budget(0.5)).shape
     torch.Size([5, 4])
     """
-    step = _batch_gradient(model, inputs, labels, loss)
+    step = batch_gradient(model, inputs, labels, loss=loss)
     curved = hessian_vector_product(model, validation_inputs, validation_labels, step, loss=loss)
     return {name: v - sign * learning_rate * curved[name] for name, v in validation_gradient.items()}
 
@@ -101,9 +102,5 @@ def optimal_contraction_vector(
         learning_rate: η, for the sum of the batch's losses.
         loss: a loss that sums over its batch.
     """
-    step = _batch_gradient(model, inputs, labels, loss)
+    step = batch_gradient(model, inputs, labels, loss=loss)
     return {name: h - learning_rate * step[name] for name, h in influence.items()}
-
-
-def _batch_gradient(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> Gradient:
-    return validation_gradient(model, inputs, labels, loss=loss)

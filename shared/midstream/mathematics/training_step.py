@@ -1,9 +1,9 @@
 """The training optimizer's step as a differentiable function.
 
 The paper's step is plain SGD (eq. 3); its experiments train with Adam (A.1). Here each optimizer is a value:
-its settings and, for Adam, its moments. `stepped` returns the parameters and the optimizer after a step,
+its settings and its moments. `stepped` returns the parameters and the optimizer after a step,
 computed by operations that autograd can differentiate. `midstream.mathematics.live_step` creates these values
-from a live torch optimizer.
+from a live torch optimizer. `midstream.mathematics.optimizers` has those that the paper does not use.
 """
 
 from collections.abc import Mapping
@@ -73,6 +73,9 @@ class Adam:
     diagonal. If `s' = 0`, which requires `g = 0`, its entry is `-η (1 - β₁) / ((1 - β₁ᵗ) epsilon)`: finite
     but large.
 
+    With `weight_decay`, λ, the step is AdamW's (Loshchilov and Hutter, 2019) if it is `decoupled`: θ is
+    multiplied by `1 - η λ` first. Otherwise `g + λ θ` takes the place of `g`, as in `torch.optim.Adam`.
+
     Attributes:
         learning_rate: η.
         beta1: β₁, the decay of the first moment.
@@ -83,6 +86,8 @@ class Adam:
         second: s, one tensor per parameter; an absent one is 0.
         counts: the number of steps of each parameter for which it differs from `count`: torch skips a
             parameter without a gradient.
+        weight_decay: λ; if it is not decoupled, that of the sum of the batch's losses.
+        decoupled: whether weight decay acts on θ itself.
 
     >>> import torch
     >>> after, adam = Adam(0.1).stepped({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
@@ -98,6 +103,8 @@ class Adam:
     first: Gradient = field(default_factory=dict)
     second: Gradient = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    decoupled: bool = False
 
     @property
     def moments(self) -> Moments:
@@ -110,14 +117,20 @@ class Adam:
 
     def stepped(self, parameters: Gradient, gradient: Gradient) -> tuple[Gradient, Self]:
         """Return `θ'`, and the optimizer after the step."""
-        first = _averaged(self.first, gradient, self.beta1)
-        second = _averaged(self.second, {name: g.square() for name, g in gradient.items()}, self.beta2)
+        kept = 1.0
+        if self.weight_decay and self.decoupled:
+            kept -= self.learning_rate * self.weight_decay
+        elif self.weight_decay:
+            gradient = {name: g + self.weight_decay * parameters[name] for name, g in gradient.items()}
+        first = averaged(self.first, gradient, self.beta1)
+        second = averaged(self.second, {name: g.square() for name, g in gradient.items()}, self.beta2)
         after = {}
         for name, value in parameters.items():
             count = self.counts.get(name, self.count) + 1
             size = self.learning_rate / (1 - self.beta1**count)
             unbiased = (1 - self.beta2**count) ** 0.5
-            after[name] = value - size * first[name] / (_root(second[name]) / unbiased + self.epsilon)
+            start = value if kept == 1 else kept * value
+            after[name] = start - size * first[name] / (root(second[name]) / unbiased + self.epsilon)
         counts = {name: count + 1 for name, count in self.counts.items()}
         return after, replace(self, count=self.count + 1, first=first, second=second, counts=counts)
 
@@ -136,7 +149,7 @@ class Grouped:
     (0.0, 1.0)
     """
 
-    groups: tuple[tuple[tuple[str, ...], Sgd | Adam], ...]
+    groups: tuple[tuple[tuple[str, ...], TrainingStep], ...]
 
     @property
     def moments(self) -> Moments:
@@ -169,13 +182,15 @@ class Grouped:
         return after, replace(self, groups=tuple(groups))
 
 
-def _averaged(old: Gradient, new: Gradient, beta: float) -> Gradient:
+def averaged(old: Gradient, new: Gradient, beta: float) -> Gradient:
+    """Return the moving average `(1 - β) new + β old`; an absent old value is 0."""
     return {
         name: (1 - beta) * value + (beta * old[name] if name in old else 0.0) for name, value in new.items()
     }
 
 
-def _root(second: Tensor) -> Tensor:
+def root(second: Tensor) -> Tensor:
+    """Return the square root of a second moment, with a derivative of 0 where the moment is 0."""
     # The root has no derivative at 0. There `g` is 0 as well, so a slope of 0 makes the chain rule correct.
     positive = second > 0
     return second.where(positive, 1.0).sqrt().where(positive, 0.0)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from midstream.mathematics.derivatives.batch_gradient import batch_gradient
+from midstream.mathematics.derivatives.batch_statistics import as_trained
 from midstream.mathematics.derivatives.functional import T, holding, trainable
 from midstream.mathematics.derivatives.gradients import (
     CHUNK,
@@ -44,14 +46,19 @@ def unrolled_utility_gradient(
     are on the `upcoming` batches. With `v'` the validation gradient at the last parameters, the chain rule
     applied backwards is
 
-        λ ← v',  then for each step, the last first:  c ← (∂θ'/∂g)ᵀ λ,  λ ← λ + H_batch c.
+        λ ← v',  then for each step, the last first:  c ← (∂θ'/∂g)ᵀ λ,  λ ← (∂θ'/∂θ)ᵀ λ + H_batch c.
 
-    Adam's moments have adjoints of their own. The result is `B_x c` of the first step. For a single SGD step
-    it is `-η B_x v'`: level 1 with the validation gradient after the step, and level 1 itself as η goes to 0.
+    `∂θ'/∂θ` at a given gradient is the identity, unless the optimizer has weight decay. The moments have
+    adjoints of their own. The result is `B_x c` of the first step. For a single step of plain SGD it is
+    `-η B_x v'`: level 1 with the validation gradient after the step, and level 1 itself as η goes to 0.
 
     Cost, in forward passes F over one example: 3F per validation example, 7F per example of the batch and 9F
     per example of an upcoming batch; level 1 costs 3F and 4F. Unlike level 1's `v`, `v'` depends on the
     inputs, so it is computed again for each point at which the gradient is requested.
+
+    If the model's batch norm trains, `v'` has to be taken with the statistics of validation batches
+    (`midstream.use_batch_statistics`): the running statistics after the step depend on the inputs, too, and
+    are treated as constants here.
 
     Args:
         model: the model at θ_t; it is not changed.
@@ -87,7 +94,7 @@ def unrolled_utility_gradient(
     parameters: Gradient = {name: value.detach().clone() for name, value in laid_out.items()}
     taken: list[tuple[TrainingStep, Gradient, Gradient]] = []
     for x, y in batches:
-        gradient = at(parameters, validation_gradient, x, y)
+        gradient = at(parameters, batch_gradient, x, y)
         taken.append((step, parameters, gradient))
         parameters, step = step.stepped(parameters, gradient)
 
@@ -97,27 +104,25 @@ def unrolled_utility_gradient(
         key: {name: torch.zeros_like(m) for name, m in moment.items()} for key, moment in step.moments.items()
     }
     for (x, y), (step, parameters, gradient) in zip(batches[:0:-1], taken[:0:-1], strict=True):
-        pulled, remembered = _pull_back(step, parameters, gradient, adjoint, remembered)
-        curved = at(parameters, hessian_vector_product, x, y, pulled)
+        adjoint, pulled, remembered = _pull_back(step, parameters, gradient, adjoint, remembered)
+        with as_trained(model):
+            curved = at(parameters, hessian_vector_product, x, y, pulled)
         adjoint = {name: value + curved[name] for name, value in adjoint.items()}
 
     (x, y), (step, parameters, gradient) = batches[0], taken[0]
-    pulled, _ = _pull_back(step, parameters, gradient, adjoint, remembered)
+    _, pulled, _ = _pull_back(step, parameters, gradient, adjoint, remembered)
     return at(parameters, mixed_derivative, x, y, pulled)
 
 
 def _pull_back(
     step: TrainingStep, parameters: Gradient, gradient: Gradient, adjoint: Gradient, moments: Moments
-) -> tuple[Gradient, Moments]:
-    """Return the adjoints of the step's gradient and of the moments before it.
+) -> tuple[Gradient, Gradient, Moments]:
+    """Return the adjoints of the parameters, the gradient and the moments before a step."""
 
-    The parameters enter `θ' = θ - …` as a plain summand, so their adjoint passes through unchanged.
-    """
-
-    def after(g: Gradient, remembered: Moments) -> tuple[Gradient, Moments]:
-        arrived, next_step = step.with_moments(remembered).stepped(parameters, g)
+    def after(theta: Gradient, g: Gradient, remembered: Moments) -> tuple[Gradient, Moments]:
+        arrived, next_step = step.with_moments(remembered).stepped(theta, g)
         return arrived, next_step.moments
 
-    pull = vjp(after, dict(gradient), step.moments)[1]
-    adjoints: tuple[Gradient, Moments] = pull((adjoint, moments))
+    pull = vjp(after, dict(parameters), dict(gradient), step.moments)[1]
+    adjoints: tuple[Gradient, Gradient, Moments] = pull((adjoint, moments))
     return adjoints

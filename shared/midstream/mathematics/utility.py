@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from midstream.mathematics.derivatives.batch_statistics import as_trained, refuse_other_coupling
 from midstream.mathematics.derivatives.gradients import (
     CHUNK,
     Gradient,
-    chunks,
     functional_call,
-    refuse_coupled_examples,
     trainable,
 )
+from midstream.mathematics.derivatives.parts import of_set
 from midstream.mathematics.loss import Loss, cross_entropy
 
 
@@ -25,9 +25,9 @@ def total_loss(
 ) -> Tensor:
     """Return `Σ_z L_θ(z)` over a set, a scalar, at `parameters`; by default, at the model's own."""
     at = dict(trainable(model) if parameters is None else parameters)
-    with torch.no_grad():
-        parts = [loss(functional_call(model, at, (x,)), y) for x, y in chunks(inputs, labels, chunk_size)]
-    return torch.stack(parts).sum()
+    with torch.no_grad(), of_set(model, inputs, labels, chunk_size) as parts:
+        losses = [loss(functional_call(model, at, (x,)), y) for x, y in parts]
+    return torch.stack(losses).sum()
 
 
 def utility(
@@ -43,7 +43,9 @@ def utility(
     """Return `U_t = Σ_{z∈Dval} [L_{θ'}(z) - L_θ(z)]`, the attacker's gain (paper eq. 3–4).
 
     `θ' = θ - η ∇θ Σ_x L_θ(x)` is one plain SGD step on the given batch. The attacker raises `U_t` and the
-    defender lowers it. Level 1 follows its gradient to first order in η, `∇x U_t = -η B_x v`.
+    defender lowers it. Level 1 follows its gradient to first order in η, `∇x U_t = -η B_x v`. If the model's
+    batch norm trains, the step is taken with the minibatch's statistics; the running statistics, which such a
+    step also moves, are the same before and after it here.
 
     Args:
         model: the model at θ_t; it is not changed.
@@ -59,9 +61,9 @@ def utility(
     >>> bool(utility(model, x, y, x, y, learning_rate=1e-3) < 0)  # training on Dval itself helps
     True
     """
-    refuse_coupled_examples(model)
+    refuse_other_coupling(model)
     before = trainable(model)
-    with torch.enable_grad():
+    with torch.enable_grad(), as_trained(model):
         value = loss(functional_call(model, before, (inputs,)), labels)
         gradient = torch.autograd.grad(value, list(before.values()), materialize_grads=True)
     after = {

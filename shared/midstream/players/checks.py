@@ -42,6 +42,15 @@ class Checks:
     def __init__(self) -> None:
         self._conditions: list[tuple[Tensor, Callable[[], Exception]]] = []
         self._numbers: list[Number] = []
+        self._awaited: list[Callable[[], None]] = []
+
+    def wait_for(self, work: Callable[[], None]) -> None:
+        """Require that work has been done: the next `settle` calls it before anything is read.
+
+        Args:
+            work: returns once the work is done, and raises if it failed.
+        """
+        self._awaited.append(work)
 
     def require(self, holds: Tensor, error: Callable[[], Exception]) -> None:
         """Require a condition.
@@ -58,11 +67,14 @@ class Checks:
         return number
 
     def settle(self) -> None:
-        """Read everything that was added since the last call, in one transfer.
+        """Wait for everything that was added since the last call, and read it in one transfer.
 
         Raises:
-            Exception: the error of the first condition that does not hold.
+            Exception: the error of work that failed, or else of the first condition that does not hold.
         """
+        awaited, self._awaited = self._awaited, []
+        for work in awaited:
+            work()
         conditions, numbers = self._conditions, self._numbers
         self._conditions, self._numbers = [], []
         if not conditions and not numbers:

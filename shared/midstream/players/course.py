@@ -20,6 +20,10 @@ def _no_train() -> tuple[Tensor, Tensor]:
     raise LookupError("the training data are known only to an attacker whose host has the data set")
 
 
+def _no_index() -> Tensor:
+    raise LookupError("where the training data are in their data set is known only to a host that has it")
+
+
 @dataclass(frozen=True)
 class Ground:
     """The data and settings that a player may learn from before the game.
@@ -36,6 +40,7 @@ class Ground:
         role: `"attacker"`, `"defender"` or `"checker"`.
         model_source: builds a new model of the run's architecture, on the device, in evaluation mode.
         train_source: returns the training inputs and labels, if the host has them.
+        index_source: returns where each training example is in the data set, if the host has the data.
     """
 
     validation_inputs: Tensor
@@ -48,6 +53,7 @@ class Ground:
     role: str
     model_source: Callable[[], nn.Module]
     train_source: Callable[[], tuple[Tensor, Tensor]] = _no_train
+    index_source: Callable[[], Tensor] = _no_index
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +71,14 @@ class Ground:
             LookupError: this player's host does not have the training data.
         """
         return self.train_source()
+
+    def train_index(self) -> Tensor:
+        """Return the place of each training example in the data set's training data, `(examples,)`, int64.
+
+        Raises:
+            LookupError: this player's host does not have the data set.
+        """
+        return self.index_source()
 
 
 @dataclass(frozen=True)
@@ -119,12 +133,33 @@ class Learner(Protocol):
         """
 
 
+@runtime_checkable
+class Surveying(Protocol):
+    """A player that looks at the data before the game."""
+
+    def survey(self, ground: Ground) -> None:
+        """Compute what the player needs of the data, before it learns and before its first batch.
+
+        It is called each time that a host makes the player, so it should be quick; a `Learner`'s course is
+        cached instead. It raises `ValueError` if the player cannot play on these data.
+        """
+
+
+def members(player: object) -> Iterator[object]:
+    """Return the player itself and, recursively, its `parts`."""
+    yield player
+    for part in getattr(player, "parts", ()):
+        yield from members(part)
+
+
 def learners(player: object) -> Iterator[Learner]:
     """Return the players that must learn before a game: the player itself and, recursively, its `parts`."""
-    if isinstance(player, Learner):
-        yield player
-    for part in getattr(player, "parts", ()):
-        yield from learners(part)
+    return (one for one in members(player) if isinstance(one, Learner))
+
+
+def surveyors(player: object) -> Iterator[Surveying]:
+    """Return the players that look at the data before a game; see `learners`."""
+    return (one for one in members(player) if isinstance(one, Surveying))
 
 
 def begin(learner: Learner, ground: Ground) -> Course:
@@ -147,7 +182,9 @@ def take_step(course: Course, ground: Ground, number: int) -> float:
 
 
 def learn(player: object, ground: Ground) -> None:
-    """Take all steps of every course that a player must learn."""
+    """Show a player the data, and take all steps of every course that it must learn."""
+    for surveyor in surveyors(player):
+        surveyor.survey(ground)
     for learner in learners(player):
         course = begin(learner, ground)
         for number in range(course.steps):

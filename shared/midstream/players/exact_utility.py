@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.objective import Objective
 from midstream.mathematics.unrolled import unrolled_utility_gradient
 from midstream.players.interface import Batch, View
@@ -24,6 +25,15 @@ class UtilityOption:
     """
 
     utility: Utility = "linearised"
+
+    def against_batch_norm(self, statistics: Statistics) -> str | None:
+        """Return why the exact utility is wrong for batch norm that trains, unless v is taken as trained."""
+        if self.utility == "linearised" or statistics.validation_batch is not None:
+            return None
+        return (
+            "the exact utility would go through the running statistics after the step, whose derivative is "
+            "not taken; set --batch-norm training-with-v, or utility=linearised"
+        )
 
 
 def exact_gradient(

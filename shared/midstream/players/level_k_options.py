@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.level_k import INFINITE, SHARE, at_least_2, check_steps
 from midstream.players.exact_utility import UtilityOption
 from midstream.players.step_rule import StepRule
@@ -25,3 +26,8 @@ class LevelKOptions(StepRule, UtilityOption):
         super().__post_init__()
         at_least_2(self.k)
         check_steps(self.steps or 1, self.step_size, self.share, infinite=True)
+
+    def against_batch_norm(self, statistics: Statistics) -> str | None:
+        """Return why this level is wrong for batch norm that trains; None if it is right."""
+        why = UtilityOption.against_batch_norm(self, statistics)
+        return StepRule.against_batch_norm(self, statistics) if why is None else why

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.level_k import check_steps
 from midstream.mathematics.level_k_rules import constant_of_rule, steps_by_rule
 from midstream.mathematics.smoothness import estimate_smoothness
@@ -40,6 +41,15 @@ class StepRule:
             raise ValueError(f"c must be above 0 and finite, not {self.c}")
         check_steps(self.steps or 1)
         check_steps(self.max_steps)
+
+    def against_batch_norm(self, statistics: Statistics) -> str | None:  # noqa: ARG002
+        """Return why M cannot be estimated for batch norm that trains; None if it need not be."""
+        if self.steps or self.smoothness:
+            return None
+        return (
+            "the number of steps would follow from M, which is estimated by a training step on a single "
+            "image; give steps=…, or smoothness=…"
+        )
 
     def count(self, k: int, view: View) -> int:
         """Return n_k for this run; if the rule gives it, report it, M and c in the metrics."""

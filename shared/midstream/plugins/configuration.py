@@ -1,13 +1,14 @@
 """Plug-ins with options: each option's text is converted by the annotation of the parameter it names."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from midstream.players import checking, fraction, stealth
+from midstream.players import checking
+from midstream.players.any_attacker import AROUND
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, numbered_level, parse, unknown
 
@@ -35,16 +36,53 @@ def configured(
     name, level = numbered_level(name, kind)
     if level and "k" in options:
         raise PluginError(f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}")
-    options = level | options
     factory = find(kind, name, allowed=allowed)
-    what = f"{SINGULAR[kind]} {name!r}"
+    groups: dict[str, list[tuple[str, ...]]] = {
+        "attackers": [around.options for around in AROUND],
+        "checkers": [checking.OPTIONS],
+    }
+    elsewhere = groups.get(kind, [])
+    return bound(factory, name, level | options, SINGULAR[kind], given=given, elsewhere=elsewhere)
+
+
+def bound(
+    factory: Callable[..., Any],
+    name: str,
+    options: Mapping[str, str],
+    singular: str,
+    *,
+    given: int = 0,
+    supplied: Collection[str] = (),
+    elsewhere: Collection[Collection[str]] = (),
+) -> Callable[..., Any]:
+    """Return a class or function with options bound to it, each converted by the annotation of its parameter.
+
+    Args:
+        factory: the class or function.
+        name: its name, for messages.
+        options: the texts of the options.
+        singular: what it is, such as `attacker`.
+        given: how many arguments the caller will pass by position; none of them is an option.
+        supplied: the arguments that the caller will pass by name; none of them is an option.
+        elsewhere: groups of options that every one of its kind has, for messages. It lacks a group if it has
+            one of the group's names itself.
+
+    Raises:
+        PluginError: an option is unknown, missing, or cannot be converted.
+    """
+    what = f"{singular} {name!r}"
     parameters, hints = _signature(factory, what)
-    parameters = [parameter for parameter in parameters[given:] if parameter.kind not in _MANY]
+    parameters = [
+        parameter
+        for parameter in parameters[given:]
+        if parameter.kind not in _MANY and parameter.name not in supplied
+    ]
     known = [parameter.name for parameter in parameters]
     values = {}
     for key, value in options.items():
         if key not in known:
-            raise PluginError(unknown(f"option of {what}", key, [*known, *_shared(kind, known)]))
+            shared = [option for group in elsewhere if not set(known) & set(group) for option in group]
+            raise PluginError(unknown(f"option of {what}", key, [*known, *shared]))
         values[key] = convert(value, hints.get(key, str), f"option {key!r} of {name!r}")
     needed = [
         parameter.name
@@ -56,15 +94,6 @@ def configured(
         written = ",".join([name, *(f"{key}=…" for key in needed)])
         raise PluginError(f"{what} needs the option{'s' * (len(needed) > 1)} {listing}; write {written}")
     return partial(factory, **values)
-
-
-def _shared(kind: Kind, known: Collection[str]) -> list[str]:
-    """Return the options that all players of a kind accept, without the groups that a player has itself."""
-    groups: dict[str, list[tuple[str, ...]]] = {
-        "attackers": [fraction.OPTIONS, stealth.OPTIONS],
-        "checkers": [checking.OPTIONS],
-    }
-    return [name for group in groups.get(kind, []) if not set(known) & set(group) for name in group]
 
 
 def _signature(factory: Callable[..., Any], what: str) -> tuple[list[inspect.Parameter], dict[str, Any]]:

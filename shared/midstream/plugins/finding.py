@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from midstream.players.culprit import place
-from midstream.plugins.naming import SINGULAR, Kind, PluginError, installed, names, unknown
+from midstream.plugins.naming import LIBRARIES, SINGULAR, Kind, PluginError, installed, names, unknown
 
 
 def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Callable[..., Any]:
@@ -19,7 +19,8 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
 
     Args:
         kind: the kind of plug-in.
-        name: an entry point's name, `package.module:Name` or `path/file.py:Name`, without options.
+        name: an entry point's name, `package.module:Name` or `path/file.py:Name`, without options; for a
+            model also `torchvision:NAME` or `timm:NAME`.
         allowed: the paths that may be imported if the name came over a network; None allows all.
             Entry points are always allowed: whoever installed the package chose them.
 
@@ -29,12 +30,13 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
     for entry in installed(kind).select(name=name):
         loaded: Callable[..., Any] = _load(entry.load, name, entry.module)
         return loaded
+    library, _, network = name.partition(":")
+    if kind == "models" and library in LIBRARIES:
+        return _of_library(library, network)
     if ":" not in name and name.endswith(".py"):
         raise PluginError(f"{name!r} is a file; name an object in it, as {name}:Name")
     if ":" not in name:
-        raise PluginError(
-            unknown(SINGULAR[kind], name, names(kind), "package.module:Name or path/file.py:Name")
-        )
+        raise PluginError(unknown(SINGULAR[kind], name, names(kind), _otherwise(kind)))
     if allowed is not None and name not in allowed:
         raise PluginError(
             f"{SINGULAR[kind]} {name!r} is code that this process was not told to load; "
@@ -55,6 +57,21 @@ def find(kind: Kind, name: str, *, allowed: Collection[str] | None = None) -> Ca
     if not callable(found):
         raise PluginError(f"{name!r} is a {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
+
+
+def _otherwise(kind: Kind) -> str:
+    libraries = "torchvision:NAME, timm:NAME, " * (kind == "models")
+    return f"{libraries}package.module:Name or path/file.py:Name"
+
+
+def _of_library(library: str, network: str) -> Callable[..., Any]:
+    """Return the maker of a network of an installed library; as an entry point, it is always allowed."""
+    from midstream.networks import libraries  # needs torch
+
+    try:
+        return libraries.maker(library, network)
+    except libraries.UnknownNetworkError as error:
+        raise PluginError(f"{library}:{network}: {error}") from error
 
 
 @cache

@@ -5,11 +5,11 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Literal, get_type_hints
 
-from midstream.players import checking, fraction, stealth
+from midstream.players import checking
+from midstream.players.any_attacker import AROUND
 from midstream.players.checking import Checker, Gate
 from midstream.players.combination import Combination
 from midstream.players.culprit import place
-from midstream.players.fraction import Fraction
 from midstream.players.interface import Player
 from midstream.players.stealth import Stealth
 from midstream.plugins.configuration import configured, convert
@@ -22,9 +22,9 @@ def make(
 ) -> Any:
     """Return the player that `name,option=value,…` describes.
 
-    An attacker with the option `fraction` is wrapped in a `midstream.players.fraction.Fraction`, one with the
-    option `stealth` in a `midstream.players.stealth.Stealth`, unless it has an option of that name itself.
-    Defenders combined by plus signs become a `midstream.players.combination.Combination`.
+    An attacker with an option such as `fraction` or `stale` is wrapped in the player that carries it out, see
+    `midstream.players.any_attacker`, unless it has an option of that name itself. Defenders combined
+    by plus signs become a `midstream.players.combination.Combination`.
 
     Raises:
         PluginError: as for `configured`; or the constructor failed, or the object is not a player.
@@ -86,17 +86,13 @@ def _checker(checker: object, what: str) -> Checker:
 
 def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
     what = f"{SINGULAR[kind]} {text!r}"
-    share: dict[str, Any] = {}
-    hidden: dict[str, Any] = {}
+    wrapped: list[partial[Any]] = []
     if kind == "attackers":
-        text, share = _without(text, kind, fraction.OPTIONS, get_type_hints(Fraction), allowed)
-        text, hidden = _without(text, kind, stealth.OPTIONS, get_type_hints(Stealth), allowed)
+        text, wrapped = _without_shared(text, allowed)
     player = _checked(_constructed(configured(kind, text, allowed=allowed), what), what)
-    if hidden:
-        named = configured("checkers", hidden.get("stealth_checker", "loss"), allowed=allowed)
-        checker = _checker(_constructed(named, what), what)
-        player = _constructed(partial(Stealth, inner=player, checker=checker, **hidden), what)
-    return _constructed(partial(Fraction, inner=player, **share), what) if share else player
+    for around in wrapped:
+        player = _constructed(partial(around, inner=player), what)
+    return player
 
 
 def given(kind: Literal["attackers", "defenders"], it: object) -> tuple[str, Player]:
@@ -163,4 +159,31 @@ def _without(
         for key in shared
         if key in options
     }
+    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), found
+
+
+def _without_shared(text: str, allowed: Collection[str] | None) -> tuple[str, list[partial[Any]]]:
+    """Return an attacker's text without the options that every attacker accepts, and what carries them out.
+
+    An attacker that has one of a player's options itself gets all of that player's.
+    """
+    name, options = parse(text)
+    wanted = [around for around in AROUND if options.keys() & set(around.options)]
+    if not wanted:
+        return text, []
+    factory = find("attackers", numbered_level(name, "attackers")[0], allowed=allowed)
+    own, found = inspect.signature(factory).parameters.keys(), []
+    for around in wanted:
+        if own & set(around.options):
+            continue
+        hints = get_type_hints(around.player)
+        values = {
+            key: convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
+            for key in around.options
+            if key in options
+        }
+        if around.player is Stealth:
+            named = configured("checkers", values.get("stealth_checker", "loss"), allowed=allowed)
+            values["checker"] = _checker(_constructed(named, "stealth_checker"), "stealth_checker")
+        found.append(partial(around.player, **values))
     return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), found

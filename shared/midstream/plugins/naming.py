@@ -12,7 +12,7 @@ from midstream.errors import MidstreamError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
-Kind = Literal["attackers", "defenders", "checkers", "models", "datasets"]
+Kind = Literal["attackers", "defenders", "checkers", "models", "datasets", "optimizers"]
 
 SINGULAR: dict[str, str] = {
     "attackers": "attacker",
@@ -20,7 +20,11 @@ SINGULAR: dict[str, str] = {
     "checkers": "checker",
     "models": "model",
     "datasets": "data set",
+    "optimizers": "optimizer",
 }
+
+LIBRARIES = ("torchvision", "timm")
+"""Libraries whose networks are named as `LIBRARY:NAME`."""
 
 _PLUS = re.compile(r"\+(?!\d)")  # not that of 1e+3
 _INSIDE_A_PATH = re.compile(r"[^:,]*/[^:,]*")

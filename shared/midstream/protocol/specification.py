@@ -1,6 +1,6 @@
 """The specification of a training run: every setting that its result depends on, in one JSON document."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,9 @@ from midstream.mathematics.modes import BatchNorm
 from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
 from midstream.protocol.problem import Problem
+
+_LEFT_OUT = {"schedule": "constant", "accumulate": 1, "augment_at": "before"}
+"""Values that mean the same as none, so that a game has one specification."""
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 
@@ -42,7 +45,9 @@ class Specification(BaseModel):
     batch_norm: BatchNorm = Field(
         "refuse",
         description="How to treat a model with batch norm: refuse rejects it; evaluation keeps these layers "
-        "in evaluation mode throughout, with their initial running statistics.",
+        "in evaluation mode throughout, with their initial running statistics; training trains them on the "
+        "statistics of each minibatch, and takes v in evaluation mode; training-with-v takes v with the "
+        "statistics of validation batches, too.",
     )
     train_size: int | None = Field(
         None, ge=1, description="Number of training examples; null for the data set's default, or for all."
@@ -55,11 +60,44 @@ class Specification(BaseModel):
     max_steps: int | None = Field(
         None, ge=1, description="Finish after this many steps, if the epochs have more."
     )
-    optimizer: Literal["adam", "sgd"] = Field(
-        "adam", description="The optimizer; it steps on the sum of the batch's losses."
+    optimizer: str = Field(
+        "adam",
+        min_length=1,
+        description="The optimizer, with options: adam, adamw, rmsprop, sgd or module:Class; it steps "
+        "on the sum of the batch's losses.",
     )
     learning_rate: float = Field(
         0.0008, gt=0, lt=1e6, allow_inf_nan=False, description="The learning rate η."
+    )
+    schedule: str | None = Field(
+        None,
+        min_length=1,
+        description="How the learning rate changes over the run, with options: cosine, one-cycle or step; "
+        "null for a constant one.",
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        lt=1e12,
+        allow_inf_nan=False,
+        description="Largest L2 norm of the gradient of the sum of the losses; a longer gradient is scaled "
+        "down to it. null for none.",
+    )
+    accumulate: int | None = Field(
+        None,
+        ge=1,
+        description="Minibatches whose gradients add up to one step of the optimizer; null for one.",
+    )
+    augment: str | None = Field(
+        None,
+        min_length=1,
+        description="Random transforms of the images, combined by plus signs: crop+flip, cutout,size=8, "
+        "randaugment; null for none.",
+    )
+    augment_at: Literal["before", "after", "both"] | None = Field(
+        None,
+        description="Whether the images are transformed before the defence, after it, or both, each by draws "
+        "of its own; null for before.",
     )
     chunk_size: int | None = Field(
         None,
@@ -113,10 +151,19 @@ class Specification(BaseModel):
             values = {**values, "checker": None}
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
+        given = {key: None if _LEFT_OUT.get(key, "") == value else value for key, value in values.items()}
         return {
             **filled,
-            **{key: value for key, value in values.items() if not (key in filled and value is None)},
+            **{key: value for key, value in given.items() if not (key in filled and value is None)},
         }
+
+    @model_validator(mode="after")
+    def _refuse_a_place_for_nothing(self) -> Self:
+        if self.augment_at is not None and self.augment is None:
+            raise ValueError(
+                f"augment_at is {self.augment_at}, but nothing is augmented; set augment, or leave it out"
+            )
+        return self
 
     def known(self) -> "Specification":
         """Return this specification, as received, if this version of midstream knows all of its settings.

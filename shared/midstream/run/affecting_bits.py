@@ -5,6 +5,7 @@ AFFECTING_BITS = (
     "python",
     "torch",
     "numpy",
+    "torchvision",
     "device",
     "device_name",
     "cpu_capability",

@@ -60,9 +60,20 @@ class BatchSource:
         self.specification = specification
         self.train = train
         self._order: tuple[int, torch.Tensor] | None = None
+        self._prepared: WireBatch | None = None
+
+    def prepare(self, seq: int) -> None:
+        """Make minibatch `seq` ahead of time, if the run has it; `batch` then returns it at once."""
+        known = self._prepared is not None and self._prepared.seq == seq
+        if not known and seq < self.specification.total_steps(len(self.train)):
+            self._prepared = self._made(seq)
 
     def batch(self, seq: int) -> WireBatch:
         """Return minibatch `seq`. The inputs keep their stored type, uint8 or float32."""
+        prepared, self._prepared = self._prepared, None
+        return prepared if prepared is not None and prepared.seq == seq else self._made(seq)
+
+    def _made(self, seq: int) -> WireBatch:
         epoch, place = divmod(seq, self.specification.steps_per_epoch(len(self.train)))
         if self._order is None or self._order[0] != epoch:
             order = permutation(len(self.train), self.specification.seed, epoch, "order")

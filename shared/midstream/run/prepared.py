@@ -3,10 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from midstream.players.course import Course, Ground, Learner, begin, learners, take_step
+from midstream.players.course import Course, Ground, Learner, begin, learners, surveyors, take_step
 from midstream.players.culprit import place
 from midstream.players.referee import PlayerError
 from midstream.players.reporting import Say, Tell
+from midstream.plugins import weights_sha256
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.learned import CacheFile, Description, cache_folder, circumstances, code_sha256
@@ -17,8 +18,8 @@ class LearningError(PlayerError):
 
 
 def must_learn(player: object) -> bool:
-    """Return whether a player, or one of its parts, needs pretraining."""
-    return next(learners(player), None) is not None
+    """Return whether a player, or one of its parts, needs pretraining or a look at the data."""
+    return any(next(found, None) is not None for found in (learners(player), surveyors(player)))
 
 
 def prepare(
@@ -48,6 +49,11 @@ def prepare(
     Raises:
         LearningError: pretraining failed, or the ground lacks something that the player needs.
     """
+    for surveyor in surveyors(player):
+        try:
+            surveyor.survey(ground)
+        except Exception as error:
+            raise LearningError(f"{ground.role} {name!r} cannot play: {error}{place(error)}") from error
     for learner in learners(player):
         what = type(learner).__name__
         try:
@@ -114,6 +120,7 @@ def _describe(learner: Learner, course: Course, ground: Ground, run: Specificati
         "run": run.model_dump(
             include={"dataset", "image_size", "train_size", "model", "batch_norm", "batch_size"}
         ),
+        "weights": weights_sha256(run.model),
         "validation": tensors_sha256(data),
         "code": code_sha256(*kind.__mro__[:-1]),
         "environment": circumstances(ground.device),

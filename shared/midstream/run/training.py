@@ -11,21 +11,21 @@ from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
-from midstream.mathematics.live_step import training_step
 from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.program import Programs
 from midstream.mathematics.seeds import seeded
 from midstream.mathematics.training_step import TrainingStep
 from midstream.players.checks import Checks
-from midstream.players.course import load_optimizer_state, optimizer_state
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
+from midstream.run.batch_norm import refuse_single_example
 from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
 from midstream.run.models import build_model
+from midstream.run.optimizing.optimization import Optimization
 from midstream.run.precision import computing, in_float32
 from midstream.run.replayed import loss_and_gradients, replayed_validation_gradient, trained
 
@@ -41,13 +41,14 @@ class Training:
     a time. Except during a step, the model is in evaluation mode.
 
     Args:
-        specification: model, batch norm, optimizer, learning rate and seed.
+        specification: model, batch norm, optimizer, schedule and seed.
         split: the data. Only the size of the training part is used: training examples arrive in batches.
         device: the torch device to compute on.
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model.
+        midstream.plugins.PluginError: there is no such model, optimizer or schedule, or a minibatch is too
+            small for the model's batch norm.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -66,6 +67,7 @@ class Training:
         self.train_size = len(split.train)
         self.dataset_sha256 = split.dataset_sha256
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
+        self.total_steps = specification.total_steps(self.train_size)
         self._allowed = allowed
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self.new_model()
@@ -74,11 +76,12 @@ class Training:
         self.model.eval()
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
+        smallest = specification.batch_length(self.steps_per_epoch - 1, self.train_size)
+        refuse_single_example(self.model, self.input_shape, smallest)
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
-        optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        self.optimizer = optimizers[specification.optimizer](
-            self.model.parameters(), lr=specification.learning_rate
+        self.optimization = Optimization(
+            specification, self.model, train_size=self.train_size, allowed=allowed
         )
         self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
         self.step = 0
@@ -98,6 +101,7 @@ class Training:
             self.input_shape,
             len(self.classes),
             batch_norm=specification.batch_norm,
+            batch_size=specification.batch_size,
             allowed=self._allowed,
         )
         return model.to(self.device)
@@ -124,10 +128,9 @@ class Training:
         return {name: value.detach() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return parameters, buffers and optimizer state as `model.NAME` and `optimizer.NUMBER.KEY`."""
-        return {f"model.{name}": value for name, value in self.parameters().items()} | {
-            f"optimizer.{name}": value for name, value in optimizer_state(self.optimizer).items()
-        }
+        """Return parameters and buffers as `model.NAME`, and the state of `Optimization.state_dict`."""
+        here = {f"model.{name}": value for name, value in self.parameters().items()}
+        return here | self.optimization.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
         """Restore the state of a training with the same specification.
@@ -137,7 +140,7 @@ class Training:
             step: number of steps that training had taken.
         """
         self.model.load_state_dict(_below("model.", state))
-        load_optimizer_state(self.optimizer, _below("optimizer.", state))
+        self.optimization.load_state_dict(state)
         self.step, self._known = step, None
 
     def description(self) -> ModelDescription:
@@ -148,11 +151,15 @@ class Training:
             classes=list(self.classes),
             loss="cross-entropy",
             reduction="sum",
-            optimizer=self.specification.optimizer,
-            learning_rate=self.specification.learning_rate,
             chunk_size=self.chunk_size,
             derivatives=self.order,
+            **self.optimization.described(),
         )
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate η of the next step."""
+        return self.optimization.following.rate(self.step)
 
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
@@ -162,8 +169,8 @@ class Training:
         return self._known[1]
 
     def training_step(self) -> TrainingStep:
-        """Return the step that the optimizer takes next; its moments are live tensors."""
-        return training_step(self.optimizer, self.model)
+        """Return the next step, with live moments, or raise `UnmodelledStepError`; see `NextStep.around`."""
+        return self.optimization.following.around(self.optimization.next_step(self.step), self.step)
 
     def take_step(self, batch: Batch, checks: Checks | None = None) -> float:
         """Take the optimizer step `θ ← θ - η ∇θ Σ L_θ(x)` on a batch (paper eq. 3).
@@ -235,13 +242,13 @@ class Training:
             lambda: DivergedError(f"the training loss of batch {batch.seq}{which} is {loss.item()}"),
         )
         total = checks.number(loss)
-        self.optimizer.zero_grad()
+        self.optimization.optimizer.zero_grad()
         if not gradients:
             loss.backward()  # type: ignore[no-untyped-call]
         for parameter, gradient in zip(trained(self.model), gradients, strict=False):
             parameter.grad = gradient
         checks.settle()
-        self.optimizer.step()
+        self.optimization.step(self.step)
         return total.value / len(batch.labels)
 
 

@@ -21,12 +21,13 @@ async def read_limited(declared: str, pieces: AsyncIterable[bytes], *, most: int
     too_large = Problem(413, "The body is too large", f"{limit} at most {most} bytes")
     if not declared.isdecimal() or int(declared) > most:
         raise too_large
-    body = bytearray()
+    arrived, size = [], 0
     async for piece in pieces:
-        body += piece
-        if len(body) > most:
+        arrived.append(piece)
+        size += len(piece)
+        if size > most:
             raise too_large
-    return bytes(body)
+    return b"".join(arrived)
 
 
 async def whole_body(scope: Scope, receive: Receive, *, most: int) -> Receive:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -146,16 +146,36 @@ class Client:
         """
         return decode_step(self._get(f"{_path(run)}/optimizer/{version}").content)
 
-    def put_batch(self, run: str, seq: int, body: list[Buffer]) -> Acknowledgement:
+    def put_batch(
+        self,
+        run: str,
+        seq: int,
+        body: list[Buffer],
+        *,
+        headers: Mapping[str, str] | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Acknowledgement:
         """Send one minibatch, and return the acknowledgement.
+
+        Args:
+            run: the run's name.
+            seq: the batch's number.
+            body: the encoded batch.
+            headers: further headers.
+            meanwhile: called whenever the whole body has been sent, before the wait for the answer.
 
         Raises:
             Problem: the server refused the batch.
             ServerGoneError: the server did not respond for `give_up_after` seconds.
         """
-        headers = {"Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
+        headers = {**(headers or {}), "Content-Type": BATCH_TYPE, "Content-Length": str(length(body))}
         path = f"{_path(run)}/batches/{seq}"
-        return self._message(Acknowledgement, "PUT", path, content=lambda: slices(body), headers=headers)
+
+        def content() -> Iterator[bytes]:
+            yield from slices(body)
+            meanwhile()
+
+        return self._message(Acknowledgement, "PUT", path, content=content, headers=headers)
 
     def _message(self, kind: type[M], method: str, path: str, **options: Any) -> M:
         response = self._request(method, path, **options)

@@ -19,6 +19,7 @@ BACK = "it was silent and is back; the request is sent again"
 
 _PATIENCE = 2.0  # seconds of waiting before the first liveness check and the first message
 _SIGN_WITHIN = 5.0
+_SAID_WITHIN = 0.5  # seconds without a response to the first check until the wait is said
 
 
 def _kept_alive() -> list[tuple[int, int, int]]:
@@ -117,22 +118,30 @@ class Watch:
     def _watch(self) -> None:
         with ExitStack() as stack:
             peer: httpx.Client | None = None
+            greeted: float | None = None
             while not self._closing.wait(self._pace.every / 4):
                 since = self._since
                 if since is None or time.monotonic() - since < self._pace.every:
                     continue
                 if peer is None:
-                    timeout = self._pace.within
-                    peer = httpx.Client(
-                        base_url=self._url, timeout=timeout, trust_env=False, verify=self._verify
-                    )
+                    peer = httpx.Client(base_url=self._url, trust_env=False, verify=self._verify)
                     stack.enter_context(peer)
                 asked = time.monotonic()
+                if since != greeted:
+                    greeted = since
+                    self._greet(peer, since)
                 self._look(peer, since)
                 self._closing.wait(max(0.0, asked + self._pace.every - time.monotonic()))
 
+    def _greet(self, peer: httpx.Client, since: float) -> None:
+        """Say that there is a wait, if the peer does not respond at once; nothing else follows from it."""
+        if self._pace.within <= _SAID_WITHIN or sign_of(peer, within=_SAID_WITHIN)[0]:
+            return
+        if self._since == since:
+            self._tell("no answer yet")
+
     def _look(self, peer: httpx.Client, since: float) -> None:
-        lives, words = sign_of(peer)
+        lives, words = sign_of(peer, within=self._pace.within)
         if lives:
             self.heard = time.monotonic()
         silent = time.monotonic() - max(since, self.heard)
@@ -160,10 +169,10 @@ class Watch:
                 socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
-def sign_of(peer: httpx.Client) -> tuple[bool, str]:
-    """Check a peer; return whether it responds, and a sentence about it."""
+def sign_of(peer: httpx.Client, *, within: float) -> tuple[bool, str]:
+    """Check a peer; return whether it responds within so many seconds, and a sentence about it."""
     try:
-        return True, words_of(peer.get(LIVE))
+        return True, words_of(peer.get(LIVE, timeout=within))
     except httpx.HTTPError as error:
         return False, str(error) or type(error).__name__
 

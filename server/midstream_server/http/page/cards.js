@@ -2,6 +2,7 @@
 
 import { shareOfBudget } from "./budget.js";
 import { swatch } from "./colours.js";
+import { story } from "./story.js";
 import { decimal, duration, percent, rate, short } from "./numbers.js";
 
 const PATIENCE = 2000; // milliseconds; shorter waits are not shown
@@ -13,7 +14,7 @@ const NUMBERS = [
   ["Validation accuracy", ({ status }) => percent(status.validation_accuracy)],
   ["Validation loss", ({ status }) => decimal(status.validation_loss)],
   ["Training loss", ({ status }) => decimal(status.loss)],
-  ["Budget used", (run) => percent(shareOfBudget(run.history.records.at(-1), run.status))],
+  ["Defender moved, of ε", (run) => percent(shareOfBudget(run.history.records.at(-1), run.status))],
   ["Steps per second", (run) => (moves(run) ? rate(run.status.steps_per_second) : "–")],
   ["Examples per second", (run) => (moves(run) ? rate(examplesPerSecond(run.status)) : "–")],
   ["Time left", (run) => (moves(run) ? duration(run.status.seconds_left) : "–")],
@@ -65,12 +66,12 @@ function examplesPerSecond({ steps_per_second: steps, train_size: size, steps_pe
 }
 
 /** Make a run's card; its controls call `act(name, action)` and `choose(name, shown)`. */
-export function makeCard(name, number, { act, choose }) {
+export function makeCard(name, number, { act, choose, shown: isShown }) {
   const card = element("article", { className: "card" });
   const id = `run-${number}-name`;
   card.dataset.run = name;
   card.setAttribute("aria-labelledby", id);
-  const shown = element("input", { type: "checkbox", checked: true });
+  const shown = element("input", { type: "checkbox", checked: isShown });
   shown.addEventListener("change", () => choose(name, shown.checked));
   const label = element("label", { title: "Show its curves and pictures" });
   label.append(shown, swatch(number), element("span", { id, textContent: name }));
@@ -81,6 +82,7 @@ export function makeCard(name, number, { act, choose }) {
   const steps = element("p", { className: "steps" });
   const waits = element("p", { className: "waits" });
   const about = element("p", { className: "about" });
+  const told = element("p", { className: "story" });
   const reports = element("p", { className: "about reports" });
   const list = element("dl");
   const values = NUMBERS.map(([term]) => {
@@ -100,12 +102,12 @@ export function makeCard(name, number, { act, choose }) {
     buttons.append(button);
     return button;
   });
-  card.append(heading, progress, steps, waits, list, reports, about, buttons);
-  return { card, state, progress, steps, waits, about, reports, values, controls };
+  card.append(heading, progress, steps, waits, told, list, reports, about, buttons);
+  return { card, state, progress, steps, waits, told, about, reports, values, controls };
 }
 
-/** Write a run's state into its card; `steers` says whether the user may use its buttons. */
-export function fillCard(parts, run, steers) {
+/** Write a run's state into its card; `steers` says whether the user may use its buttons, `all` are `[{name, run}]`. */
+export function fillCard(parts, run, steers, all) {
   const { status } = run;
   parts.card.dataset.state = status.state;
   write(parts.state, status.state);
@@ -114,15 +116,30 @@ export function fillCard(parts, run, steers) {
   write(parts.steps, `step ${status.step} of ${status.total_steps}, epoch ${status.epoch}`);
   write(parts.waits, situation(run));
   const { dataset, defender, checker, epsilon, norm, seed } = status.specification;
+  const attacker = status.attacker ?? "none announced";
   const checked = checker === null ? "" : ` · checker ${checker}`;
-  write(parts.about, `${dataset} · defender ${defender}${checked} · ε ${epsilon} ${norm} · seed ${seed}`);
-  const told = [failures(status), reported(run.history.records.at(-1))];
-  write(parts.reports, told.filter((text) => text !== "").join(" · "));
+  const players = `attacker ${attacker} · defender ${defender}${checked} · ε ${epsilon} ${norm}`;
+  write(parts.about, `${dataset} · ${players} · ${trainedBy(status.specification)} · seed ${seed}`);
+  write(parts.told, story(status.name, run, all));
+  const reports = [failures(status), reported(run.history.records.at(-1))];
+  write(parts.reports, reports.filter((text) => text !== "").join(" · "));
   NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
   // Not `disabled`, so that a button that was just pressed keeps the keyboard focus.
   BUTTONS.forEach(([, , usable], place) => {
     parts.controls[place].ariaDisabled = String(!steers || !usable(status.state));
   });
+}
+
+/** What a run trains by: its optimizer, learning rate, and what is set of the rest. */
+function trainedBy({ optimizer, learning_rate, schedule, clip_norm, accumulate, augment, augment_at }) {
+  const set = [
+    `${optimizer}, learning rate ${learning_rate}`,
+    schedule && `${schedule}`,
+    clip_norm && `gradient clipped to ${clip_norm}`,
+    accumulate && `steps on ${accumulate} minibatches`,
+    augment && `${augment} ${augment_at ?? "before"} the defence`,
+  ];
+  return set.filter(Boolean).join(", ");
 }
 
 function write(node, text) {

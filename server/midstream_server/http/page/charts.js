@@ -7,14 +7,14 @@ import { decimal, percent } from "./numbers.js";
 
 const UNIT = [0, 1];
 const CHARTS = [
-  { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT },
-  { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT },
-  { key: "correction", title: "Defender's correction, share of its budget", text: percent, of: shareOfBudget },
-  { key: "suspicion", title: "Checker: suspicion of the batch", text: percent, range: UNIT, of: suspicion, shown: isChecked },
-  { key: "flagged", title: "Checker: examples flagged in the batch", text: String, of: flagged, shown: isChecked },
-  { key: "test_loss", title: "Test loss, nats per example", text: decimal },
-  { key: "validation_loss", title: "Validation loss, nats per example", text: decimal },
-  { key: "loss", title: "Training loss, nats per example", text: decimal },
+  { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT, says: "The share of images that the model never saw and names correctly. This is what the attack wants to lower and the defence to keep." },
+  { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT, says: "The same on the validation images, which both sides know. If it falls with the test accuracy, the attack works." },
+  { key: "correction", title: "Defender's correction, share of its budget", text: percent, of: shareOfBudget, says: "How far the defender moves an image, on average. It is 0 without a defender. The server cannot know how far the attacker moved it." },
+  { key: "suspicion", title: "Checker: suspicion of the batch", text: percent, range: UNIT, of: suspicion, shown: isChecked, says: "The share of clean batches that would look less suspicious. Near 100 % for many steps, it is an alarm." },
+  { key: "flagged", title: "Checker: examples flagged in the batch", text: String, of: flagged, shown: isChecked, says: "The images of the batch that are more suspicious than the threshold. Some clean ones are among them." },
+  { key: "test_loss", title: "Test loss, nats per example", text: decimal, says: "How wrong the model is, with its confidence. Under attack it keeps growing after the accuracy has settled: the model is confidently wrong." },
+  { key: "validation_loss", title: "Validation loss, nats per example", text: decimal, says: "What both sides reason about: the attacker chooses the step that raises it, the defender the step that lowers it." },
+  { key: "loss", title: "Training loss, nats per example", text: decimal, says: "It does not reveal the attack: the attacked model fits the attacked images well. The defended run's is higher, because the defender makes images harder." },
   { key: "conversion_rate", title: "Conversion rate: others predicted as the target", text: percent, range: UNIT, shown: isTargeted },
   { key: "evasion_rate", title: "Evasion rate: the target predicted as another", text: percent, range: UNIT, shown: isTargeted },
 ];
@@ -93,7 +93,7 @@ export class Charts {
   }
 }
 
-function frame(place, { key, title }) {
+function frame(place, { key, title, says }) {
   const figure = document.createElement("figure");
   const caption = document.createElement("figcaption");
   caption.textContent = title;
@@ -103,6 +103,7 @@ function frame(place, { key, title }) {
   box.tabIndex = 0;
   box.setAttribute("role", "img");
   figure.append(caption, box);
+  if (says) figure.append(Object.assign(document.createElement("p"), { className: "explain", textContent: says }));
   place.append(figure);
   return { figure, box };
 }

@@ -1,17 +1,21 @@
 // The dashboard: the server's runs, redrawn at most once per frame.
 
 import { askJson, keepToken, runPath } from "./api.js";
-import { fillCard, makeCard } from "./cards.js";
+import { fillCard, makeCard, situation } from "./cards.js";
 import { Charts } from "./charts.js";
 import { follow } from "./live.js";
 import { Pictures } from "./pictures.js";
+import { Pipeline } from "./pipeline.js";
+import { readView, writeView } from "./view.js";
 
 const at = (id) => document.getElementById(id);
 const runs = new Map(); // by name; filled by `follow`
 const cards = new Map(); // by name
-const hidden = new Set(); // runs whose curves and pictures the user has hidden
+const view = readView();
+const hidden = new Set(view.hidden); // runs whose curves and pictures the user has hidden
 const charts = new Charts(at("charts"), at("reading"));
 const pictures = new Pictures(at("pictures"), at("epoch"), at("epoch-shown"));
+const pipeline = new Pipeline(at("pipeline"), at("pipeline-run"), at("pipeline-status"), changed);
 let role = null;
 let away = new Date(); // when the connection was lost; null while there is one
 let numbers = 0; // runs seen so far; a run's number gives it its colour
@@ -31,6 +35,9 @@ function draw() {
   const shown = [...runs]
     .filter(([name]) => !hidden.has(name))
     .map(([name, run]) => ({ name, run, number: cards.get(name).number }));
+  at("pipeline-section").hidden = runs.size === 0;
+  pipeline.show([...runs].map(([name, run]) => ({ name, run })), situation);
+  writeView({ explain: at("explain").checked, hidden, run: pipeline.name });
   charts.draw(shown);
   pictures.show(shown);
   at("pictures-section").hidden = !shown.some(({ run }) => run.status.samples.length > 0);
@@ -38,7 +45,8 @@ function draw() {
 
 function fillCards() {
   const steers = role === "operator" && !away;
-  for (const [name, card] of cards) if (runs.has(name)) fillCard(card, runs.get(name), steers);
+  const all = [...runs].map(([name, run]) => ({ name, run }));
+  for (const [name, card] of cards) if (runs.has(name)) fillCard(card, runs.get(name), steers, all);
 }
 
 function changed() {
@@ -49,7 +57,7 @@ function changed() {
 function addCard(name) {
   const number = numbers;
   numbers += 1;
-  const card = makeCard(name, number, { act, choose });
+  const card = makeCard(name, number, { act, choose, shown: !hidden.has(name) });
   cards.set(name, { ...card, number });
   at("runs").append(card.card);
 }
@@ -122,6 +130,17 @@ Runs resume by themselves once the server is back.`;
   changed();
 }
 
+at("explain").addEventListener("change", explain);
+
+function explain() {
+  if (at("explain").checked) document.body.dataset.explain = "";
+  else delete document.body.dataset.explain;
+  changed();
+}
+
+at("explain").checked = view.explain;
+pipeline.choose(view.run);
+explain();
 at("show-token").addEventListener("click", async () => {
   if (await askForToken("")) location.reload();
 });

@@ -1,6 +1,6 @@
 """A run that checks each batch before it trains on it, and writes checkpoints periodically."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from midstream.players.interface import Batch
@@ -44,19 +44,27 @@ class CheckpointedRun:
         self.settle()
         return self.rules.check(batch, seq=self.recorded.run.step)
 
-    def train(self, batch: Batch, reported: Mapping[str, float], *, seconds: float = 0.0) -> Step:
+    def train(
+        self,
+        batch: Batch,
+        reported: Mapping[str, float],
+        *,
+        seconds: float = 0.0,
+        stored: Callable[[], None] = lambda: None,
+    ) -> Step:
         """Train on a batch that `check` returned.
 
         Args:
             batch: the minibatch.
             reported: values that the attacker reported for the metrics.
             seconds: how long it would take to make the batch again.
+            stored: returns once the batch is on disk, and raises if it cannot be stored.
 
         Raises:
             midstream.players.referee.PlayerError: the defender broke its rules; the batch was not trained on.
             midstream.run.training.DivergedError: the loss is infinite or NaN; the batch was not trained on.
         """
-        step = self.recorded.train(batch, reported)
+        step = self.recorded.train(batch, reported, stored=stored)
         self._seconds += step.seconds + seconds
         return step
 

@@ -1,6 +1,7 @@
 """A run that survives a crash: every accepted batch is journalled, and replayed after a restart."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +24,12 @@ Kept = Literal["paused", "stopped"]
 class DurableRun(CheckpointedRun):
     """A recorded run, its journal and its checkpoints; used by one thread at a time.
 
-    Each batch is on disk before the run trains on it. Checkpoints are written periodically; the journal is
-    then trimmed to the previous checkpoint. Replaying the journal from either checkpoint leads to the same
-    parameters. A checkpoint is due after a number of steps, or earlier if the journal has grown large or its
-    replay would take long.
+    Each batch is on disk before a step is taken on it and before a defender sees it. While the disk works,
+    only the gradient of a run without a defender is computed, which changes nothing.
+
+    Checkpoints are written periodically; the journal is then trimmed to the previous checkpoint. Replaying
+    the journal from either checkpoint leads to the same parameters. A checkpoint is due after a number of
+    steps, or earlier if the journal has grown large or its replay would take long.
 
     Args:
         recorded: the run at step 0, or restored from a checkpoint.
@@ -48,6 +51,7 @@ class DurableRun(CheckpointedRun):
         self._unsaved = 0
         self._most_unsaved = _JOURNAL_BYTES
         self._emptied = False
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     def take(self, batch: WireBatch, content: bytes, body: bytes) -> Step:
         """Validate the next batch, store it in the journal, and train on it.
@@ -65,10 +69,17 @@ class DurableRun(CheckpointedRun):
         """
         checked = self.check(batch)
         entry = Entry(batch.seq, content, body)
-        self.journal.append(entry)
-        self._unsaved += len(body)
-        faults.reached("journalled")
-        return self._train(entry, checked, batch.report)
+        writing = self._writer.submit(self.journal.append, entry)
+
+        def stored() -> None:
+            writing.result()
+            self._unsaved += len(body)
+            faults.reached("journalled")
+
+        try:
+            return self._train(entry, checked, batch.report, stored=stored)
+        finally:
+            wait([writing])
 
     def replay(self, say: Say = lambda _: None, after_step: Callable[[], None] = lambda: None) -> None:
         """Train on the journalled batches that follow the checkpoint.
@@ -120,6 +131,7 @@ class DurableRun(CheckpointedRun):
             OSError: a file could not be written; the next call tries again.
         """
         super().settle()
+        self.journal.fold()
         if self.recorded.result is not None:
             self._empty_journal()
 
@@ -142,15 +154,23 @@ class DurableRun(CheckpointedRun):
 
     def close(self, *, over: bool) -> None:
         """Close the files; if the run is over, delete those that only a resume would need."""
+        self._writer.shutdown()
         if over:
             self.journal.delete()
         else:
             self.journal.close()
         super().close(over=over)
 
-    def _train(self, entry: Entry, batch: Batch, reported: Mapping[str, float]) -> Step:
+    def _train(
+        self,
+        entry: Entry,
+        batch: Batch,
+        reported: Mapping[str, float],
+        *,
+        stored: Callable[[], None] = lambda: None,
+    ) -> Step:
         try:
-            step = self.train(batch, reported)
+            step = self.train(batch, reported, stored=stored)
         except PlayerError:
             self.journal.drop(entry.seq)
             raise

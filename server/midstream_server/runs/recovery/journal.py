@@ -1,4 +1,4 @@
-"""The journal of a run: every accepted batch is on disk before it is trained on, so none is ever lost."""
+"""The journal of a run: every batch is on disk before a step is taken on it, so none is ever lost."""
 
 import json
 import sqlite3
@@ -13,6 +13,8 @@ from typing import Any
 from midstream.storage.seal import sealed, unsealed
 from midstream.storage.sqlite import DamagedDatabaseError, StorageError, connect, remove
 from midstream_server.runs.recovery.provenance import Provenance
+
+_LOG_BYTES = 16 * 2**20
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -60,7 +62,9 @@ class Journal:
     def __init__(self, path: Path, begun: Provenance | None = None) -> None:
         self.path = path
         self._database = connect(path, _TABLES)
+        self._database.execute("PRAGMA wal_autocheckpoint = 0")  # see `fold`
         self._losses: dict[int, tuple[bytes, float]] = {}
+        self._logged = 0
         try:
             if begun is not None:
                 self.provenance = begun
@@ -88,6 +92,20 @@ class Journal:
                 "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, NULL, NULL, ?)",
                 (entry.seq, entry.content, checksum, entry.body),
             )
+        self._logged += len(entry.body)
+
+    def fold(self) -> None:
+        """Move the batches from SQLite's write-ahead log to the main file, if the log has grown long.
+
+        They are on disk either way. By itself, SQLite would do this in `append`, which a provider waits for.
+
+        Raises:
+            StorageError: the disk is full; nothing is lost, and the next call tries again.
+        """
+        if self._logged >= _LOG_BYTES:
+            with self._storing("the write-ahead log"):
+                self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._logged = 0
 
     def answered(self, entry: Entry, loss: float) -> None:
         """Remember the loss that a batch was acknowledged with; the next transaction stores it."""

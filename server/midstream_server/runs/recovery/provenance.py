@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from midstream.protocol.specification import Specification
+from midstream.run.augmentation import torchvision_version
 from midstream.run.environment import describe
 from midstream.storage.run_folder import OPEN
 from midstream.storage.seal import BrokenSealError, digest, sealed, unsealed
@@ -101,8 +102,10 @@ class Standing:
 
 def environment_of(run: TrainingRun) -> dict[str, object]:
     """Return everything besides the specification that a run's bits depend on, as it is here and now."""
+    transforms = {"torchvision": torchvision_version()} if run.specification.augment else {}
     return {
         **describe(run.device),
+        **transforms,
         "dataset_sha256": run.dataset_sha256,
         "derivatives": run.order,
         "chunk_size": run.chunk_size,

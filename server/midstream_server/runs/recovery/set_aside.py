@@ -75,6 +75,7 @@ class SetAside:
             resumed_anyway=ResumedAnyway(attacker=0),
             steps_per_second=None,
             seconds_left=None,
+            attacker=None,
             samples=[],
             result=None,
             specification=self.specification.public(),

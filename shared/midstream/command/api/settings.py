@@ -36,7 +36,7 @@ class Settings(TypedDict, total=False):
     dataset: str | None
     image_size: int | None
     model: str | None
-    batch_norm: Literal["refuse", "evaluation"] | None
+    batch_norm: Literal["refuse", "evaluation", "training", "training-with-v"] | None
     train_size: int | None
     validation_size: int | None
     batch_size: int | None
@@ -44,8 +44,13 @@ class Settings(TypedDict, total=False):
     max_steps: int | None
     chunk_size: int | None
     capture: bool | None
-    optimizer: Literal["adam", "sgd"] | None
+    optimizer: str | None
     lr: float | None
+    schedule: str | None
+    clip_norm: float | None
+    accumulate: int | None
+    augment: str | None
+    augment_at: Literal["before", "after", "both"] | None
     epsilon: float | None
     norm: Literal["l2", "linf"] | None
     pixel_range: Literal["valid", "unbounded"] | None

@@ -185,9 +185,10 @@ class GamePlan:
     def allowed(self) -> frozenset[str]:
         """The plug-ins named in the specification. They are allowed because the user named them."""
         specification = self.specification
-        named = [specification.dataset, specification.model, *plugins.members(specification.defender)]
+        named = [specification.dataset, specification.model, specification.optimizer]
+        named += plugins.members(specification.defender)
         named += [] if specification.checker is None else [specification.checker]
-        return frozenset(text.partition(",")[0] for text in named)
+        return frozenset(one for text in named for one in plugins.permitted(text))
 
     def write_scenario(self) -> None:
         """Write `scenario.yaml`, which repeats the game, and the digests of its plug-ins."""

@@ -82,7 +82,7 @@ class HttpPipeline:
             GameError: the run failed, or a service ended unexpectedly.
             midstream_provider.push.RunEndedError: a player failed.
         """
-        link = HttpLink(self._provider, self.plan.name)
+        link = HttpLink(self._provider, self.plan.name, meanwhile=self._batches.prepare)
         try:
             for batch, answer in feed(link, self._batches, first=self.step, key=self._key):
                 self.step = batch.seq + 1
@@ -125,6 +125,7 @@ class HttpPipeline:
             tuple(self._split.test.inputs.shape[1:]),
             len(self._split.classes),
             batch_norm=specification.batch_norm,
+            batch_size=specification.batch_size,
         )
         model.load_state_dict(self._game.client.parameters(self.plan.name, self.step))
         return model.eval()

@@ -15,6 +15,8 @@ from midstream.console.progress import Progress
 from midstream.console.specification_options import attack_budget_of, specification_of
 from midstream.players.checking import Gate
 from midstream.players.interface import Player
+from midstream.run.augmentation import check_augmentation
+from midstream.run.optimizing.optimizers import check
 from midstream_proxy.surrogates.surrogate_options import surrogate_of
 
 _AS_GIVEN = (
@@ -65,7 +67,8 @@ def plan_of(
 
     Raises:
         click.UsageError: a value is out of range, or two do not fit together.
-        midstream.plugins.PluginError: there is no such attacker, defender or checker.
+        midstream.plugins.PluginError: there is no such attacker, defender, checker, optimizer, schedule or
+            augmentation.
     """
     settings, attacker, defender = dict(settings), settings["attacker"], settings["defender"]
     if settings["signed"] is not None and settings["transport"] == "local":
@@ -86,6 +89,8 @@ def plan_of(
         words = [dataset, attacker, "vs", defender, *checked, f"seed{settings['seed'] or 0}"]
         name = run_name(*words) if resume else free_name(settings["out"], *words)
     specification = specification_of(settings, defender=defender, name=name)
+    check(specification.optimizer, specification.schedule)
+    check_augmentation(specification)
     if specification.access == "white-box" and any(settings[name] for name in _SURROGATE):
         raise click.UsageError("--surrogate and its options are for black-box runs; add --access black-box")
     return GamePlan(

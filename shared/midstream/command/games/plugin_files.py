@@ -14,20 +14,26 @@ PLUGINS = "plugins.json"
 
 
 def plugin_files(specification: Specification, attacker: str, surrogate: str | None = None) -> dict[str, str]:
-    """Return the SHA-256 of each file that a game's plug-ins are read from, by the name of the plug-in.
+    """Return the SHA-256 of each file that a game's plug-ins and weights are read from, by name.
 
-    Plug-ins that are installed by name have no entry, and neither have the modules that a file imports.
+    Plug-ins that are installed by name have no entry, and neither have the modules that a file imports. The
+    file of an attacker's option `path`, such as a poison, has an entry by its own name.
 
     Args:
         specification: the run.
         attacker: the attacker's name and options.
         surrogate: the surrogate's model, if the attacker has one.
     """
-    texts = [attacker, *plugins.members(specification.defender), specification.model, specification.dataset]
+    texts = [attacker, *plugins.members(specification.defender)]
+    texts += [specification.model, specification.optimizer, specification.dataset]
     texts += [one for one in (surrogate, specification.checker) if one is not None]
     named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
     files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
-    return {
+    if path := plugins.parse(attacker)[1].get("path"):
+        files[path] = Path(path)
+    models = [specification.model, *([] if surrogate is None else [surrogate])]
+    weights = {name: digest for text in models for name, digest in plugins.weights_sha256(text).items()}
+    return weights | {
         name: sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file and file.is_file()
     }
 
@@ -47,6 +53,8 @@ def edited(folder: Path, here: Mapping[str, str]) -> list[str]:
 def _file(where: str) -> Path | None:
     if where.endswith(".py"):
         return Path(where)
+    if where in plugins.LIBRARIES:
+        return None
     try:
         found = importlib.util.find_spec(where)
     except (ImportError, ValueError):

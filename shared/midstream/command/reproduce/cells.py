@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from midstream.command.reproduce.asked import Asked
 from midstream.command.reproduce.document import DataSet, Panel, Reproduction, Scale, Setting, Stated
 from midstream.command.reproduce.scales import resolved, scales_of
-from midstream.command.sweep.grid import trials_of
-from midstream.command.sweep.trial import Trial
 from midstream.errors import MidstreamError
 from midstream.plugins.naming import unknown
+
+if TYPE_CHECKING:
+    from midstream.command.sweep.trial import Trial
 
 
 class CellError(MidstreamError, ValueError):
@@ -25,14 +28,19 @@ class Cell:
         row: name of its row.
         column: name of its column.
         stated: the paper's figure for it, if there is one.
-        trials: its games, one per seed.
+        asked: its games, one per seed.
     """
 
     panel: Panel
     row: str
     column: str
     stated: Stated | None
-    trials: tuple[Trial, ...]
+    asked: tuple[Asked, ...]
+
+    @property
+    def trials(self) -> "tuple[Trial, ...]":
+        """The trials of its games."""
+        return tuple(one.trial for one in self.asked)
 
     @property
     def measure(self) -> str:
@@ -42,7 +50,7 @@ class Cell:
     @property
     def at(self) -> Setting | None:
         """The value of the setting that the panel's rows vary, as it was played; None if it is a player."""
-        return self.trials[0].settings.get(self.panel.over.replace("-", "_"))
+        return self.asked[0].settings.get(self.panel.over)
 
     def __str__(self) -> str:
         """Return the cell's name, as `--cell` takes it."""
@@ -111,5 +119,6 @@ def _cell(
     settings = of_column.settings | of_row.settings
     settings |= of_column.lighter.get(scale, {}) | of_row.lighter.get(scale, {})
     played: dict[str, Setting] = {"dataset": f"folder:{photos}" if dataset == "photos" else dataset}
-    trials = trials_of([played | resolved(settings, scale, dataset) | {"seeds": seeds}])
-    return Cell(panel, row, column, panel.stated(dataset, row, column), tuple(trials))
+    played |= resolved(settings, scale, dataset)
+    asked = tuple(Asked(played | {"seed": seed}) for seed in range(seeds))
+    return Cell(panel, row, column, panel.stated(dataset, row, column), asked)

@@ -118,7 +118,6 @@ def command(
     from midstream.command.reproduce.document import reproduction
     from midstream.command.reproduce.markdown import page_of
     from midstream.command.reproduce.playing import games_of
-    from midstream.command.reproduce.plots import picture
     from midstream.command.reproduce.scales import seeds_of
     from midstream.command.reproduce.shipped import write_shipment
     from midstream.command.sweep.place import Place
@@ -135,7 +134,7 @@ def command(
     words = ["midstream", "reproduce", name, "--scale", scale, "--dataset", dataset]
     about = " ".join([*words, *(f"--cell {cell}" for cell in chosen)])
     if save is not None:
-        write_shipment(save, about, {game.trial.name: game for one in found for game in one.games}.values())
+        write_shipment(save, about, found)
         click.echo(f"results: {save}", err=True)
     if as_json:
         listed = [one.document() for one in found]
@@ -145,6 +144,8 @@ def command(
     if name.startswith("figure") and any(one.games for one in found):
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{name}-{dataset}-{scale}.png"
+        from midstream.command.reproduce.plots import picture  # imports matplotlib
+
         picture(shown, found).savefig(path, dpi=120)
         click.echo(f"plot: {path}", err=True)
     for trial, reason in gathered.failed.items():

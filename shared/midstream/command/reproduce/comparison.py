@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from midstream.command.reproduce.asked import Asked
 from midstream.command.reproduce.cells import Cell
 from midstream.command.reproduce.games import Game
 from midstream.command.results.spread import Spread, spread
-from midstream.command.sweep.trial import Trial
 
 DEVIATIONS = 2
 """How many standard deviations ours may lie from the paper's."""
@@ -31,10 +31,10 @@ class Compared:
         return spread([100 * value for value in measured]) if measured else None
 
     @property
-    def missing(self) -> tuple[Trial, ...]:
-        """The trials that are not finished."""
-        finished = {game.trial.name for game in self.games if self.cell.measure in game.values}
-        return tuple(trial for trial in self.cell.trials if trial.name not in finished)
+    def missing(self) -> tuple[Asked, ...]:
+        """The games that are not finished."""
+        finished = {game.name for game in self.games if self.cell.measure in game.values}
+        return tuple(one for one in self.cell.asked if one.name not in finished)
 
     @property
     def within(self) -> bool | None:
@@ -62,8 +62,8 @@ class Compared:
             else {"mean": found.mean, "deviation": found.deviation, "n": found.n},
             "within": self.within,
             "shipped": sum(game.shipped for game in self.games),
-            "trials": [trial.name for trial in self.cell.trials],
-            "missing": [trial.name for trial in self.missing],
+            "trials": [one.name for one in self.cell.asked],
+            "missing": [one.name for one in self.missing],
         }
 
 
@@ -75,6 +75,5 @@ def compared(cells: Sequence[Cell], games: Mapping[str, Game]) -> list[Compared]
         games: finished games by the name of their trial.
     """
     return [
-        Compared(cell, tuple(games[trial.name] for trial in cell.trials if trial.name in games))
-        for cell in cells
+        Compared(cell, tuple(games[one.name] for one in cell.asked if one.name in games)) for cell in cells
     ]

@@ -53,8 +53,8 @@ def text_of(reproduction: Reproduction, dataset: DataSet, found: Sequence[Compar
 
 def missing_words(found: Sequence[Compared]) -> str:
     """Return which games are missing, in a sentence; empty if none is."""
-    games = {trial.name for one in found for trial in one.cell.trials}
-    missing = {trial.name for one in found for trial in one.missing}
+    games = {asked.name for one in found for asked in one.cell.asked}
+    missing = {asked.name for one in found for asked in one.missing}
     if not missing:
         return ""
     cells = [f"{one.cell} (seed {_seeds(one)})" for one in found if one.missing]
@@ -64,7 +64,7 @@ def missing_words(found: Sequence[Compared]) -> str:
 
 def shipped_words(found: Sequence[Compared]) -> str:
     """Return which games were not played here, and where they were, in a sentence; empty if there is none."""
-    games = {game.trial.name: game for one in found for game in one.games}
+    games = {game.name: game for one in found for game in one.games}
     shipped = [game for game in games.values() if game.shipped]
     if not shipped:
         return ""
@@ -93,7 +93,7 @@ def percent(found: Spread | None) -> str:
 
 
 def _seeds(one: Compared) -> str:
-    return ", ".join(str(trial.specification.seed) for trial in one.missing)
+    return ", ".join(str(asked.seed) for asked in one.missing)
 
 
 def _table(panel: Panel, dataset: DataSet, found: Sequence[Compared]) -> str:
@@ -120,7 +120,7 @@ def _title(panel: Panel, row: str, cells: Sequence[Compared | None]) -> str:
 def _texts(one: Compared | None, beside: bool) -> list[str]:
     if one is None:
         return [""] * (4 if beside else 2)
-    found, whole = one.spread, len(one.cell.trials)
+    found, whole = one.spread, len(one.cell.asked)
     count = 0 if found is None else found.n
     here = [percent(found), str(count) if count == whole else f"{count} of {whole}"]
     if not beside:

@@ -1,17 +1,12 @@
-"""The games of some cells: those that ship with midstream, those in the results folder, those played now."""
+"""The games behind cells: those that ship with midstream, those in the results folder, those played now."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from midstream.command.reproduce.cells import Cell
-from midstream.command.reproduce.games import UNDER, Game, attack_at_test_time, game_of
+from midstream.command.reproduce.games import Game
 from midstream.command.reproduce.shipped import shipped_games
-from midstream.command.results.results import Results, gathered
-from midstream.command.results.results_folder import outcome_of
 from midstream.command.sweep.place import Place
-from midstream.command.sweep.sweeping import play_trials
-from midstream.command.sweep.trial import Trial
-from midstream.run.datasets import Source
 
 
 @dataclass(frozen=True)
@@ -41,25 +36,16 @@ def games_of(
         hours: stop after this time; None to play everything.
     """
     shipped = {} if fresh else shipped_games()
-    wanted: dict[str, Trial] = {}
-    for cell in cells:
-        for trial in cell.trials:
-            ships = trial.name in shipped and cell.measure in shipped[trial.name].values
-            # A game that was played here is shown, so what the cell measures is measured of that one.
-            if not ships or outcome_of(trial, place.out) is not None:
-                wanted[trial.name] = trial
-    trials = list(wanted.values())
-    if play and trials:
-        results = play_trials(trials, place, workers=workers, hours=hours)
-        _attack(cells, results, place)
-    here = gathered([trial for cell in cells for trial in cell.trials], [place.out])
-    return Gathered(shipped | {one.trial.name: game_of(one) for one in here.trials}, here.failed)
+    if all(_ships(cell, shipped) for cell in cells) and not any(
+        (place.out / asked.name).exists() for cell in cells for asked in cell.asked
+    ):
+        return Gathered(shipped, {})
+    from midstream.command.reproduce.played import played_games  # imports torch
+
+    games, failed = played_games(cells, place, shipped, play=play, workers=workers, hours=hours)
+    return Gathered({**shipped, **games}, failed)
 
 
-def _attack(cells: Sequence[Cell], results: Results, place: Place) -> None:
-    """Measure what some cells show of finished models."""
-    attacked = {trial.name for cell in cells if cell.measure.startswith(UNDER) for trial in cell.trials}
-    source = Source(place.data_root, place.download)
-    for played in results.trials:
-        if played.trial.name in attacked:
-            attack_at_test_time(played, source, device=place.device, threads=place.threads or 1)
+def _ships(cell: Cell, shipped: Mapping[str, Game]) -> bool:
+    """Return whether all games of a cell ship, with what it measures."""
+    return all(one.name in shipped and cell.measure in shipped[one.name].values for one in cell.asked)

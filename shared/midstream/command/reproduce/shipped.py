@@ -1,17 +1,19 @@
 """The results that ship with midstream: games in small JSON files, each with what it was played with."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midstream.command.reproduce.games import Game
-from midstream.command.sweep.trial import Trial
 from midstream.errors import MidstreamError
-from midstream.storage.seal import BrokenSealError, sealed, unsealed
+from midstream.storage.seal import BrokenSealError, digest, sealed, unsealed
+
+if TYPE_CHECKING:
+    from midstream.command.reproduce.comparison import Compared
 
 
 class ShippedError(MidstreamError, ValueError):
@@ -26,24 +28,33 @@ class Shipment:
         command: the command that played the games.
         environments: versions, device and threads that they were played with.
         games: the games.
+        asked: for each game, the settings by which tables ask for it.
     """
 
     command: str
     environments: Sequence[Mapping[str, Any]]
     games: Sequence[Game]
+    asked: Sequence[Sequence[Mapping[str, Any]]]
 
 
-def write_shipment(path: Path, command: str, games: Iterable[Game]) -> None:
-    """Write games to a file, sealed by a digest."""
+def write_shipment(path: Path, command: str, found: "Sequence[Compared]") -> None:
+    """Write the games of cells to a file, sealed by a digest."""
+    games = {game.name: game for one in found for game in one.games}
+    asked: dict[str, list[dict[str, Any]]] = {name: [] for name in games}
+    for one in found:
+        for wanted in one.cell.asked:
+            if wanted.name in games and dict(wanted.settings) not in asked[wanted.name]:
+                asked[wanted.name].append(dict(wanted.settings))
     environments: list[dict[str, Any]] = []
     listed: list[dict[str, Any]] = []
-    for game in games:
+    for game in games.values():
         environment = dict(game.environment)
         if environment not in environments:
             environments.append(environment)
         listed.append(
             {
-                "trial": game.trial.document(),
+                "asked": asked[game.name],
+                "trial": dict(game.document),
                 "environment": environments.index(environment),
                 "values": dict(game.values),
                 "parameters_sha256": game.parameters_sha256,
@@ -72,7 +83,7 @@ def read_shipment(name: str, text: str) -> Shipment:
         environments = content["environments"]
         games = [
             Game(
-                Trial.of(game["trial"]),
+                game["trial"],
                 game["values"],
                 [(int(step), float(value)) for step, value in game["curve"]],
                 game["parameters_sha256"],
@@ -81,10 +92,11 @@ def read_shipment(name: str, text: str) -> Shipment:
             )
             for game in content["games"]
         ]
-        return Shipment(content["command"], environments, games)
+        asked = [game.get("asked", []) for game in content["games"]]
+        return Shipment(content["command"], environments, games, asked)
     except BrokenSealError as error:
         raise ShippedError(f"{name} was changed after it was written: {error}") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ShippedError(f"{name} holds no results: {error!r}") from error
 
 
@@ -106,9 +118,20 @@ def shipped_games() -> dict[str, Game]:
     found: dict[str, Game] = {}
     for shipment in shipments().values():
         for game in shipment.games:
-            other = found.get(game.trial.name)
+            other = found.get(game.name)
             same = other is not None and other.parameters_sha256 == game.parameters_sha256
             if other is None or same:
                 values = {**(other.values if other else {}), **game.values}
-                found[game.trial.name] = replace(game, values=values)
+                found[game.name] = replace(game, values=values)
     return found
+
+
+@cache
+def shipped_names() -> Mapping[str, str]:
+    """Return the names of the games that ship, by the digest of the settings by which tables ask for them."""
+    return {
+        digest(settings): game.name
+        for shipment in shipments().values()
+        for game, asked in zip(shipment.games, shipment.asked, strict=True)
+        for settings in asked
+    }

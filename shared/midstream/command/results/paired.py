@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from scipy.special import stdtrit
-
 from midstream.command.results.spread import rounded, spread
 from midstream.command.results.table import Settings, TableError
 from midstream.command.sweep.trial import Setting
@@ -73,6 +71,8 @@ def paired_difference(
     found = spread([one - other for one, other in zip(first, second, strict=True)])
     if found.deviation is None:
         return PairedDifference(found.mean, None, 1, None, None, confidence)
+    from scipy.special import stdtrit  # takes longer to import than a table takes to print
+
     quantile = float(stdtrit(found.n - 1, (1 + confidence) / 2))
     half = quantile * found.deviation / sqrt(found.n)
     return PairedDifference(

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from midstream.command.api.result import GameResult
-from midstream.command.results import paired, plots
+from midstream.command.results import paired
 from midstream.command.results.results_folder import TRIAL, failure_of, outcome_of, read_trial
 from midstream.command.results.table import SEED, Table, TableError, tabulate
 from midstream.command.runs.unaltered import refuse_altered
@@ -17,6 +15,11 @@ from midstream.command.sweep.trial import Setting, Trial
 from midstream.errors import MidstreamError
 from midstream.plugins.naming import unknown
 from midstream.storage.run_files import read_object, read_records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from midstream.command.results.plots import Kind
 
 ACCURACY = "test_accuracy"
 
@@ -145,14 +148,14 @@ class Results:
 
     def plot(
         self,
-        kind: plots.Kind = "curves",
+        kind: "Kind" = "curves",
         *,
         value: str = ACCURACY,
         against: str = "checker.auc",
         rows: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
         over: Sequence[str] = SEED,
-    ) -> Figure:
+    ) -> "Figure":
         """Return a plot: `curves` over the steps with bands, or `bars` of the final value with error bars.
 
         `frontier` plots the value against another one, such as the accuracy against the checker's AUC.
@@ -161,6 +164,8 @@ class Results:
         Raises:
             TableError: as for `table`.
         """
+        from midstream.command.results import plots  # imports matplotlib
+
         table = self.table(value, rows=rows, columns=columns, over=over)
         if kind == "frontier":
             return plots.frontier(self.table(against, rows=rows, columns=columns, over=over), table)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from midstream.command.sweep.trial import Setting
-
 if TYPE_CHECKING:
     from midstream.command.results.table import Table
+    from midstream.command.sweep.trial import Setting
 
 
 def markdown(table: "Table") -> str:
@@ -51,11 +50,11 @@ def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|").replace("\n", " ")
 
 
-def _key(settings: Mapping[str, Setting], names: Sequence[str]) -> tuple[Setting, ...]:
+def _key(settings: "Mapping[str, Setting]", names: Sequence[str]) -> "tuple[Setting, ...]":
     return tuple(settings[name] for name in names)
 
 
-def _column(table: "Table", key: tuple[Setting, ...]) -> str:
+def _column(table: "Table", key: "tuple[Setting, ...]") -> str:
     if not key:
         return _words(table.value)
     return ", ".join(
@@ -77,5 +76,5 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _setting(value: Setting) -> str:
+def _setting(value: "Setting") -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

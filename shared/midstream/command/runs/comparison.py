@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from midstream.command.runs.inspection import output_options, write_files
+from midstream.command.runs.inspection import output_options, track
 from midstream.console.service_options import reading_options, token_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def command(
     each: bool,
     plot: Path | None,
     tensorboard: Path | None,
+    wandb: Path | None,
+    mlflow: str | None,
     as_json: bool,
     token_file: Path | None,
     ca: Path | None,
@@ -69,7 +71,7 @@ def command(
 
         draw_groups(plot, {group.label: [run.records for run in group.runs.values()] for group in groups})
         click.echo(f"plot: {plot}", err=True)
-    write_files(found, plot=None, tensorboard=tensorboard)
+    track(found, tensorboard=tensorboard, wandb=wandb, mlflow=mlflow)
 
 
 def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, object]]:

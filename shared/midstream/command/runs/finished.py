@@ -72,6 +72,7 @@ def model_of(played: PlayedRun, specification: Specification, split: Split) -> n
         tuple(split.test.inputs.shape[1:]),
         len(split.classes),
         batch_norm=specification.batch_norm,
+        batch_size=specification.batch_size,
     )
     model.load_state_dict(parameters)
     return model.eval().requires_grad_(False)

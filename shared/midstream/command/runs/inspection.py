@@ -36,6 +36,16 @@ output_options = options.together(
         type=click.Path(path_type=Path, file_okay=False),
         help="Write TensorBoard event files to this folder, one subfolder per run.",
     ),
+    click.option(
+        "--wandb",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Write offline runs of W&B to this folder; 'wandb sync' uploads them.",
+    ),
+    click.option(
+        "--mlflow",
+        metavar="STORE",
+        help="Log to this MLflow tracking store: a folder, or a URI as in MLFLOW_TRACKING_URI.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
 )
 
@@ -48,6 +58,8 @@ def command(
     run: str,
     plot: Path | None,
     tensorboard: Path | None,
+    wandb: Path | None,
+    mlflow: str | None,
     as_json: bool,
     token_file: Path | None,
     ca: Path | None,
@@ -65,22 +77,40 @@ def command(
     found = read_run(run, token=token_of(token_file), ca=ca)
     numbers = summary(found)
     click.echo(json.dumps(numbers) if as_json else "\n".join(_describe(found, numbers)))
-    write_files({found.name: found}, plot=plot, tensorboard=tensorboard)
+    draw({found.name: found}, plot)
+    track({found.name: found}, tensorboard=tensorboard, wandb=wandb, mlflow=mlflow)
 
 
-def write_files(runs: Mapping[str, "PlayedRun"], *, plot: Path | None, tensorboard: Path | None) -> None:
-    """Write the requested plot and event files, and print their paths."""
+def draw(runs: Mapping[str, "PlayedRun"], plot: Path | None) -> None:
+    """Draw the learning curves to a file, if one is named, and print its path."""
     if plot is not None:
         from midstream.command.runs.curves import draw_runs
 
         draw_runs(plot, {label: run.records for label, run in runs.items()})
         click.echo(f"plot: {plot}", err=True)
+
+
+def track(
+    runs: Mapping[str, "PlayedRun"], *, tensorboard: Path | None, wandb: Path | None, mlflow: str | None
+) -> None:
+    """Export runs to the trackers that are asked for, and print the commands that show or upload them."""
     if tensorboard is not None:
         from midstream.command.runs.tensorboard import write_events
 
         for label, run in runs.items():
             write_events(tensorboard / label.replace("/", "-"), run)
         click.echo(f"tensorboard --logdir {tensorboard}", err=True)
+    if wandb is not None:
+        from midstream.command.runs.wandb import write_offline_runs
+
+        write_offline_runs(wandb, runs)
+        click.echo(f"wandb sync {wandb}/wandb/offline-run-*", err=True)
+    if mlflow is not None:
+        from midstream.command.runs.mlflow import log_to_mlflow
+
+        for label, run in runs.items():
+            log_to_mlflow(mlflow, label, run)
+        click.echo(f"mlflow: {mlflow}", err=True)
 
 
 def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:

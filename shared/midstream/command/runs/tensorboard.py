@@ -1,7 +1,6 @@
 """Export a run to TensorBoard: scalars per step, sample images and the specification."""
 
-from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,9 +8,7 @@ import numpy as np
 from PIL import Image
 
 from midstream.command.runs.played import PlayedRun
-
-_Value = float | Mapping[str, float] | None
-_BESIDE = ("step", "epoch")  # fields of a record that are not curves
+from midstream.command.runs.tracked import missing, numbers, samples, training_times
 
 
 def write_events(folder: Path, run: PlayedRun) -> None:
@@ -27,32 +24,20 @@ def write_events(folder: Path, run: PlayedRun) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"--tensorboard needs the package {error.name!r}: pip install 'midstream[tensorboard]'"
-        ) from error
+        raise missing("--tensorboard", "tensorboard", error) from error
     if any(folder.glob("events.out.tfevents.*")):
         raise click.ClickException(
             f"{folder} already holds event files, and a second one would mix two runs; choose another folder"
         )
-    times = list(accumulate(record["seconds"] for record in run.records))
+    times = training_times(run)
     with SummaryWriter(str(folder)) as writer:
         writer.add_text("specification", _as_table(run.specification), walltime=0)
         for record, seconds in zip(run.records, times, strict=True):
-            for name, value in _scalars(record):
+            for name, value in numbers(record).items():
                 writer.add_scalar(name, value, record["step"], walltime=seconds)
-        for path in sorted((run.folder / "samples").glob("*.png")) if run.folder else []:
-            step = int(path.stem) + 1
-            if step <= len(times):
-                picture = np.asarray(Image.open(path).convert("RGB"))
-                writer.add_image("samples", picture, step, walltime=times[step - 1], dataformats="HWC")
-
-
-def _scalars(record: Mapping[str, _Value]) -> Iterator[tuple[str, float]]:
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}/{reported}", number) for reported, number in value.items())
-        elif value is not None and name not in _BESIDE:
-            yield name, value
+        for step, path in samples(run):
+            picture = np.asarray(Image.open(path).convert("RGB"))
+            writer.add_image("samples", picture, step, walltime=times[step - 1], dataformats="HWC")
 
 
 def _as_table(settings: Mapping[str, object]) -> str:

@@ -1,7 +1,8 @@
 """Workers on this machine: processes that live as long as the sweep, each with one trial in hand."""
 
 import selectors
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from midstream.command.sweep.child import Child
 from midstream.command.sweep.events import Ended, Event
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
+from midstream.command.sweep.turns import Turns
 
 _TICK = 0.5  # seconds after which a caller gets its turn, even if nothing happened
 _ATTEMPTS = 3  # a trial whose process ended this often has failed
@@ -23,14 +25,14 @@ def play_on_workers(
     the trial has failed. Closing the iterator stops all processes.
 
     Args:
-        trials: the trials, in the order in which they are begun.
+        trials: the trials; `Turns` says in which order they are begun.
         place: where they are played.
         workers: number of processes.
         devices: the torch devices, dealt to the workers in turn.
     """
     logs = place.out / "workers"
     logs.mkdir(parents=True, exist_ok=True)
-    pending, ended = deque(trials), Counter[str]()
+    pending, ended, begun = Turns(trials), Counter[str](), dict[str, float]()
     with selectors.DefaultSelector() as selector:
         children = [
             Child(replace(place, device=devices[number % len(devices)]), logs / f"worker-{number + 1}.log")
@@ -40,10 +42,15 @@ def play_on_workers(
         def start(child: Child) -> None:
             selector.register(child.start(), selectors.EVENT_READ, child)
 
+        def begin(child: Child) -> None:
+            trial = pending.take()
+            begun[trial.name] = time.monotonic()
+            child.give(trial)
+
         try:
             for child in children:
                 start(child)
-                child.give(pending.popleft())
+                begin(child)
             while any(child.trial for child in children):
                 for key, _ in selector.select(_TICK):
                     child = key.data
@@ -63,9 +70,11 @@ def play_on_workers(
                     for event in events:
                         yield event
                         if isinstance(event, Ended):
+                            assert child.trial is not None
+                            pending.ended(child.trial, time.monotonic() - begun[event.trial])
                             child.trial = None
                             if pending:
-                                child.give(pending.popleft())
+                                begin(child)
                 yield None
         finally:
             for child in children:

@@ -8,16 +8,14 @@ from typing import Any, Literal
 
 from midstream.command.games.game import GamePlan
 from midstream.command.sweep.place import Place
+from midstream.command.sweep.trial_name import trial_name
 from midstream.mathematics.budget import Budget
 from midstream.protocol.specification import Specification
 from midstream.run.precisions import Precision
-from midstream.storage.seal import digest
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 Setting = str | int | float | None
 """The value of a setting."""
-
-_LETTERS = 16  # of the digest, which is 64 bits: enough for billions of trials
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Trial:
 
         Device, threads, transport and folders are no part of it: each machine may play any trial.
         """
-        return digest(self.document())[:_LETTERS]
+        return trial_name(self.document())
 
     def document(self) -> dict[str, Any]:
         """Return everything that the result depends on as JSON values, without unset settings."""

@@ -11,6 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from midstream.mathematics.derivatives.batch_statistics import (
+    as_trained,
+    couples,
+    refuse_other_coupling,
+    statistics_of,
+)
 from midstream.mathematics.derivatives.by_formula import differentiable
 from midstream.mathematics.derivatives.culprit_layer import offending_layer
 from midstream.mathematics.derivatives.evidence import FaultError, Trial, said
@@ -20,7 +26,6 @@ from midstream.mathematics.derivatives.functional import (
     RandomLayersWarning,
     functional_call,
     random_layer,
-    refuse_coupled_examples,
     trainable,
 )
 from midstream.mathematics.derivatives.orders import ORDERS, Order
@@ -28,6 +33,9 @@ from midstream.mathematics.loss import Loss, cross_entropy
 
 FEW = 2
 """Examples that a model is checked on: enough to detect coupling between examples."""
+
+_COUPLED = 5
+"""Examples of a batch whose statistics are used: the values of two are always 1 and -1 after batch norm."""
 
 
 def check_derivatives(
@@ -53,6 +61,10 @@ def check_derivatives(
       the two orders that agree differentiate the same backward passes.
     - `B_x u` and `H u` in the model's own precision, where torch may use different kernels, agree to 1e-2.
 
+    If the model's batch norm trains (`midstream.use_batch_statistics`), the order must be correct in two
+    modes: in evaluation mode, and for a minibatch with its own statistics. In the second the loss is one
+    function of all inputs, so nothing is required of a single input.
+
     Args:
         model: any module, in the mode that it is used in; it is not changed.
         inputs: `(examples, *input)`, floating point; the first two are used.
@@ -73,34 +85,44 @@ def check_derivatives(
     >>> check_derivatives(nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)), x, y)
     'double-backward'
     """
-    refuse_coupled_examples(model)
+    refuse_other_coupling(model)
+    if statistics_of(model) is None or couples(model):
+        return _checked(model, inputs, labels, loss, orders)
+    with as_trained(model):
+        order = _checked(model, inputs, labels, loss, orders)
+    return _checked(model, inputs, labels, loss, [order])
+
+
+def _checked(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, orders: Sequence[Order]) -> Order:
+    """Check a model in its present mode."""
     trainable(model)
     if not inputs.is_floating_point():
         raise DerivativeError(
             f"the inputs are {inputs.dtype}, which have no derivative; where they are indices, let the model "
             f"begin behind its embedding, and give it what that looks up"
         )
-    x, y = _few(inputs, labels)
+    coupled = couples(model)
+    x, y = _few(inputs, labels, _COUPLED if coupled else FEW)
     with differentiable(model):
         _refuse_uncallable(model, x, y, loss)
         try:
-            trial = Trial(model, x, y, loss)
+            trial = Trial(model, x, y, loss, coupled=coupled)
             trial.check_repeatable()
             trial.check_examples()
             trial.check_gradient()
             right = trial.right_order(orders)
         except FaultError as fault:
-            where = offending_layer(model, x, fault.kind, orders)
+            where = offending_layer(model, x, fault.kind, orders, coupled=coupled)
             raise DerivativeError(f"{where} {fault}") from fault
     if trial.random and random_layer(model) is None:  # the functions warn of known random layers themselves
         warnings.warn(DRAWS.format(f"model {type(model).__name__}"), RandomLayersWarning, stacklevel=2)
     return right
 
 
-def _few(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _few(inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if len(inputs) != len(labels) or len(inputs) == 0:
         raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
-    rows = torch.arange(FEW) % len(inputs)
+    rows = torch.arange(count) % len(inputs)
     return inputs.detach()[rows.to(inputs.device)], labels[rows.to(labels.device)]
 
 

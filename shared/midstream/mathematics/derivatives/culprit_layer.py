@@ -11,7 +11,9 @@ from midstream.mathematics.derivatives.functional import holding
 from midstream.mathematics.derivatives.orders import Order
 
 
-def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequence[Order]) -> str:
+def offending_layer(
+    model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequence[Order], *, coupled: bool = False
+) -> str:
     """Return the innermost layer that shows the fault in isolation, as text; the model if no layer does.
 
     Each layer is checked in isolation, on the arguments that it receives within the model.
@@ -19,14 +21,14 @@ def offending_layer(model: nn.Module, inputs: Tensor, kind: Kind, orders: Sequen
     names = {module: name for name, module in reversed(list(model.named_modules()))}
     for layer, call in _calls(model, inputs).items():
         alone = _Alone(layer, call)
-        if layer is not model and _has_fault(alone, call.first, kind, orders):
+        if layer is not model and _has_fault(alone, call.first, kind, orders, coupled):
             return f"layer {names[layer]!r} ({type(layer).__name__})"
     return f"model {type(model).__name__}"
 
 
-def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind, orders: Sequence[Order]) -> bool:
+def _has_fault(alone: "_Alone", inputs: Tensor, kind: Kind, orders: Sequence[Order], coupled: bool) -> bool:
     try:
-        trial = Trial(alone, inputs, torch.zeros(len(inputs)), _curved)
+        trial = Trial(alone, inputs, torch.zeros(len(inputs)), _curved, coupled=coupled)
         if kind in ("random", "coupled", "gradient", "order"):
             trial.check_repeatable()
             trial.check_examples()

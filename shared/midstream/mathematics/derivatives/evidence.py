@@ -42,6 +42,7 @@ class Trial:
         inputs: two or more inputs, floating point.
         labels: their targets.
         loss: a loss that sums over its batch.
+        coupled: whether the examples are coupled, so that the loss is one function of all inputs.
 
     Attributes:
         random: whether the loss depends on random numbers; set by `check_repeatable`.
@@ -50,7 +51,9 @@ class Trial:
         FaultError: the derivatives cannot be computed.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> None:
+    def __init__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, *, coupled: bool = False
+    ) -> None:
         try:
             self.point, coarsest = computable_point(model, loss, inputs, labels)
         except Exception as error:
@@ -61,7 +64,8 @@ class Trial:
             )
         self.double = coarsest == torch.float64
         self.tolerance = EXACT if self.double else SINGLE
-        self.one = self.point.some(1)
+        self.coupled = coupled
+        self.one = self.point if coupled else self.point.some(1)
         own = next(model.parameters()).dtype
         self._own = self.one.rounded() if self.double and own != torch.float64 else None
         self.random = False
@@ -78,6 +82,10 @@ class Trial:
 
     def check_examples(self) -> None:
         """Refuse a loss over several examples that is not the sum of the examples' losses."""
+        if self.coupled:
+            self.alone = self.point.first()
+            self._refuse_mean(len(self.point.inputs), self.alone.loss, self.point.loss_apart())
+            return
         try:
             self.alone = self.one.first()
         except Exception as error:
@@ -88,8 +96,7 @@ class Trial:
         rest = [self.point.some(i + 1, start=i) for i in range(1, len(self.point.inputs))]
         apart = [self.alone, *(one.first() for one in rest)]
         total = torch.stack([one.loss for one in apart]).sum()
-        if far(len(apart) * together.loss, total) <= self.tolerance < far(together.loss, total):
-            raise FaultError("loss", "has a loss that is a mean over its batch; it must be the sum")
+        self._refuse_mean(len(apart), together.loss, total)
         summed = {
             name: torch.stack([one.by_parameters[name] for one in apart]).sum(dim=0)
             for name in together.by_parameters
@@ -106,6 +113,10 @@ class Trial:
                 f"its own. Normalise each example by itself, as group norm does, or call .eval() on what "
                 f"tracks statistics",
             )
+
+    def _refuse_mean(self, count: int, together: Tensor, apart: Tensor) -> None:
+        if far(count * together, apart) <= self.tolerance < far(together, apart):
+            raise FaultError("loss", "has a loss that is a mean over its batch; it must be the sum")
 
     def check_gradient(self) -> None:
         """Refuse a gradient that is not the slope of the loss."""
@@ -159,7 +170,7 @@ class Trial:
                 return "is the only one that runs, and finite differences do not settle it"
             if off is not None and off > DIFFERENCES:
                 return f"differs by {off:.2g} from finite differences of the gradient"
-        if not self.random:
+        if not self.random and not self.coupled:
             together = self.point.by_inputs(order)[:1]
             if not (apart := far(together, found.by_inputs, self._least)) <= self.tolerance:
                 return f"gives an example another derivative, by {apart:.2g}, with a second in its batch"

@@ -183,10 +183,19 @@ def _attributes_kept(model: nn.Module) -> Iterator[None]:
             now.update(held)
 
 
-def refuse_coupled_examples(model: nn.Module) -> None:
-    """Raise `DerivativeError` if batch norm makes an example's loss depend on the others in its batch."""
+def refuse_coupled_examples(
+    model: nn.Module, *, known: Callable[[nn.Module], bool] = lambda _: False
+) -> None:
+    """Raise `DerivativeError` if batch norm makes an example's loss depend on the others in its batch.
+
+    Args:
+        model: the model.
+        known: whether the caller knows that a layer couples the examples; such a layer is not refused.
+    """
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            if known(module):
+                continue
             raise DerivativeError(
                 f"layer {name!r} is batch norm over the statistics of its batch: it couples the examples, so "
                 f"an input has no derivative of its own. Call .eval() on a layer that tracks running "

@@ -86,6 +86,15 @@ class GenericPoint:
         with torch.no_grad():
             return self.value(*self._there(step, direction), seed=seed)
 
+    def loss_apart(self) -> Tensor:
+        """Return the sum of the losses of each of the model's outputs for all inputs together."""
+        at = self.inputs + self.parameters[OFFSET]
+        with torch.no_grad(), seeded(at.device, 0, "check"):
+            outputs = self.within(self.parameters, lambda: called(self.model, at))
+            return torch.stack(
+                list(map(self.loss, torch.split(outputs, 1), torch.split(self.labels, 1)))
+            ).sum()
+
     def first(self, *, step: float = 0.0, direction: int = 0) -> First:
         """Return L and its gradients at the point, or a step away from it along a direction."""
         theta, x = self._there(step, direction)

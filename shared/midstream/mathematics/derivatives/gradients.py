@@ -5,12 +5,13 @@ parameter. While one of them runs, the model holds other tensors, so only one th
 model.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from midstream.mathematics.derivatives.batch_statistics import as_trained, refuse_other_coupling
 from midstream.mathematics.derivatives.by_formula import differentiable
 from midstream.mathematics.derivatives.chunk_size import chunk_size_of
 from midstream.mathematics.derivatives.functional import DerivativeError as DerivativeError
@@ -21,19 +22,15 @@ from midstream.mathematics.derivatives.functional import refuse_coupled_examples
 from midstream.mathematics.derivatives.functional import trainable as trainable
 from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.derivatives.orders import Order, Vector, mixed
+from midstream.mathematics.derivatives.parts import CHUNK as CHUNK
+from midstream.mathematics.derivatives.parts import chunks as chunks
+from midstream.mathematics.derivatives.parts import of_set
 from midstream.mathematics.loss import Loss, cross_entropy
-from midstream.mathematics.pixels import pixels
 from midstream.mathematics.stacks.recognised import stack_of
 from midstream.mathematics.stacks.stack import Stack
 
 Gradient = Mapping[str, Tensor]
 """A vector in parameter space: name of a trainable parameter → tensor shaped like it."""
-
-CHUNK = 250
-"""Examples differentiated at a time. Memory use depends on this number, not on the size of the set."""
-
-_SMALL = 1024
-"""Inputs of at most so many values are differentiated by twice as many at a time."""
 
 
 def validation_gradient(
@@ -92,25 +89,26 @@ def _loss_and_gradient(
 ) -> tuple[Tensor, Gradient]:
     if loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
         return _by_stack(model, stack, inputs, labels, chunk_size)
-    refuse_coupled_examples(model)
+    refuse_other_coupling(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
     total = torch.zeros((), device=leaves[0].device, dtype=leaves[0].dtype)
     gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    for part_inputs, part_labels in chunks(inputs, labels, chunk_size):
+    with of_set(model, inputs, labels, chunk_size) as parts:
+        for part_inputs, part_labels in parts:
 
-        def taken(
-            x: Tensor = part_inputs, y: Tensor = part_labels
-        ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-            value = loss(called(model, x), y)
-            return value, torch.autograd.grad(value, leaves, allow_unused=True)
+            def taken(
+                x: Tensor = part_inputs, y: Tensor = part_labels
+            ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+                value = loss(called(model, x), y)
+                return value, torch.autograd.grad(value, leaves, allow_unused=True)
 
-        with torch.enable_grad(), differentiable(model):
-            value, part = holding(model, parameters, taken)
-        total += value.detach()
-        for accumulated, term in zip(gradient.values(), part, strict=True):
-            if term is not None:
-                accumulated += term
+            with torch.enable_grad(), differentiable(model):
+                value, part = holding(model, parameters, taken)
+            total += value.detach()
+            for accumulated, term in zip(gradient.values(), part, strict=True):
+                if term is not None:
+                    accumulated += term
     return total, gradient
 
 
@@ -145,7 +143,9 @@ def mixed_derivative(
     of ReLU and pooling. To first order in the step size η, `∇x U_t = -η B_x v`.
 
     Call it in evaluation mode: while layers such as dropout draw random numbers, each call differentiates a
-    different function (`RandomLayersWarning`).
+    different function (`RandomLayersWarning`). If the model has batch norm that trains, L is the loss of the
+    whole minibatch with its own statistics, and is differentiated at once; `midstream.use_batch_statistics`
+    says which models do.
 
     Args:
         model: any module.
@@ -167,7 +167,7 @@ def mixed_derivative(
     >>> mixed_derivative(model, x, y, validation_gradient(model, x, y)).shape
     torch.Size([2, 2])
     """
-    refuse_coupled_examples(model)
+    refuse_other_coupling(model)
     warn_of_random_layers(model)
     chunk_size = chunk_size_of(model, chunk_size)
     if order is None and loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
@@ -182,8 +182,12 @@ def mixed_derivative(
         chosen = order_of(model, x, y, loss=loss) if order is None else order
         return mixed(chosen, chunk_loss, parameters, tangents, x, within=partial(holding, model))
 
-    with differentiable(model):
-        return torch.cat([chunk_derivative(x, y) for x, y in chunks(inputs.detach(), labels, chunk_size)])
+    with (
+        as_trained(model),
+        of_set(model, inputs.detach(), labels, chunk_size) as parts,
+        differentiable(model),
+    ):
+        return torch.cat([chunk_derivative(x, y) for x, y in parts])
 
 
 def _mixed_by_stack(
@@ -231,16 +235,3 @@ def _laid_out(value: Tensor, like: Tensor) -> Tensor:
     if same and value.stride() == like.stride() and not value.requires_grad:
         return value
     return torch.empty_like(like).copy_(value.detach()).detach()
-
-
-def chunks(inputs: Tensor, labels: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Split a set into chunks of `size` examples, converting uint8 inputs to float32 pixels.
-
-    A size of None stands for 250 examples, or 500 if an input has at most 1,024 values.
-    """
-    if len(inputs) != len(labels) or len(inputs) == 0:
-        raise ValueError(f"{len(inputs)} inputs and {len(labels)} labels; give the same number, at least one")
-    if size is None:
-        size = 2 * CHUNK if inputs.shape[1:].numel() <= _SMALL else CHUNK
-    parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
-    return ((pixels(part_inputs), part_labels) for part_inputs, part_labels in parts)

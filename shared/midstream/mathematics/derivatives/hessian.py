@@ -7,18 +7,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from midstream.mathematics.derivatives.batch_statistics import refuse_other_coupling
 from midstream.mathematics.derivatives.by_formula import differentiable
 from midstream.mathematics.derivatives.chunk_size import chunk_size_of
 from midstream.mathematics.derivatives.functional import (
     functional_call,
     holding,
-    refuse_coupled_examples,
     trainable,
     warn_of_random_layers,
 )
-from midstream.mathematics.derivatives.gradients import CHUNK, Gradient, along, chunks
+from midstream.mathematics.derivatives.gradients import CHUNK, Gradient, along
 from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.derivatives.orders import Order, Vector, curved
+from midstream.mathematics.derivatives.parts import of_set
 from midstream.mathematics.loss import Loss, cross_entropy
 
 
@@ -38,6 +39,7 @@ def hessian_vector_product(
     for the model. If that is reverse over forward, one product costs about as much as two validation
     gradients. The products over chunks of the set are summed, so the memory needed does not depend on the
     number of examples. Call it in evaluation mode, for the reason given in `midstream.mixed_derivative`.
+    If the model's batch norm trains, this is the Hessian of the loss whose gradient is `v`.
 
     Args:
         model: any module; it is not changed.
@@ -56,13 +58,14 @@ def hessian_vector_product(
     >>> hessian_vector_product(model, torch.eye(2), torch.tensor([0, 1]), u)["weight"].shape
     torch.Size([2, 2])
     """
-    refuse_coupled_examples(model)
+    refuse_other_coupling(model)
     warn_of_random_layers(model)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
-    with differentiable(model):
-        for x, y in chunks(inputs.detach(), labels, chunk_size_of(model, chunk_size) or CHUNK):
+    size = chunk_size_of(model, chunk_size) or CHUNK
+    with of_set(model, inputs.detach(), labels, size) as parts, differentiable(model):
+        for x, y in parts:
 
             def chunk_loss(at: Vector, z: Tensor, y: Tensor = y) -> Tensor:
                 return loss(functional_call(model, at, (z,)), y)

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from midstream.mathematics.derivatives.batch_statistics import as_trained
 from midstream.mathematics.derivatives.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.derivatives.orders import ORDERS, Order
@@ -51,7 +52,11 @@ def remember(model: nn.Module, inputs: Tensor, order: Order, *, loss: Loss = cro
         order: the order, checked elsewhere.
         loss: the loss.
     """
-    _keep(_known.setdefault(model, OrderedDict()), _circumstances(model, inputs, loss, ORDERS), order)
+    known = _known.setdefault(model, OrderedDict())
+    _keep(known, _circumstances(model, inputs, loss, ORDERS), order)
+    with as_trained(model) as trained:
+        if trained:  # the order is correct in both modes
+            _keep(known, _circumstances(model, inputs, loss, ORDERS), order)
 
 
 def agreed_order(model: nn.Module, inputs: Tensor, labels: Tensor, theirs: str | None) -> Order:

@@ -22,6 +22,9 @@ class ModelDescription(Message):
                     "reduction": "sum",
                     "optimizer": "adam",
                     "learning_rate": 0.0008,
+                    "total_steps": 600,
+                    "steps_per_epoch": 10,
+                    "unmodelled": None,
                     "chunk_size": None,
                     "derivatives": "reverse-over-forward",
                 }
@@ -34,8 +37,17 @@ class ModelDescription(Message):
     classes: list[str] = Field(description="Names of the classes, in the order of the logits.")
     loss: Literal["cross-entropy"] = Field(description="The training loss.")
     reduction: Literal["sum"] = Field(description="How the loss is reduced over a batch.")
-    optimizer: str = Field(description="The training optimizer.")
-    learning_rate: float = Field(description="The learning rate η.")
+    optimizer: str = Field(description="The training optimizer, with options.")
+    learning_rate: float = Field(
+        description="The learning rate η, which the schedule of the specification multiplies."
+    )
+    total_steps: int | None = Field(
+        None, description="Minibatches of the whole run, which a schedule of the learning rate needs."
+    )
+    steps_per_epoch: int | None = Field(None, description="Minibatches per epoch.")
+    unmodelled: str | None = Field(
+        None, description="Why no exact utility goes through the training step; null if one does."
+    )
     chunk_size: int | None = Field(
         None,
         description="Examples that the server differentiates at a time; the low bits of derivatives depend "

@@ -31,6 +31,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "resumed_anyway": {"attacker": 0},
     "steps_per_second": 40.0,
     "seconds_left": 14.7,
+    "attacker": "level-1 · ε 1.5 l2",
     "samples": [0, 10],
     "result": None,
     "specification": Specification.model_validate({"dataset": "digits", "target": 3}).model_dump(),
@@ -132,6 +133,9 @@ class Status(Message):
     resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
     steps_per_second: float | None = Field(description="Rate over the most recent steps.")
     seconds_left: float | None = Field(description="Estimated time left at that rate.")
+    attacker: str | None = Field(
+        description="The attacker, as its proxy announces it; null if no proxy does. Shown, and never used."
+    )
     samples: list[int] = Field(description="Batches with pictures at /samples/{seq}.")
     result: Result | None = Field(description="The run's result; null until it finishes.")
     specification: Specification = Field(

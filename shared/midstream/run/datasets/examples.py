@@ -34,16 +34,19 @@ class Examples:
     Attributes:
         inputs: `(examples, channels, height, width)`, uint8, or float32 in [0, 1].
         labels: class indices, `(examples,)`, int64.
+        index: place of each example in the data set's training data, `(examples,)`, int64; None if unknown.
     """
 
     inputs: Tensor
     labels: Tensor
+    index: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, which: Tensor) -> "Examples":
-        return Examples(self.inputs[which], self.labels[which])
+        index = None if self.index is None else self.index[which]
+        return Examples(self.inputs[which], self.labels[which], index)
 
     def pixels(self) -> Tensor:
         """Return the inputs as float32 in [0, 1]."""

@@ -1,6 +1,7 @@
 """A data set by its name, checked; and its split into training, validation and test examples."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -85,9 +86,10 @@ def split(dataset: Dataset, *, validation_size: int, train_size: int | None, see
         )
     order = torch.from_numpy(permutation(available, seed, "split"))
     end = available if train_size is None else validation_size + train_size
+    numbered = replace(dataset.train, index=torch.arange(available))
     return Split(
-        train=dataset.train[order[validation_size:end]],
-        validation=dataset.train[order[:validation_size]],
+        train=numbered[order[validation_size:end]],
+        validation=numbered[order[:validation_size]],
         test=dataset.test,
         classes=dataset.classes,
         dataset_sha256=dataset.sha256(),

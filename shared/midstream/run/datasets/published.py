@@ -1,6 +1,7 @@
 """The published data sets that have a name of their own: scikit-learn's digits and torchvision's."""
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def _idx(where: Path, part: str) -> Examples:
     )
 
 
+@cache
 def _digits() -> NDArray[np.float64]:
     """Return 64 pixels and the label of each digit, from the file that scikit-learn's `load_digits` reads.
 

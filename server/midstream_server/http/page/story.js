@@ -1,0 +1,51 @@
+// What an attack has cost a run, and what its defender has won back, in words.
+
+import { percent } from "./numbers.js";
+
+const SAME = ["dataset", "model", "seed", "batch_size", "train_size", "optimizer", "learning_rate"];
+
+/** Return one sentence on a run beside the others of the server, `[{name, run}]`; "" if no other fits. */
+export function story(name, run, others) {
+  const alike = others.filter((other) => other.name !== name && comparable(run, other.run));
+  const clean = alike.find(({ run: other }) => !isAttacked(other) && !isDefended(other));
+  if (!isAttacked(run) || !clean) return "";
+  if (!isDefended(run)) {
+    const found = both(run, clean.run);
+    return found && `The attack has cost ${points(found.theirs - found.ours)} by step ${found.step}: \
+${percent(found.ours)} here, ${percent(found.theirs)} in ${clean.name}.`;
+  }
+  const attacked = alike.find(({ run: other }) => isAttacked(other) && !isDefended(other) && other.status.attacker === run.status.attacker);
+  if (!attacked) return "";
+  const found = both(run, attacked.run, clean.run);
+  if (!found) return "";
+  const [lost, won] = [found.clean - found.theirs, found.ours - found.theirs];
+  return `Of the ${points(lost)} that the attack costs by step ${found.step}, the defender \
+${won < 0 ? `won back none: it is ${points(-won)} behind ${attacked.name}` : `won back ${points(won)}`}.`;
+}
+
+function isAttacked({ status }) {
+  return status.attacker !== null;
+}
+
+function isDefended({ status }) {
+  return status.specification.defender !== "none";
+}
+
+function comparable(run, other) {
+  return SAME.every((key) => run.status.specification[key] === other.status.specification[key]);
+}
+
+/** Return the test accuracies at the last step that all of the runs have evaluated; "" if there is none. */
+function both(run, other, clean = other) {
+  const [ours, theirs, cleans] = [run, other, clean].map(({ history }) => accuracies(history.records));
+  const step = [...ours.keys()].findLast((at) => theirs.has(at) && cleans.has(at));
+  return step === undefined ? "" : { step, ours: ours.get(step), theirs: theirs.get(step), clean: cleans.get(step) };
+}
+
+function accuracies(records) {
+  return new Map(records.filter((record) => typeof record.test_accuracy === "number").map((record) => [record.step, record.test_accuracy]));
+}
+
+function points(share) {
+  return `${(100 * share).toFixed(1)} points`;
+}

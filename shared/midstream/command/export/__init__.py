@@ -1,0 +1,1 @@
+"""`midstream export`: what a run's attacker sent, as one file."""

@@ -1,0 +1,36 @@
+"""AVATAR: train on images that a diffusion model has remade."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from midstream.defences.ddpm import Ddpm
+from midstream.defences.purifier import unit_range
+from midstream.mathematics.level_1 import level_0
+from midstream.players.interface import Batch, View
+
+
+@dataclass(kw_only=True)
+class Avatar(Ddpm):
+    """Train on images that are diffused and denoised (AVATAR, Dolatabadi et al. 2023; not in Table 1).
+
+    As `ddpm`, but the purified batch replaces the corrected one, and the budget does not limit it
+    (Dolatabadi et al. 2023): noise up to depth t* drowns the perturbation, and the reverse process
+    removes it. The diffusion model is this project's own, learned on Dval.
+
+    Differences from the authors' code (hmdolatabadi/AVATAR): they use a large diffusion model that was
+    trained on the whole clean data set, with t* = 100 of 1000 steps; here t* is the depth at which the noise
+    is as large as the ball, unless `depth` says otherwise, and the way back takes `jumps` jumps.
+    """
+
+    jumps: int = 5
+
+    def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
+        """Return zeros."""
+        return level_0(batch.inputs)
+
+    def augment(self, batch: Batch, view: View) -> Batch:
+        """Return the purified batch."""
+        low, high = view.budget.low, view.budget.high
+        images = self.purify(unit_range(batch.inputs, view.budget), batch, view).to(batch.inputs)
+        return replace(batch, inputs=(low + (high - low) * images).clamp(low, high))

@@ -1,0 +1,1 @@
+"""Optimizer, schedule, clipping and accumulation of a training, and their state."""
