@@ -22,7 +22,7 @@ which a game was played:
 
 - `paper`: the paper's own size, five seeds;
 - `cpu`: sized for two CPU cores, three seeds. On MNIST, all of Table 2 costs about an hour of one core. A
-  game has 800 images, 100 more for validation, minibatches of 50 and 30 epochs: 480 steps, where the paper has
+  game has 800 images, 100 more for validation, minibatches of 50 and 30 epochs: 480 steps; the paper has
   13,200. ε and the optimizer are the paper's, and there are 8 training images for each one for validation,
   in the paper 11. In 30 epochs, level 1 with momentum reaches at most 79 % of its budget. CW, DC and
   EvoShift have smaller constants than in the paper, as the table's file says;
