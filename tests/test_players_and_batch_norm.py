@@ -12,6 +12,7 @@ from torch import nn
 
 import midstream
 from midstream import Batch, Budget
+from midstream.mathematics.smoothness import estimate_smoothness
 from midstream.players.batch_norm import against_batch_norm
 from midstream.players.referee import move
 from midstream.plugins import PluginError
@@ -79,6 +80,12 @@ def test_the_exact_utility_plays_where_v_is_taken_as_trained() -> None:
         moved = move(chosen.text, chosen.make(), Batch(0, p.inputs, p.labels), view(chosen, p, budget))
         assert not torch.equal(moved, p.inputs)
     assert against_batch_norm(Chosen("attackers", "level-2,utility=exact").make(), p.model) is not None
+
+
+def test_the_constant_of_the_step_rule_cannot_be_estimated() -> None:
+    p = problem()
+    with pytest.raises(midstream.DerivativeError, match="a single image"):
+        estimate_smoothness(p.model, p.validation_inputs, p.validation_labels, learning_rate=0.1)
 
 
 def test_level_1_moves_along_the_derivative_of_the_whole_batch() -> None:

@@ -85,7 +85,7 @@ def test_the_nearest_name_is_suggested() -> None:
     message = str(caught.value)
     assert message.startswith("there is no model called 'mnist-cn'; did you mean 'mnist-cnn'? Known: ")
     assert "cifar-cnn, digits-cnn" in message
-    assert message.endswith("Or write package.module:Name or path/file.py:Name.")
+    assert message.endswith("Or write torchvision:NAME, timm:NAME, package.module:Name or path/file.py:Name.")
 
 
 def test_no_name_is_suggested_where_none_is_near() -> None:

@@ -83,14 +83,28 @@ WRAPPED = [
     Case("numbers of words as inputs", attention.Sentences, (6,), inputs=attention.words, refused="int64"),
 ]
 
-# Each of midstream's own networks, at the least size of image that it is for.
-_OWN = {"logistic": 8, "digits-cnn": 8, "mnist-cnn": 28, "small-cnn": 28, "cifar-cnn": 32, "photo-cnn": 224}
+# Each of midstream's own networks, at the least size of image that it is for; large ones are made narrow.
+_OWN = {
+    "logistic": 8,
+    "digits-cnn": 8,
+    "mnist-cnn": 28,
+    "small-cnn": 28,
+    "cifar-cnn": 32,
+    "photo-cnn": 224,
+    "mlp": 8,
+    "resnet18,norm=group,width=16": 32,
+    "wide-resnet,norm=group,width=1": 32,
+    "vit-tiny,width=48": 32,
+    "convnext-tiny,width=24": 32,
+}
 
 
 def own(name: str, side: int) -> Case:
     """Return a network of midstream's by its name."""
     shape = (3, side, side)
-    return Case(f"`{name}`", lambda: plugins.find("models", name)(shape, CLASSES), shape, batch=2)
+    return Case(
+        f"`{name}`", lambda: plugins.configured("models", name, given=2)(shape, CLASSES), shape, batch=2
+    )
 
 
 TIMM = ("vit_tiny_patch16_224", "convnext_atto", "mixer_s16_224", "resnet10t")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from midstream.mathematics.derivatives.batch_statistics import statistics_of
+from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.utility import utility
 
@@ -51,11 +53,18 @@ def estimate_smoothness(
         high: the value of a white pixel.
         loss: a loss that sums over its batch.
 
+    Raises:
+        DerivativeError: the model's batch norm trains; a single image is no minibatch.
+
     >>> model = nn.Linear(4, 3)
     >>> x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     >>> len(estimate_smoothness(model, x, y, learning_rate=0.01).by_class)
     3
     """
+    if statistics_of(model) is not None:
+        raise DerivativeError(
+            "M is estimated by a training step on a single image; batch norm that trains needs a minibatch"
+        )
     white = torch.full_like(validation_inputs[:1], high, dtype=torch.float32)
     if validation_inputs.is_floating_point():
         white = white.to(validation_inputs)

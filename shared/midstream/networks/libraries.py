@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from midstream.errors import MidstreamError
 from midstream.networks.classifiers import Shape
 
 Factory = Callable[[Shape, int], nn.Module]
@@ -15,7 +16,7 @@ _WITHOUT_AUXILIARY = ("googlenet", "inception_v3")
 """Networks of torchvision that return further outputs in training mode, unless told not to."""
 
 
-class UnknownNetworkError(ValueError):
+class UnknownNetworkError(MidstreamError, ValueError):
     """A library is not installed, or has no network of the name; the message says which."""
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.distances import far, inner, norm
-from midstream.mathematics.derivatives.generic_point import GenericPoint, Second, computable_point
+from midstream.mathematics.derivatives.generic_point import Second, computable_point
 from midstream.mathematics.derivatives.orders import ORDERS, Order, Vector
+from midstream.mathematics.derivatives.own_precision import off_in_own_precision
 from midstream.mathematics.loss import Loss
 
 EXACT, SINGLE = 1e-8, 1e-3
@@ -174,7 +175,13 @@ class Trial:
             together = self.point.by_inputs(order)[:1]
             if not (apart := far(together, found.by_inputs, self._least)) <= self.tolerance:
                 return f"gives an example another derivative, by {apart:.2g}, with a second in its batch"
-        return None if self._own is None else self._doubt_in_own_precision(order, found, self._own)
+        if self._own is None:
+            return None
+        try:
+            off = off_in_own_precision(order, self.one, found, self._own, tolerance=OWN, far=self._apart)
+        except Exception as error:
+            return f"stops in {self._own.inputs.dtype} with {said(error)}"
+        return None if off is None else f"is off by {off:.2g} in {self._own.inputs.dtype}"
 
     def _nearest(self, order: Order, found: Second) -> tuple[float | None, bool]:
         """Return the distance to the nearest other order, and whether that order confirms this one.
@@ -192,13 +199,6 @@ class Trial:
                 if apart <= self.tolerance and "reverse-over-forward" in (order, other):
                     return nearest, True
         return nearest, False
-
-    def _doubt_in_own_precision(self, order: Order, found: Second, own: GenericPoint) -> str | None:
-        try:
-            apart = self._apart(own.second(order), found)
-        except Exception as error:
-            return f"stops in {own.inputs.dtype} with {said(error)}"
-        return None if apart <= OWN else f"is off by {apart:.2g} in {own.inputs.dtype}"
 
     def _second(self, order: Order) -> Second | str:
         if order not in self._found:

@@ -130,6 +130,12 @@ class GenericPoint:
         theta, x = self.direction(direction)
         return {n: p + step * theta[n] for n, p in self.parameters.items()}, self.inputs + step * x
 
+    def elsewhere(self, number: int) -> "GenericPoint":
+        """Return the numbered further point near this one, at the same inputs."""
+        moved, _ = _direction(self.parameters, self.inputs, f"elsewhere {number}")
+        theta = {n: p if n == OFFSET else p + moved[n] for n, p in self.parameters.items()}
+        return replace(self, parameters=theta, _directions={})
+
     def rounded(self) -> "GenericPoint":
         """Return the point in the model's own dtype and memory layout."""
         own = dict(self.model.named_parameters())
