@@ -39,7 +39,7 @@ def among(trusted: Tensor, scores: Tensor) -> Suspicion:
 
     >>> found = among(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([1.5, 1.0, 9.0]))
     >>> found.examples
-    tensor([0.5000, 0.3750, 5.6476])
+    tensor([0.5000, 0.3750, 6.3666])
     >>> float(found.batch) > 0.5
     True
     """
