@@ -31,6 +31,9 @@ GIVEN = {
 }
 """Options that a player needs, or that keep it quick."""
 
+OF_A_FILE = {"replay"}
+"""Players whose perturbations have the shape of a file; tests/test_poisons.py plays them."""
+
 VARIANTS: dict[Side, list[str]] = {
     "attackers": [
         "level-1,validation=minibatch",

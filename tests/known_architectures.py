@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import midstream.mathematics.derivatives.known_orders as library
 import midstream.run.training as games
@@ -17,6 +18,7 @@ from midstream.mathematics.derivatives.orders import ORDERS, Order
 from midstream.mathematics.loss import Loss, cross_entropy
 
 _found: dict[Hashable, Order] = {}
+_PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 def share() -> None:
@@ -44,7 +46,7 @@ def _checked_once(
 def architecture(model: nn.Module) -> Hashable:
     """Return all that a model of torch's own layers is, but for the values of its tensors."""
     layers = [
-        (name, type(layer), layer.extra_repr(), layer.training)
+        (name, type(layer), *sorted((k, repr(v)) for k, v in vars(layer).items() if isinstance(v, _PLAIN)))
         for name, layer in model.named_modules(remove_duplicate=False)
     ]
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
@@ -58,5 +60,7 @@ def architecture(model: nn.Module) -> Hashable:
 
 def _is_plain(layer: nn.Module) -> bool:
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
-    own_forward = "forward" in vars(layer)
-    return type(layer).__module__.startswith("torch.nn.modules.") and not any(hooks) and not own_forward
+    if any(hooks) or "forward" in vars(layer):
+        return False
+    # Batch norm is checked for each model: how it trains is marked on its layers.
+    return type(layer).__module__.startswith("torch.nn.modules.") and not isinstance(layer, _BatchNorm)

@@ -7,7 +7,7 @@ import torch
 from cases import CLASSES, CONV, LOGISTIC, TANH_MLP, Case, Problem, untouched
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from installed_players import VARIANTS, Chosen, installed, kind, kinds, ready, view
+from installed_players import OF_A_FILE, VARIANTS, Chosen, installed, kind, kinds, ready, view
 from torch import Tensor, nn
 
 from midstream import Batch, Budget, plugins
@@ -30,9 +30,6 @@ FOR_IMAGES = {
     *("ar", "ops", "avatar"),
 }
 """Players that refuse other inputs."""
-
-OF_A_FILE = {"replay"}
-"""Players whose perturbations have one shape; tests/test_poisons.py plays them."""
 
 CRAFTED = {"em", "rem", "tap"}
 """Players that ask a surrogate of their own, and have learned only on a problem of its shape."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from cases import CONV, Problem
-from installed_players import Chosen, installed, ready
+from installed_players import OF_A_FILE, Chosen, installed, kind, ready
 from installed_players import view as shown
 from torch import Tensor
 from views import view
@@ -20,7 +20,11 @@ from midstream_proxy.surrogates.surrogate import Playback
 
 WIDE = Budget(0.5, low=-9, high=9)
 SEEN = view(CONV.build(torch.float32), WIDE)
-ATTACKERS = [chosen.text for chosen in installed("attackers") if "fraction" not in chosen.text]
+ATTACKERS = [
+    chosen.text
+    for chosen in installed("attackers")
+    if "fraction" not in chosen.text and kind(chosen.text) not in OF_A_FILE
+]
 
 
 class Ones:

@@ -153,7 +153,9 @@ def test_a_missing_option(plugin: str) -> None:
 def test_an_option_where_there_are_none(plugin: str) -> None:
     with pytest.raises(PluginError, match=r"called 'step'\. There are none\."):
         make("defenders", f"{plugin}:Plain,step=1")
-    with pytest.raises(PluginError, match=r"called 'step'\. Known: fraction, fraction_of, "):
+    with pytest.raises(
+        PluginError, match=r"called 'step'.* Known: adversarial, dval, fraction, fraction_of, "
+    ):
         make("attackers", f"{plugin}:Plain,step=1")
 
 

@@ -26,8 +26,16 @@ def laughs(levels: int) -> str:
     return "\n".join([*lines, f"defender: [*a{levels - 1}]"])
 
 
+def laughs_in_one_setting(levels: int) -> str:
+    """Return the same within the value of a setting, which would take for ever to write out."""
+    lists = ["&a0 [ha, ha, ha]"]
+    lists += [f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return f"attacker: [{', '.join(lists)}]"
+
+
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     "laughs": (laughs(30), "line 1 has the anchor or alias 'a0'; write the value itself"),
+    "laughs-in-one-setting": (laughs_in_one_setting(30), "line 1 nests values"),
     "alias": ("attacker: &x none\ndefender: *x", "line 1 has the anchor or alias 'x'"),
     "unknown-alias": ("defender: *x", "line 1 has the anchor or alias 'x'"),
     "deep": (f"epsilon: {'[' * 20_000}{']' * 20_000}", "line 1 nests values; a setting has a single value"),

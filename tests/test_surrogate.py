@@ -13,6 +13,7 @@ from torch import Tensor
 
 from midstream import Batch, Budget, level_1_attack, validation_gradient
 from midstream.mathematics.seeds import derive
+from midstream.plugins import PluginError
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch, tensors_sha256
@@ -84,6 +85,15 @@ def numbers(batch: WireBatch) -> list[int]:
 
 def game_batches() -> Iterator[WireBatch]:
     return (tiny.batch(seq) for seq in range(tiny.STEPS))
+
+
+def test_an_optimizer_that_the_server_names_is_loaded_only_if_it_is_allowed_here(attacker: Attacker) -> None:
+    name = "torch.optim:NAdam"
+    attacker.run = HIDDEN.model_copy(update={"optimizer": name})
+    with pytest.raises(PluginError, match=f"optimizer '{name}' is code that this process was not told"):
+        attacker.starts()
+    surrogate = attacker.starts(allowed=frozenset({name})).surrogate
+    assert isinstance(surrogate.training.optimization.optimizer, torch.optim.NAdam)
 
 
 def test_the_surrogate_is_a_white_box_game_of_its_own(attacker: Attacker) -> None:

@@ -293,9 +293,21 @@ class Hiding(torch.optim.SGD):
         self.param_groups[0]["hidden"] = object()
 
 
-def test_an_own_optimizer_whose_state_cannot_be_saved_or_restored_is_refused() -> None:
-    made = played(run("none", **FEW, optimizer=f"{HERE}:Forgetful"), stop=2)
-    with pytest.raises(OptimizerStateError, match=r"'0\.momentum_buffer' of its state_dict differs after"):
-        run("none", **FEW, optimizer=f"{HERE}:Forgetful").load_state_dict(state(made), step=2)
-    with pytest.raises(OptimizerStateError, match=r"no run with it could resume: .*keep tensors, numbers"):
-        run("none", **FEW, optimizer=f"{HERE}:Hiding").state_dict()
+class Failing(torch.optim.SGD):
+    """SGD that cannot step."""
+
+    def step(self, closure: Any = None) -> Any:  # noqa: ARG002
+        raise RuntimeError("out of steps")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Forgetful", r"'0\.momentum_buffer' of its state_dict differs after load_state_dict"),
+        ("Hiding", "no run with it could resume: .*keep tensors, numbers and texts in it"),
+        ("Failing", r"failed at a step on a matrix of 2×2: RuntimeError\('out of steps'\)"),
+    ],
+)
+def test_an_own_optimizer_that_could_not_resume_is_refused_before_the_game(name: str, words: str) -> None:
+    with pytest.raises(OptimizerStateError, match=words):
+        run("none", **FEW, optimizer=f"{HERE}:{name}")

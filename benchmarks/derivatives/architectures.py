@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,7 +117,7 @@ def timm(name: str) -> Case:
     def network() -> nn.Module:
         from timm import create_model
 
-        sized = {} if name.startswith(("convnext", "resnet")) else {"img_size": 64}
+        sized: dict[str, Any] = {} if name.startswith(("convnext", "resnet")) else {"img_size": 64}
         model: nn.Module = create_model(name, num_classes=CLASSES, **sized)
         return model
 

@@ -26,8 +26,8 @@ prints this list with whatever else is installed. `level-2`, `level-3` and so on
 before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
 stands where a method is from, and where the paper's Table 1 has it.
 
-With `--batch-norm training`, `atn`, `deep-confuse`, `utility=exact` and a level k that is given neither
-`steps` nor `smoothness` are refused; [why, and what to do](own-model.md#batch-norm).
+With `--batch-norm training`, `atn`, `deep-confuse`, `em`, `rem`, `tap`, `utility=exact` and a level k that is
+given neither `steps` nor `smoothness` are refused; [why, and what to do](own-model.md#batch-norm).
 
 """
 

@@ -59,4 +59,7 @@ def test_the_model_is_described_well_enough_to_rebuild_it(run: TinyRun) -> None:
         "chunk_size": None,
         "optimizer": "adam",
         "learning_rate": 0.0008,
+        "total_steps": 6,
+        "steps_per_epoch": 3,
+        "unmodelled": None,
     }

@@ -142,7 +142,9 @@ def _possessed(run: Specification, game: Game, settings: AttackSettings) -> Spli
 def _describe(specification: Specification, split: Split, settings: AttackSettings) -> dict[str, object]:
     """Return everything that determines the bits of a surrogate."""
     model, _ = plugins.parse(specification.model)
-    parts = *_classes(plugins.make("attackers", settings.attacker)), plugins.find("models", model)
+    optimizer, _ = plugins.parse(specification.optimizer)
+    own = [plugins.find("optimizers", optimizer, allowed=settings.allowed)] if ":" in optimizer else []
+    parts = *_classes(plugins.make("attackers", settings.attacker)), plugins.find("models", model), *own
     data = {
         "inputs": split.train.inputs,
         "labels": split.train.labels,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from midstream import plugins
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.rows import content_keys
 from midstream.mathematics.utility import total_loss
@@ -43,9 +44,13 @@ def train_surrogate(
         say: called with messages about the surrogate's origin.
 
     Raises:
+        midstream.plugins.PluginError: the run's optimizer is not allowed here.
         SurrogateError: the attacker broke its rules, or the training loss is not finite.
     """
-    training = Training(specification, split, device=settings.device)
+    allowed = settings.allowed
+    if allowed is not None:  # the model is this attacker's own choice; the optimizer is the server's
+        allowed = {*allowed, plugins.parse(specification.model)[0]}
+    training = Training(specification, split, device=settings.device, allowed=allowed)
     batches = BatchSource(specification, split.train)
     attacked = AttackedRun(LocalGame(training), against_surrogate(settings), batches=batches)
     attacked.prepare(tell=tell, say=say)

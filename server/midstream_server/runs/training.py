@@ -15,7 +15,7 @@ from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.players.checking import Gate
 from midstream.players.checks import Checks
-from midstream.players.combination import Combination
+from midstream.players.combination import rehearses
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, Rehearsing, View
 from midstream.players.referee import PlayerError, restore, state_of
@@ -69,7 +69,7 @@ class TrainingRun(Training):
         super().__init__(specification, split, device=device, allowed=allowed)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
         refuse_wrong_player("defender", specification.defender, self.defender, self.model)
-        if (specification.accumulate or 1) > 1 and _rehearses(self.defender):
+        if (specification.accumulate or 1) > 1 and rehearses(self.defender):
             raise ValueError(
                 f"defender {specification.defender!r} has the run step on further batches after each one, "
                 f"and accumulate {specification.accumulate} has it step on several together; leave one out"
@@ -263,9 +263,3 @@ class TrainingRun(Training):
             test=self._test,
             target=self.specification.target,
         )
-
-
-def _rehearses(player: Player) -> bool:
-    if isinstance(player, Combination):
-        return any(map(_rehearses, player.parts))
-    return isinstance(player, Rehearsing)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from midstream.mathematics.budget import per_example
 from midstream.mathematics.seeds import derive
-from midstream.players.interface import Batch, Player, View
+from midstream.players.interface import Batch, Player, Rehearsing, View
 from midstream.players.referee import perturbation_of, restore, state_of
 from midstream.players.remembering import remembers
 from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
@@ -107,3 +107,10 @@ class Combination:
 def _still(perturbation: Tensor) -> Tensor:
     """Return a mask of the examples that are not moved at all; it broadcasts over a batch."""
     return per_example(~perturbation.flatten(1).any(dim=1), perturbation)
+
+
+def rehearses(player: Player) -> bool:
+    """Return whether a defender, or a member of a combination, rehearses batches."""
+    if isinstance(player, Combination):
+        return any(map(rehearses, player.parts))
+    return isinstance(player, Rehearsing)

@@ -157,12 +157,7 @@ class Client:
     ) -> Acknowledgement:
         """Send one minibatch, and return the acknowledgement.
 
-        Args:
-            run: the run's name.
-            seq: the batch's number.
-            body: the encoded batch.
-            headers: further headers.
-            meanwhile: called whenever the whole body has been sent, before the wait for the answer.
+        Whenever the whole body has been sent, `meanwhile` is called, before the wait for the answer.
 
         Raises:
             Problem: the server refused the batch.

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from midstream.attacks.generator import descend
 from midstream.mathematics.budget import Budget, per_example
+from midstream.mathematics.derivatives.batch_statistics import Statistics
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.rows import KEY_BYTES, content_keys
 from midstream.players.course import Course, Ground
@@ -57,6 +58,10 @@ class Crafted:
 
     _table: Table | None = field(default=None, init=False, repr=False, compare=False)
     _surrogate: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    def against_batch_norm(self, statistics: Statistics) -> str:  # noqa: ARG002
+        """Return why this attack is wrong for batch norm that trains."""
+        return "it learns from surrogates in evaluation mode, whose batch norm does not learn its statistics"
 
     def craft(
         self, surrogate: nn.Module, inputs: Tensor, labels: Tensor, start: Tensor, budget: Budget

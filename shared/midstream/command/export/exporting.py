@@ -81,8 +81,9 @@ def _played_again(played: PlayedRun, plan: GamePlan, everything: bool, follow: F
     recorder = Recorder(split.train, everything=everything)
     with LocalPipeline(plan, follow) as pipeline:
         for step in pipeline.steps():
-            assert step.attacked is not None
-            recorder.add(step.seq, step.clean.to(step.attacked), step.attacked, step.labels)
+            sent = pipeline.sent
+            assert sent is not None
+            recorder.add(step.seq, step.clean.to(sent.inputs), sent.inputs, sent.labels)
             follow(step.seq + 1, pipeline.total_steps, pipeline.describe(step))
         result = pipeline.result
     assert result is not None

@@ -19,6 +19,7 @@ from midstream.mathematics.pixels import pixels
 from midstream.players.remembering import give_back, memory_of, remembers
 from midstream.players.reporting import Tell
 from midstream.protocol.link import Link
+from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.environment import configure
@@ -169,6 +170,11 @@ class LocalPipeline:
     def result(self) -> dict[str, Any] | None:
         """The content of `result.json`; None until the last step is taken."""
         return self.recorded.result
+
+    @property
+    def sent(self) -> WireBatch | None:
+        """The last minibatch as the attacker sent it; None without an attacker, or before the first step."""
+        return None if self._middle is None else self._middle.sent
 
     def steps(self) -> Iterator[GameStep]:
         """Take the remaining steps, each when it is asked for.

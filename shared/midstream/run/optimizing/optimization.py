@@ -10,7 +10,7 @@ from midstream.mathematics.training_step import TrainingStep
 from midstream.protocol.specification import Specification
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.optimizing.optimizers import make_optimizer
-from midstream.run.optimizing.state import load_state, state_of
+from midstream.run.optimizing.state import load_state, rehearse, state_of
 
 _SUMS = "accumulated."
 
@@ -26,6 +26,7 @@ class Optimization:
 
     Raises:
         midstream.plugins.PluginError: there is no such optimizer or schedule, or it is not allowed.
+        OptimizerStateError: the state of an optimizer of your own cannot be saved or restored.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Optimization:
         train_size: int,
         allowed: Collection[str] | None,
     ) -> None:
+        rehearse(specification.optimizer, allowed=allowed)
         self.optimizer = make_optimizer(
             specification.optimizer, model.parameters(), specification.learning_rate, allowed=allowed
         )

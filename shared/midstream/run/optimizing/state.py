@@ -1,16 +1,17 @@
 """An optimizer's whole state as tensors, so that a checkpoint holds it and a resume restores its bits."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from midstream.errors import MidstreamError
 from midstream.players.course import load_optimizer_state, optimizer_state
-from midstream.run.optimizing.optimizers import OPTIMIZERS
+from midstream.players.culprit import place
+from midstream.run.optimizing.optimizers import OPTIMIZERS, make_optimizer
 
 _REST = "rest"
 """Name of what is no tensor in the state of an optimizer of your own, as JSON in bytes."""
@@ -69,6 +70,27 @@ def load_state(optimizer: Optimizer, saved: Mapping[str, Tensor], text: str) -> 
             f"optimizer {text!r} does not come back as it was saved: {name!r} of its state_dict differs "
             f"after load_state_dict, so a resumed run would end in other bits"
         )
+
+
+def rehearse(text: str, *, allowed: Collection[str] | None) -> None:
+    """Step by an optimizer of your own on a small matrix, save its state, and restore it in another one.
+
+    Raises:
+        OptimizerStateError: that failed, so that no run with the optimizer could resume.
+        midstream.plugins.PluginError: as for `make_optimizer`.
+    """
+    if _is_built_in(text):
+        return
+    one, other = (nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    stepped, fresh = (make_optimizer(text, [p], 1e-3, allowed=allowed) for p in (one, other))
+    one.grad = torch.ones(2, 2)
+    try:
+        stepped.step()
+    except Exception as error:
+        raise OptimizerStateError(
+            f"optimizer {text!r} failed at a step on a matrix of 2×2: {error!r}{place(error)}"
+        ) from error
+    load_state(fresh, state_of(stepped, text), text)
 
 
 def _is_built_in(text: str) -> bool:
