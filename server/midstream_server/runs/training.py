@@ -17,7 +17,7 @@ from midstream.players.checking import Gate
 from midstream.players.checks import Checks
 from midstream.players.combination import rehearses
 from midstream.players.course import Ground
-from midstream.players.interface import Batch, Player, Rehearsing, View
+from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import PlayerError, restore, state_of
 from midstream.players.remembering import remembers
 from midstream.players.reporting import Say, Tell
