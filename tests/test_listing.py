@@ -8,8 +8,8 @@ import pytest
 
 from midstream import plugins
 
-Side = Literal["attackers", "defenders"]
-SIDES: tuple[Side, ...] = ("attackers", "defenders")
+Side = Literal["attackers", "defenders", "checkers"]
+SIDES: tuple[Side, ...] = ("attackers", "defenders", "checkers")
 
 FORM = re.compile(
     r".+ \((?P<source>[^;()]+); (?P<table>Table 1: level (\d|k)|not in Table 1(: level (\d|k))?)\)\."
@@ -26,6 +26,7 @@ TABLE_1 = {
         **{"none": "0", "level-1": "1", "level-k": "k", "level-2-closed-form": "2", "influence": "2"},
         **{"gan": "k"},
     },
+    "checkers": {},
 }
 """The table itself, by the names here."""
 

@@ -205,7 +205,9 @@ def test_numbers_make_an_axis() -> None:
 
 
 def test_the_caption_names_the_confidence() -> None:
-    output = Output("test_accuracy", (), (), (), (), None, None, ("attacker", "a", "b"), 0.999, as_json=False)
+    output = Output(
+        "test_accuracy", (), (), (), (), None, None, None, "", ("attacker", "a", "b"), 0.999, as_json=False
+    )
     assert "its 99.9% confidence interval" in output._as_text([({}, paired_difference(OTHERS, ACCURACIES))])
 
 
@@ -219,7 +221,7 @@ def test_trials_of_different_environments_are_named(
         (folder / "environment.json").write_text(json.dumps({"threads": threads, "dataset_sha256": number}))
         outcome = trial.plan(Place(tmp_path)).outcome({"test_accuracy": 0.5})
         places.append(PlayedTrial(trial, folder, outcome))
-    output = Output("test_accuracy", (), (), ("seed",), (), None, None, None, 0.95, as_json=False)
+    output = Output("test_accuracy", (), (), ("seed",), (), None, None, None, "", None, 0.95, as_json=False)
     output.give(Results(tuple(places)))
     said = capsys.readouterr().err
     assert "not played with the same threads: 1 and 2; SHA-256 of digits: 0 and 1" in said

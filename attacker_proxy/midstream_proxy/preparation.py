@@ -12,6 +12,8 @@ from midstream.players.remembering import remembers
 from midstream.players.reporting import Say
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.problem import Problem
+from midstream.protocol.specification import Specification
+from midstream.storage.attacked import truth_file
 from midstream.storage.sqlite import IN_MEMORY
 from midstream.web.client import Client
 from midstream_proxy.activity import Activity
@@ -127,12 +129,23 @@ class Preparation:
             specification, size = game.specification(), game.train_size()
             rules = BatchRules(specification, size, attacked.input_shape, attacked.classes)
             self.runs[run] = RememberedAttack(
-                attacked, rules, memory, game, going, signing_key=self._settings.signing_key
+                attacked,
+                rules,
+                memory,
+                game,
+                going,
+                signing_key=self._settings.signing_key,
+                truth=self._truth(specification),
             )
             undo.pop_all()
         budget = attacked.budget
         self._activity.is_ready(run, budget, specification.total_steps(size))
         self._say(f"attacking run {run!r}: {self._settings.attacker}, {budget.norm} ε = {budget.epsilon:g}")
+
+    def _truth(self, specification: Specification) -> Path | None:
+        if self._out is None or specification.checker is None:
+            return None
+        return truth_file(self._out, str(specification.name))
 
     def _memory(self, run: str, say: Say) -> tuple[AttackMemory, Going]:
         status, player = self._client.run(run), plugins.make("attackers", self._settings.attacker)

@@ -17,6 +17,10 @@ _DIGITS = {"dataset": "digits", "train-size": "200", "validation-size": "50", "b
 GAMES = {
     "level 1 against level 1": Game({**_DIGITS, "defender": "level-1", "epochs": "8"}),
     "level 2 against level 2": Game({**_DIGITS, "defender": "level-2", "epochs": "8"}, "level-2"),
+    "level 1 in part against a checker that drops": Game(
+        {**_DIGITS, "defender": "none", "checker": "drift,action=drop,threshold=0.7", "epochs": "8"},
+        "level-1,fraction=0.4",
+    ),
     "nobody against nobody": Game({**_DIGITS, "defender": "none", "epochs": "30"}, "none"),
 }
 _WITHIN = 900.0

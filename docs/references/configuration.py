@@ -86,7 +86,7 @@ def _settings(command: click.Command) -> Iterator[click.Option]:
 
 
 def _of_a_run(option: click.Option) -> bool:
-    return option.name in Specification.model_fields and option.name not in ("name", "defender")
+    return option.name in Specification.model_fields and option.name not in ("name", "defender", "checker")
 
 
 def _table(options: Iterable[click.Option], *, run: bool) -> str:

@@ -1,4 +1,4 @@
-"""docs/players.md: every installed attacker and defender with its options, and the hooks of a plug-in."""
+"""docs/players.md: every installed player with its options, and the hooks of a plug-in."""
 
 import inspect
 import types
@@ -11,12 +11,16 @@ from midstream.command.listing import option_texts
 from midstream.players import interface
 from midstream.players.any_attacker import AROUND
 from midstream.players.batch_norm import Selective
+from midstream.players.checking import OPTIONS as GATE
+from midstream.players.checking import Checker, Gate
 from midstream.players.course import Course, Ground, Learner, Surveying
 from midstream.players.interface import Batch, View
+from midstream.players.suspicion import Suspicion
 
-_HEAD = """# Attackers and defenders
+_HEAD = """# Attackers, defenders and checkers
 
-`--attacker` and `--defender` take a name and its options, as `level-1,beta=0.9`; `midstream play --list`
+`--attacker`, `--defender` and `--checker` take a name and its options, as `level-1,beta=0.9`;
+`midstream play --list`
 prints this list with whatever else is installed. `level-2`, `level-3` and so on stand for `level-k,k=2`,
 `level-k,k=3`. Defenders are combined by a plus sign, as `level-1+cutmix,on=both`: each moves what the one
 before it left, all within one budget. The symbols are those of [the mathematics](mathematics.md). In brackets
@@ -32,16 +36,25 @@ _ANY = """### any attacker
 Any of them, one of your own included, can be told to touch only a share of the examples, as
 `level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
 follows from the run's seed: an example is touched at every visit or never. Any of them can be one of several
-providers, as `level-1,providers=4,adversarial=1`, or see less, as `level-1,stale=10,dval=0.2`. An attacker
-that has an option of such a name itself keeps it.
+providers, as `level-1,providers=4,adversarial=1`, see less, as `level-1,stale=10,dval=0.2`, or
+[hide from a checker](checkers.md), as `level-1,stealth=0.5,stealth_checker=knn`. An attacker that has an
+option of such a name itself keeps it.
+"""
+
+_ANY_CHECKER = """### any checker
+
+These options say what the training server does with a checker's findings, as
+`loss,action=drop,threshold=0.99`. [Checkers](checkers.md) explains them. A checker that has an option of such
+a name itself keeps it.
+
 """
 
 _HOOKS = """## A player of your own
 
 A class with `perturb(batch, view)`; one with memory has `state_dict` and `load_state_dict` too. An attacker
 may have `relabel`; a defender `augment`, `rehearse` and `augment_rehearsal`, each by itself; both may have
-`against_batch_norm`. It is
-named by an entry point of the group `midstream.attackers` or `midstream.defenders`, as
+`against_batch_norm`. A checker is a class with `judge(batch, view)` instead. A player is
+named by an entry point of the group `midstream.attackers`, `midstream.defenders` or `midstream.checkers`, as
 `package.module:Class`, or as `path/file.py:Class`. The options are its constructor's arguments, converted
 by their annotations.
 
@@ -55,16 +68,17 @@ def page() -> str:
         Undocumented: a player, an option, a hook or what a hook is given has no description.
     """
     parts = [WRITTEN, _HEAD]
-    kinds: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
+    kinds: tuple[plugins.Kind, ...] = ("attackers", "defenders", "checkers")
     for kind in kinds:
         parts.append(f"## {kind.capitalize()}\n\n")
         parts.extend("\n".join(_player(kind, name)) + "\n\n" for name in plugins.names(kind))
         if kind == "attackers":
             parts.append(_ANY + "\n".join(_of_any_attacker()) + "\n\n")
+    parts.append(_ANY_CHECKER + "\n".join(_options("any checker", Gate, list(GATE))) + "\n\n")
     parts.append(_HOOKS)
     for hook in hooks():
         parts.append("\n".join(_method(hook.__name__, hook)) + "\n\n")
-    for seen in (Batch, View, Ground, Course):
+    for seen in (Batch, View, Suspicion, Ground, Course):
         parts.append("\n".join(_given(seen)) + "\n\n")
     return "".join(parts).rstrip() + "\n"
 
@@ -77,7 +91,7 @@ def _of_any_attacker() -> Iterator[str]:
 
 def hooks() -> Iterator[Any]:
     """Give the methods that a host looks for: those of every protocol of players, some before the game."""
-    for protocol in (*vars(interface).values(), Learner, Selective, Surveying):
+    for protocol in (*vars(interface).values(), Checker, Learner, Selective, Surveying):
         if inspect.isclass(protocol) and Protocol in protocol.__bases__:
             yield from (one for one in vars(protocol).values() if inspect.isfunction(one) and _public(one))
 

@@ -11,6 +11,7 @@ from midstream.console.process_options import (
     allow_option,
     cache_option,
     capture_option,
+    checker_option,
     data_options,
     device_options,
     on_error_option,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     shell_complete=options.named("defenders"),
     help="The defender: none, level-1, level-1+cutmix, or module:Class; none by default.",
 )
+@checker_option
 @on_error_option
 @data_options
 @allow_option
@@ -126,6 +128,8 @@ def command(
     named = [settings[key] for key in ("dataset", "model", "optimizer") if settings[key] is not None]
     if settings["defender"] is not None:
         named += plugins.members(settings["defender"])
+    if settings["checker"] is not None:
+        named.append(settings["checker"])
     registry = Registry(
         Settings(
             out=out,

@@ -46,14 +46,17 @@ if TYPE_CHECKING:
     from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
     from midstream.mathematics.unrolled import unrolled_utility_gradient
     from midstream.mathematics.utility import utility
+    from midstream.players.checking import Checker, Gate
     from midstream.players.course import Course, Ground
     from midstream.players.interface import Batch, Player, View
+    from midstream.players.suspicion import Suspicion, among
     from midstream.run.datasets import Dataset, Examples, Source
 
 __all__ = [
     "Adam",
     "Batch",
     "Budget",
+    "Checker",
     "Course",
     "Dataset",
     "Defender",
@@ -62,6 +65,7 @@ __all__ = [
     "Game",
     "GameResult",
     "GameStep",
+    "Gate",
     "Gradient",
     "Ground",
     "Grouped",
@@ -74,8 +78,10 @@ __all__ = [
     "Results",
     "Sgd",
     "Source",
+    "Suspicion",
     "TrainingStep",
     "View",
+    "among",
     "batch_gradient",
     "check_derivatives",
     "conjugate_gradients",
@@ -143,8 +149,10 @@ _HOMES = {
     "midstream.mathematics.training_step": ("Adam", "Grouped", "Sgd", "TrainingStep"),
     "midstream.mathematics.unrolled": ("unrolled_utility_gradient",),
     "midstream.mathematics.utility": ("utility",),
+    "midstream.players.checking": ("Checker", "Gate"),
     "midstream.players.course": ("Course", "Ground"),
     "midstream.players.interface": ("Batch", "Player", "View"),
+    "midstream.players.suspicion": ("Suspicion", "among"),
     "midstream.run.datasets": ("Dataset", "Examples", "Source"),
 }
 

@@ -11,6 +11,7 @@ MidstreamError
 ├── DerivativeError         a model's second derivatives cannot be computed correctly
 ├── DisagreementError       two computations that must agree do not
 ├── DivergedError           the training loss is no longer a number
+├── AlarmError              a checker found a suspicious batch, and its action is to stop the run
 ├── DatasetError            a data set is not valid
 │   └── DifferentDatasetError  two processes hold different data
 ├── MissingDataError        files of a data set are missing

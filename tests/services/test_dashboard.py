@@ -127,6 +127,21 @@ def test_a_targets_rates_have_curves_and_players_reports_stand_on_the_card(
     seen.context.close()
 
 
+def test_a_checkers_findings_have_curves_and_stand_on_the_card(browser: Browser, site: Site) -> None:
+    run = TinyRun(site.client, checker="loss,threshold=0.5")
+    run.play(0)
+    run.until("finished")
+    seen = Seen(browser, site.url)
+    drawn = seen.drawn("tiny", STEPS)
+    found = [record["checker"] for record in run.until_recorded(STEPS)]
+    assert drawn["suspicion"]["values"] == [one["suspicion"] for one in found]
+    assert drawn["flagged"]["values"] == [one["flagged"] for one in found]
+    assert f"flagged {found[-1]['flagged']:g}" in seen.card("tiny").locator(".reports").inner_text()
+    assert "checker loss,threshold=0.5" in seen.card("tiny").locator(".about").last.inner_text()
+    assert not seen.complaints
+    seen.context.close()
+
+
 def test_that_a_player_failed_stands_on_the_card(browser: Browser, tmp_path: Path) -> None:
     defender = f"{Path(__file__).parents[1] / 'faulty_players.py'}:Breaks"
     with Site(tiny.registry(tmp_path / "runs", allowed=frozenset({defender}))) as site:

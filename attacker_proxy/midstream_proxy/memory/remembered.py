@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -22,6 +23,7 @@ from midstream_proxy.memory.attack_memory import AttackMemory
 from midstream_proxy.memory.recognised import Going, misfit
 from midstream_proxy.memory.records import digest_of
 from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.truth import note
 from midstream_proxy.white_box import AttackedRun
 
 _ELSEWHERE = -1  # the player's state is neither the memory's nor that after one of its answers
@@ -54,6 +56,7 @@ class RememberedAttack:
         server: the run's server.
         going: how the attack continues.
         signing_key: the key to sign the answers with; None leaves the provider's signature.
+        truth: the file to note the altered examples in; None notes nothing.
     """
 
     def __init__(
@@ -65,9 +68,11 @@ class RememberedAttack:
         going: Going,
         *,
         signing_key: bytes | None = None,
+        truth: Path | None = None,
     ) -> None:
         self.attacked = attacked
         self._signing_key = signing_key
+        self._truth = truth
         self.rules = rules
         self.moves = 0
         """Number of attacked batches, without answers from the memory."""
@@ -160,6 +165,7 @@ class RememberedAttack:
         except Exception:
             self.back()  # undo a partial move: the batch will arrive again
             raise
+        note(self._truth, batch, moved)
         self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
         self.passed_clean += PASSED_CLEAN in moved.report
         report = dict(moved.report)

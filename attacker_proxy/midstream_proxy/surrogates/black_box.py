@@ -113,6 +113,7 @@ def find_surrogate(
             "epochs": wanted.epochs or PATIENCE * run.epochs,
             "max_steps": None,
             "defender": "none",
+            "checker": None,
             "on_error": "stop",
             "access": "white-box",
         }

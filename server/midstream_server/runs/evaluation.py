@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.rates import conversion_rate, evasion_rate
+from midstream.players.checks import Checks
+from midstream.players.interface import Batch
+from midstream.run.training import DivergedError
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,22 @@ def _predict(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, T
 
 def _agreement(predictions: Tensor, labels: Tensor) -> float:
     return int((predictions == labels).sum()) / len(labels)
+
+
+def loss_of(model: nn.Module, batch: Batch, checks: Checks) -> float:
+    """Return the mean loss of a batch that is not trained on, in nats per example.
+
+    Args:
+        model: the model, in evaluation mode.
+        batch: the batch, on the model's device.
+        checks: conditions on the batch that are still to be read; they are settled here.
+
+    Raises:
+        DivergedError: the loss is infinite or NaN.
+    """
+    with torch.no_grad():
+        loss = cross_entropy(model(batch.inputs), batch.labels)
+    checks.require(loss.isfinite(), lambda: DivergedError(f"the loss of batch {batch.seq} is {loss.item()}"))
+    total = checks.number(loss)
+    checks.settle()
+    return total.value / len(batch.labels)

@@ -10,7 +10,6 @@ from midstream.protocol.checks import check_number, largest_body
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
-from midstream.run.training import DivergedError
 from midstream.storage import faults
 from midstream_server.runs.answers import Answers, content_digest
 from midstream_server.runs.controls import Controls
@@ -18,10 +17,10 @@ from midstream_server.runs.opening import Opening
 from midstream_server.runs.published import Published
 from midstream_server.runs.recovery.durable import DurableRun
 from midstream_server.runs.recovery.room import Room
-from midstream_server.runs.refusing import refusing
+from midstream_server.runs.refusing import ENDING, refusing
 from midstream_server.runs.settling import Settling
 from midstream_server.runs.state import RunState, State
-from midstream_server.runs.training import Step
+from midstream_server.runs.step import Step
 from midstream_server.runs.waking import Signal
 from midstream_server.runs.worker import Worker, off_the_loop
 
@@ -168,7 +167,7 @@ class HostedRun:
                 with refusing(seq):
                     step = await self._worker.do(lambda: self._train(batch, content, body))
             except Problem as refusal:
-                if isinstance(refusal.__cause__, DivergedError):
+                if isinstance(refusal.__cause__, ENDING):
                     self._state.end("failed", refusal.detail)
                 raise
             except OSError as error:

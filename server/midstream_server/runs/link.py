@@ -5,11 +5,10 @@ import time
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
-from midstream.run.training import DivergedError
 from midstream_server.runs.answers import acknowledgement
 from midstream_server.runs.recovery.checkpointed import CheckpointedRun
-from midstream_server.runs.refusing import refusing
-from midstream_server.runs.training import Step
+from midstream_server.runs.refusing import ENDING, refusing
+from midstream_server.runs.step import Step
 
 
 class RunLink:
@@ -46,7 +45,7 @@ class RunLink:
                 made = time.monotonic() - self._since
                 self.step = taking.train(checked, batch.report, seconds=made)
         except Problem as refusal:
-            if isinstance(refusal.__cause__, DivergedError):
+            if isinstance(refusal.__cause__, ENDING):
                 self.failed = str(refusal.__cause__)
             raise
         taking.settle()

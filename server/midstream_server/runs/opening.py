@@ -6,6 +6,7 @@ from pathlib import Path
 
 from midstream.players.reporting import Say
 from midstream.protocol.problem import Problem
+from midstream.run.prepared import must_learn
 from midstream_server.runs.recovery.durable import DurableRun
 from midstream_server.runs.recovery.room import Room
 from midstream_server.runs.settling import RETRY_AFTER
@@ -107,7 +108,8 @@ class Opening:
         """Return what the run waits for while its defender learns; None at any other time."""
         if self._run.prepared or self._state.over:
             return None
-        return f"its defender, which learns before the game: {self._lesson}"
+        who = "defender" if must_learn(self._run.defender) else "checker"
+        return f"its {who}, which learns before the game: {self._lesson}"
 
     def refuse_batch(self) -> None:
         """Refuse a batch while the defender learns or the journal is replayed.

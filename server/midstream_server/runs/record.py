@@ -17,10 +17,12 @@ from midstream.storage import faults
 from midstream.storage.run_folder import METRICS, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
 from midstream_server.runs.evaluation import Evaluation
+from midstream_server.runs.findings import Findings
 from midstream_server.runs.recovery.checkpoint import ATTACKER, Checkpoint, write_checkpoint
 from midstream_server.runs.recovery.provenance import Provenance
 from midstream_server.runs.samples import PICTURED, sample_sheet
-from midstream_server.runs.training import Step, TrainingRun
+from midstream_server.runs.step import Step
+from midstream_server.runs.training import TrainingRun
 
 
 class RecordedRun:
@@ -53,6 +55,8 @@ class RecordedRun:
         """Times a player was resumed although its memory did not match this run and step."""
         self.result: dict[str, Any] | None = None
         self.provenance = provenance or Provenance.of(run)
+        self.findings = Findings(folder.path, run.gate)
+        """What the checker found."""
         self._attacker = attacker
         self._seconds_before = 0.0
         self._started: float | None = None
@@ -77,9 +81,11 @@ class RecordedRun:
         """
         if checkpoint is None:
             self.folder.cut_metrics(0)
+            self.findings.cut(0)
             return
         history = checkpoint.history
         self.folder.cut_metrics(history["metrics_bytes"])
+        self.findings.cut(checkpoint.step)
         self.records = read_metrics(self.folder.path)
         for record in self.records:
             self._count(record)
@@ -131,6 +137,7 @@ class RecordedRun:
             "seconds": step.seconds,
             "attacker": reported or None,
             "defender": step.reported or None,
+            "checker": self.findings.record(step),
         }
         evaluation = self.run.evaluate() if self.run.evaluation_due() else None
         if evaluation is not None:
@@ -159,6 +166,7 @@ class RecordedRun:
         self.evaluation = evaluation or self.evaluation
 
     def _count(self, record: dict[str, Any]) -> None:
+        self.findings.count(record)
         for side in self.passed_clean:
             self.passed_clean[side] += PASSED_CLEAN in (record[side] or {})
         for side in self.resumed_anyway:
@@ -175,6 +183,7 @@ class RecordedRun:
 
     def _checkpoint(self) -> Path:
         self.folder.synchronise()
+        self.findings.synchronise()
         history = {
             "metrics_bytes": self.folder.metrics_bytes,
             "metrics_sha256": self.folder.metrics_sha256,
@@ -207,9 +216,14 @@ class RecordedRun:
             "evasion_rate": self.evaluation.evasion_rate,
             "passed_clean": dict(self.passed_clean),
             "resumed_anyway": dict(self.resumed_anyway),
+            "checker": self.findings.result(),
             "parameters_sha256": tensors_sha256(self.run.parameters()),
             "seconds": round(self._seconds(), 3),
-            "files": {**self.provenance.digests(), METRICS: self.folder.metrics_sha256},
+            "files": {
+                **self.provenance.digests(),
+                METRICS: self.folder.metrics_sha256,
+                **self.findings.digests(),
+            },
         }
         self._checkpoint()
         whole = sealed(result)

@@ -1,9 +1,9 @@
-"""One training run: its model, its defender, and the step."""
+"""One training run: its model, its defender, its checker, and the step."""
 
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,46 +13,24 @@ from midstream import plugins
 from midstream.defences.levels import NoDefense
 from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
+from midstream.players.checking import Gate
 from midstream.players.checks import Checks
 from midstream.players.combination import rehearses
 from midstream.players.course import Ground
-from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
-from midstream.players.referee import PlayerError, move, pass_clean, restore, state_of
+from midstream.players.interface import Batch, Player, View
+from midstream.players.referee import PlayerError, restore, state_of
+from midstream.players.remembering import remembers
 from midstream.players.reporting import Say, Tell
-from midstream.players.trained_on import augmented, augmented_rehearsal, rehearsed
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import Augmentation
 from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.replayed import trained
 from midstream.run.training import DivergedError, Training
-from midstream_server.runs.evaluation import Evaluation, evaluate
-
-
-@dataclass(frozen=True)
-class Step:
-    """The outcome of one step.
-
-    Attributes:
-        step: steps taken so far, this one included; also the version of the parameters after it.
-        loss: mean training loss at the parameters before the step, in nats per example, of the batch that the
-            step was taken on: the defended batch, or an augmentation of it.
-        correction: mean distance the defender moved an input, `‖x'' - x'‖`, in pixel units.
-        seconds: time spent on the defence and the step.
-        received: the inputs as they arrived, on the run's device.
-        defended: the same inputs after the defence, and before an augmentation after it.
-        labels: their labels.
-        reported: values that the defender reported, by name.
-    """
-
-    step: int
-    loss: float
-    correction: float
-    seconds: float
-    received: Tensor
-    defended: Tensor
-    labels: Tensor
-    reported: dict[str, float]
+from midstream_server.runs.defending import Moved, moved, passed_clean
+from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
+from midstream_server.runs.step import Step
 
 
 class TrainingRun(Training):
@@ -64,11 +42,12 @@ class TrainingRun(Training):
         device: where to compute.
         allowed: the dotted paths and files that the specification may name; None allows all.
         defender: the defender itself; None makes the one that the specification names.
+        gate: the checker itself and its action; None makes the one that the specification names, if any.
 
     Raises:
         ValueError: the specification does not match the data, or accumulation does not match the defender.
-        midstream.plugins.PluginError: there is no such model, optimizer, augmentation or defender, or the
-            defender is wrong for the model.
+        midstream.plugins.PluginError: there is no such model, optimizer, augmentation, defender or checker,
+            or the defender is wrong for the model.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -80,6 +59,7 @@ class TrainingRun(Training):
         device: torch.device,
         allowed: Collection[str] | None = None,
         defender: Player | None = None,
+        gate: Gate | None = None,
     ) -> None:
         if specification.target is not None and specification.target >= len(split.classes):
             raise ValueError(
@@ -94,8 +74,13 @@ class TrainingRun(Training):
                 f"defender {specification.defender!r} has the run step on further batches after each one, "
                 f"and accumulate {specification.accumulate} has it step on several together; leave one out"
             )
-        self.prepared = not must_learn(self.defender)
-        """Whether the defender's pretraining is complete."""
+        if gate is None and specification.checker is not None:
+            gate = plugins.make_gate(specification.checker, allowed=allowed)
+        if gate is not None and gate.action == "repair" and type(self.defender) is NoDefense:
+            raise plugins.PluginError(f"checker {gate.name!r} repairs nothing without a defender; add one")
+        self.gate = gate
+        self.prepared = not must_learn(self.defender) and not must_learn(self.gate)
+        """Whether the pretraining of the defender and the checker is complete."""
         self._augmentation = Augmentation(specification, self.input_shape)
         self._last: Evaluation | None = None
         self._test = (split.test.inputs.to(device), split.test.labels.to(device))
@@ -103,7 +88,7 @@ class TrainingRun(Training):
     def prepare(
         self, *, cache: Path | None = None, tell: Tell = lambda *_: None, say: Say = lambda _: None
     ) -> None:
-        """Pretrain the defender if it needs it; see `midstream.run.prepared.prepare`.
+        """Pretrain the defender and the checker if they need it; see `midstream.run.prepared.prepare`.
 
         Raises:
             midstream.run.prepared.LearningError: the pretraining failed.
@@ -122,22 +107,26 @@ class TrainingRun(Training):
             role="defender",
             model_source=self.another_model,
         )
-        prepare(
-            specification.defender, self.defender, ground, run=specification, cache=cache, tell=tell, say=say
-        )
+        players: list[tuple[str, object, Ground]] = [(specification.defender, self.defender, ground)]
+        if self.gate is not None:
+            players.append((self.gate.name, self.gate, replace(ground, role="checker")))
+        for name, player, its in players:
+            prepare(name, player, its, run=specification, cache=cache, tell=tell, say=say)
         self.prepared = True
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the state of `Training.state_dict` and the defender's memory, as `defender.NAME`."""
-        memory = state_of(self.defender)
-        return super().state_dict() | {f"defender.{name}": value.clone() for name, value in memory.items()}
+        """Return `Training.state_dict`, and the players' memories as `defender.NAME` and `checker.NAME`."""
+        memory = {f"defender.{name}": value for name, value in state_of(self.defender).items()}
+        memory |= {f"checker.{name}": value for name, value in state_of(self.gate).items()}
+        return super().state_dict() | {name: value.clone() for name, value in memory.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
         """Restore a state that `state_dict` returned in a run of the same specification."""
-        memory = {name[9:]: value for name, value in state.items() if name.startswith("defender.")}
         super().load_state_dict(state, step=step)
         self._last = None
-        restore(self.defender, memory)
+        for prefix, player in (("defender.", self.defender), ("checker.", self.gate)):
+            own = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+            restore(player, own)
 
     def view(self) -> View:
         """Return what the defender sees before the next step."""
@@ -160,54 +149,77 @@ class TrainingRun(Training):
         )
 
     def train(self, batch: Batch, *, stored: Callable[[], None] = lambda: None) -> Step:
-        """Defend one batch, and step on it and on the batches that the defender rehearses; see `Training`.
+        """Defend and check one batch, and step on it and on the batches that the defender rehearses.
 
         Args:
             batch: the minibatch.
-            stored: returns once the batch is on disk, and raises if it cannot be stored. A defender moves
-                after that; without one, only the gradient is computed before.
+            stored: returns once the batch is on disk, and raises if it cannot be stored. A defender and a
+                checker move after that; without them, only the gradient is computed before.
 
         Raises:
-            midstream.players.referee.PlayerError: the defender broke its rules, and `on_error` is `stop`;
-                nothing was changed.
+            midstream.players.referee.PlayerError: the defender or the checker broke its rules, and `on_error`
+                is `stop`; nothing was changed.
+            midstream.players.checking.AlarmError: the checker stops the run; nothing was changed.
             midstream.run.training.DivergedError: the loss is infinite or NaN; nothing was changed.
         """
+        remembered = self.gate is not None and remembers(self.gate.checker)
+        memory = {name: value.clone() for name, value in state_of(self.gate).items()} if remembered else {}
+        try:
+            return self._train(batch, stored)
+        except Exception:
+            if remembered:
+                restore(self.gate, memory)  # the batch may arrive again
+            raise
+
+    def _train(self, batch: Batch, stored: Callable[[], None]) -> Step:
         started = time.perf_counter()
         arrived = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
         batch = self._augmentation(arrived, "before")
         view, checks, stops = self.view(), Checks(), self.specification.on_error == "stop"
-        if type(self.defender) is NoDefense:
+        if type(self.defender) is NoDefense and self.gate is None:
             checks.wait_for(stored)
         else:
             stored()
         try:
-            defended, trained_on, also = self._defend(batch, view, checks if stops else None)
+            found = self._moved(batch, view, checks if stops else None)
         except PlayerError as error:
             if stops:
                 raise
-            pass_clean(view, error)
-            defended, trained_on, also = batch.inputs, batch, []
+            found = passed_clean(self.gate, batch, view, error)
         correction = None
-        if defended is not batch.inputs:
-            correction = checks.number(self.specification.budget.size(defended - batch.inputs).mean())
-        loss = self._stepped(self._augmentation(trained_on, "after"), also, checks)
+        if found.defended is not batch.inputs:
+            correction = checks.number(self.specification.budget.size(found.defended - batch.inputs).mean())
+        nothing = not len(found.trained_on.labels)
+        trained_on = batch if nothing else self._augmentation(found.trained_on, "after")
+        loss = self._stepped(trained_on, found.rehearsed, checks, only=nothing)
         return Step(
             step=self.step,
             loss=loss,
             correction=0.0 if correction is None else correction.value,
             seconds=time.perf_counter() - started,
             received=arrived.inputs,
-            defended=defended,
+            defended=found.defended,
             labels=batch.labels,
             reported=view.reports,
+            finding=found.finding,
         )
 
-    def _stepped(self, batch: Batch, rehearsed: list[Batch], checks: Checks) -> float:
-        """Take the step if the checks hold; undo the run's last step if its losses are not finite."""
+    def _moved(self, batch: Batch, view: View, checks: Checks | None) -> Moved:
+        return moved(self.specification.defender, self.defender, self.gate, batch, view, checks=checks)
+
+    def _stepped(self, batch: Batch, rehearsed: list[Batch], checks: Checks, *, only: bool) -> float:
+        """Take the step if the checks hold; undo the run's last step if its losses are not finite.
+
+        Args:
+            batch: the batch to step on.
+            rehearsed: the batches to rehearse after it.
+            checks: conditions on the batch that are still to be read.
+            only: whether only to count the step, because no example of the batch may be trained on.
+        """
         if self.step + 1 < self.total_steps:
-            return self.take_step_and_rehearse(batch, rehearsed, checks)
+            return self._one_step(batch, rehearsed, checks, only)
         before = {name: value.clone() for name, value in Training.state_dict(self).items()}
-        loss = self.take_step_and_rehearse(batch, rehearsed, checks)
+        loss = self._one_step(batch, rehearsed, checks, only)
         self._last = found = self.evaluate()
         if not math.isfinite(found.validation_loss) or not math.isfinite(found.test_loss):
             Training.load_state_dict(self, before, step=self.step - 1)
@@ -218,18 +230,16 @@ class TrainingRun(Training):
             )
         return loss
 
-    def _defend(self, batch: Batch, view: View, checks: Checks | None) -> tuple[Tensor, Batch, list[Batch]]:
-        """Return the corrected inputs, the batch to train on, and the batches to rehearse."""
-        name = self.specification.defender
-        if type(self.defender) is NoDefense:
-            return batch.inputs, batch, []
-        # A defender that goes on from its corrected batch must not see one that breaks the rules.
-        goes_on = isinstance(self.defender, (Augmenting, Rehearsing, AugmentingRehearsal))
-        defended = move(name, self.defender, batch, view, checks=None if goes_on else checks)
-        corrected = replace(batch, inputs=defended)
-        trained_on = augmented(name, self.defender, corrected, view)
-        also = rehearsed(name, self.defender, corrected, view)
-        return defended, trained_on, augmented_rehearsal(name, self.defender, also, view)
+    def _one_step(self, batch: Batch, rehearsed: list[Batch], checks: Checks, only: bool) -> float:
+        if only:
+            loss = loss_of(self.model, batch, checks)
+            if (self.specification.accumulate or 1) > 1:  # the others of its group are still stepped on
+                for parameter in trained(self.model):
+                    parameter.grad = torch.zeros_like(parameter)
+                self.optimization.step(self.step)
+            self.step += 1
+            return loss
+        return self.take_step_and_rehearse(batch, rehearsed, checks)
 
     def evaluation_due(self) -> bool:
         """Return whether the current parameters are due for evaluation."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from midstream.console import options
+from midstream.console.process_options import checker_option
 from midstream.console.specification_options import specification_of
 from midstream.protocol.dataset_defaults import defaults
 
@@ -31,9 +32,10 @@ _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended"
 )
 @options.option("--epochs", default=defaults("digits")["epochs"], show_default=True, help="Epochs per game.")
 @options.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
+@checker_option
 @click.option("--json", "as_json", is_flag=True, help="Print the three outcomes as one JSON object.")
 @options.show_config
-def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
+def command(out: Path, epochs: int, seed: int, checker: str | None, as_json: bool) -> None:
     """Play three games on embedded data. Each game runs in three processes that communicate over HTTP.
 
     \b
@@ -45,12 +47,13 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
     from midstream.command.games.playing import play_game
     from midstream.command.games.run_names import free_name
     from midstream.command.runs.curves import draw_learning_curves
+    from midstream.command.runs.summary import checker_words
 
     folder = out / free_name(out, "demo")
     outcomes: dict[str, GameResult] = {}
     for name, (attacker, defender) in _GAMES.items():
         settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
-        specification = specification_of(settings)
+        specification = specification_of(settings, checker=checker)
         plan = GamePlan(specification, attacker, specification.budget, out=folder, threads=1)
         outcomes[name] = play_game(plan, label=name)
     picture = folder / "learning-curves.png"
@@ -59,6 +62,9 @@ def command(out: Path, epochs: int, seed: int, as_json: bool) -> None:
         click.echo(json.dumps({name: outcome.as_dict() for name, outcome in outcomes.items()}))
         return
     Console(highlight=False).print(_table(outcomes))
+    for name, outcome in outcomes.items():
+        if outcome.checker is not None:
+            click.echo(f"{name}: {checker_words(outcome.checker)}")
     click.echo(f"run folders: {', '.join(outcome.run for outcome in outcomes.values())}")
     click.echo(f"learning curves: {picture}")
     if epochs < _ENOUGH:

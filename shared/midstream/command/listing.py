@@ -1,4 +1,4 @@
-"""`midstream play --list [NAME]`: attackers and defenders, their options and sources."""
+"""`midstream play --list [NAME]`: attackers, defenders and checkers, their options and sources."""
 
 import inspect
 import re
@@ -6,7 +6,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator
-from typing import Literal
 
 import click
 
@@ -18,7 +17,7 @@ _WIDTH = 110
 ALL = "all"
 """What `--list` without a name asks for."""
 
-_KINDS: tuple[Literal["attackers", "defenders"], ...] = ("attackers", "defenders")
+_KINDS: tuple[plugins.Kind, ...] = ("attackers", "defenders", "checkers")
 
 
 def print_players(context: click.Context, _: click.Parameter, wanted: str | None) -> None:
@@ -39,6 +38,8 @@ def print_players(context: click.Context, _: click.Parameter, wanted: str | None
 
 def _everyone() -> Iterator[str]:
     from midstream.players.any_attacker import AROUND
+    from midstream.players.checking import OPTIONS as GATE
+    from midstream.players.checking import Gate
 
     for kind in _KINDS:
         yield f"{kind}:"
@@ -48,6 +49,9 @@ def _everyone() -> Iterator[str]:
     yield "any attacker:"
     for around in AROUND:
         yield from _options(around.player, around.options)
+    yield ""
+    yield "any checker:"
+    yield from _options(Gate, GATE)
     yield ""
     yield "level-2, level-3, … are level-k. Options: level-2,steps=3,fraction=0.5."
     yield "Your own player: package.module:Class or path/file.py:Class."

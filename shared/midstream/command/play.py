@@ -10,6 +10,7 @@ from midstream.command.listing import ALL, print_players
 from midstream.console import options
 from midstream.console.process_options import (
     capture_option,
+    checker_option,
     data_options,
     device_options,
     on_error_option,
@@ -44,6 +45,7 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_options
     shell_complete=options.named("defenders"),
     help="none, level-1, level-1+cutmix, module:Class, …",
 )
+@checker_option
 @attack_budget_options
 @on_error_option
 @options.option(
@@ -93,7 +95,7 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_options
     is_eager=True,
     expose_value=False,
     callback=print_players,
-    help="Describe all attackers and defenders with their options, or the named one, and exit.",
+    help="Describe all attackers, defenders and checkers with their options, or the named one, and exit.",
 )
 @options.show_config
 def command(as_json: bool, resume: bool, **settings: Any) -> None:
@@ -119,6 +121,10 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
         f"{', '.join(figures)} after {result.steps} steps in {result.seconds:.0f} s; "
         f"the run folder is {plan.folder}"
     )
+    if result.checker is not None:
+        from midstream.command.runs.summary import checker_words
+
+        click.echo(checker_words(result.checker))
     for side, count in result.passed_clean.items():
         if count:
             click.echo(f"the {side} failed on {count} of {result.steps} batches, which passed unchanged")

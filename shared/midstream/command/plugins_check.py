@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from midstream.command.bench.checks import Check
     from midstream.command.bench.game import Role
 
+SIDES: tuple["Role", ...] = ("attacker", "defender", "checker")
 KINDS: dict["Role", Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
 _STYLES = {"passed": "green", "note": "yellow", "failed": "bold red"}
 
 
 @click.group("plugins")
 def command() -> None:
-    """Tools for your own attackers and defenders.
+    """Tools for your own attackers, defenders and checkers.
 
     \b
     Example: midstream plugins check examples/disguise.py:Disguise
@@ -30,8 +31,8 @@ def command() -> None:
 @click.option(
     "--as",
     "role",
-    type=click.Choice(["attacker", "defender"]),
-    help="Side to check; by default derived from the plug-in's name, else both.",
+    type=click.Choice(["attacker", "defender", "checker"]),
+    help="Role to check; by default derived from the plug-in's name, else all that it can play.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; torch's default if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
@@ -39,7 +40,8 @@ def check(plugin: str, role: "Role | None", threads: int | None, as_json: bool) 
     """Check that a plug-in obeys the rules for players, in a game of 60 steps on embedded digits.
 
     PLUGIN is path/file.py:Class, package.module:Class or an installed name, optionally followed by options.
-    An attacker plays without a defender; a defender plays against level 1. The exit code is 0 if no rule was
+    An attacker plays without a defender; a defender plays against level 1; a checker judges a game of which
+    level 1 attacks a third. The exit code is 0 if no rule was
     broken, and 1 if one was broken or the plug-in cannot be loaded.
 
     \b
@@ -61,9 +63,12 @@ def check(plugin: str, role: "Role | None", threads: int | None, as_json: bool) 
 
 def _play(side: "Role", plugin: str) -> "list[Check]":
     from midstream.command.bench.bench import WORK, check_player
+    from midstream.command.bench.checker import check_checker
     from midstream.console.progress import Progress
 
     with Progress(WORK, label=f"{plugin} as {side}") as progress:
+        if side == "checker":
+            return check_checker(plugin, tell=progress.update)
         return check_player(side, plugin, tell=progress.update)
 
 
@@ -72,14 +77,14 @@ def _sides(plugin: str) -> "list[Role]":
     name, _ = plugins.parse(plugin)
     where, _, attribute = name.rpartition(":")
     for words in (attribute.lower(), where.rpartition("/")[2].lower()):
-        named = [side for side in KINDS if side[:5] in words]
+        named = [side for side in SIDES if side[:5] in words]
         if len(named) == 1:
             return named
     possible: list[Role] = []
     refusals: list[plugins.PluginError] = []
-    for side in KINDS:
+    for side in SIDES:
         try:
-            plugins.make(KINDS[side], plugin)
+            plugins.make(KINDS[side], plugin) if side in KINDS else plugins.make_gate(plugin)
         except plugins.PluginError as error:
             refusals.append(error)
         else:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import click
 
-from midstream.console.options import option, together
+from midstream.console.options import named, option, together
 from midstream.mathematics.capturing import switch
 from midstream.players.on_error import OnError
 from midstream.run.precisions import Precision
@@ -19,6 +19,13 @@ cache_option = option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     help="Cache folder of pretrained state, such as purifiers and surrogates; ~/.cache/midstream by default.",
+)
+
+checker_option = option(
+    "--checker",
+    shell_complete=named("checkers"),
+    help="The checker: none, loss, loss,action=drop, or module:Class; none by default. Its options "
+    "action=flag|drop|repair|stop, threshold, alarm and at=before|after say what the server does.",
 )
 
 allow_option = option(

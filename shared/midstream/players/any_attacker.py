@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from midstream.players import fraction, limited, providers
+from midstream.players import fraction, limited, providers, stealth
 
 
 class Around(NamedTuple):
@@ -13,6 +13,7 @@ class Around(NamedTuple):
 
 
 AROUND = (
+    Around(stealth.Stealth, stealth.OPTIONS),
     Around(fraction.Fraction, fraction.OPTIONS),
     Around(providers.Providers, providers.OPTIONS),
     Around(limited.Limited, limited.OPTIONS),

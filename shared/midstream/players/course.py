@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.seeds import seeded
-from midstream.players.interface import Player
 
 
 def _no_train() -> tuple[Tensor, Tensor]:
@@ -38,7 +37,7 @@ class Ground:
         learning_rate: η of the training optimizer.
         batch_size: examples per minibatch of the run.
         seed: the run's seed.
-        role: `"attacker"` or `"defender"`.
+        role: `"attacker"`, `"defender"` or `"checker"`.
         model_source: builds a new model of the run's architecture, on the device, in evaluation mode.
         train_source: returns the training inputs and labels, if the host has them.
         index_source: returns where each training example is in the data set, if the host has the data.
@@ -146,19 +145,19 @@ class Surveying(Protocol):
         """
 
 
-def members(player: Player) -> Iterator[Player]:
+def members(player: object) -> Iterator[object]:
     """Return the player itself and, recursively, its `parts`."""
     yield player
     for part in getattr(player, "parts", ()):
         yield from members(part)
 
 
-def learners(player: Player) -> Iterator[Learner]:
+def learners(player: object) -> Iterator[Learner]:
     """Return the players that must learn before a game: the player itself and, recursively, its `parts`."""
     return (one for one in members(player) if isinstance(one, Learner))
 
 
-def surveyors(player: Player) -> Iterator[Surveying]:
+def surveyors(player: object) -> Iterator[Surveying]:
     """Return the players that look at the data before a game; see `learners`."""
     return (one for one in members(player) if isinstance(one, Surveying))
 
@@ -182,7 +181,7 @@ def take_step(course: Course, ground: Ground, number: int) -> float:
     return loss
 
 
-def learn(player: Player, ground: Ground) -> None:
+def learn(player: object, ground: Ground) -> None:
     """Show a player the data, and take all steps of every course that it must learn."""
     for surveyor in surveyors(player):
         surveyor.survey(ground)

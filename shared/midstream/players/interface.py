@@ -81,15 +81,15 @@ class View:
         validation_labels: labels of the validation set, `(examples,)`.
         budget: the ball that the host projects the move onto, and the pixel range.
         seed: seed of the player's random numbers: the run's seed, or one that the host derived from it.
-        role: `"attacker"` or `"defender"`.
+        role: `"attacker"`, `"defender"` or `"checker"`.
         gradient_source: how the host computes `validation_gradient`.
         step_source: how the host reads `training_step`.
         batch_source: how the host looks up `upcoming` batches.
         reports: the numbers that `report` has collected for this move.
-        classes: number of classes in the run. Only defenders get this; attackers see 0.
-        steps_per_epoch: batches per epoch. Only defenders get this; attackers see 1.
-        batch_size: examples per minibatch; the last one of an epoch may have fewer. Only defenders get this;
-            attackers see 1.
+        classes: number of classes in the run. The server's players get this; attackers see 0.
+        steps_per_epoch: batches per epoch. The server's players get this; attackers see 1.
+        batch_size: examples per minibatch; the last one of an epoch may have fewer. The server's players get
+            this; attackers see 1.
         programs: computes pure functions of tensors, which a CUDA device may replay as graphs.
     """
 

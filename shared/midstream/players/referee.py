@@ -115,7 +115,7 @@ def _described(labels: object) -> str:
     return f"{labels.dtype} of shape {tuple(labels.shape)}"
 
 
-def state_of(player: Player) -> dict[str, Tensor]:
+def state_of(player: object) -> dict[str, Tensor]:
     """Return a player's memory; empty if it has none.
 
     Raises:
@@ -136,7 +136,7 @@ def state_of(player: Player) -> dict[str, Tensor]:
     return dict(state)
 
 
-def restore(player: Player, state: Mapping[str, Tensor]) -> None:
+def restore(player: object, state: Mapping[str, Tensor]) -> None:
     """Restore a player's memory, if it has any."""
     if isinstance(player, Remembering):
         player.load_state_dict(state)

@@ -15,7 +15,7 @@ RESUMED_ANYWAY = "resumed_anyway"
 """Report of value 1 for the batch at which an attacker resumed although its memory did not match."""
 
 
-def remembers(player: Player) -> bool:
+def remembers(player: object) -> bool:
     """Return whether a player's next move may depend on its earlier ones.
 
     A player that could have a memory, but has none with its present options, sets an attribute

@@ -19,7 +19,7 @@ from midstream.plugins.weights import permitted, weights_sha256
 if TYPE_CHECKING:
     from midstream.plugins.configuration import bound, configured
     from midstream.plugins.finding import find
-    from midstream.plugins.making import given, make
+    from midstream.plugins.making import given, given_checker, make, make_gate
 else:
     # These import torch, which the names alone do not need.
     __getattr__ = on_first_use(
@@ -27,7 +27,7 @@ else:
         {
             "midstream.plugins.configuration": ["bound", "configured"],
             "midstream.plugins.finding": ["find"],
-            "midstream.plugins.making": ["given", "make"],
+            "midstream.plugins.making": ["given", "given_checker", "make", "make_gate"],
         },
     )
 
@@ -39,7 +39,9 @@ __all__ = [
     "configured",
     "find",
     "given",
+    "given_checker",
     "make",
+    "make_gate",
     "members",
     "names",
     "parse",

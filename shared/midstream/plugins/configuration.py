@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from midstream.players import checking
 from midstream.players.any_attacker import AROUND
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, numbered_level, parse, unknown
@@ -36,7 +37,11 @@ def configured(
     if level and "k" in options:
         raise PluginError(f"{text!r} names its level twice; leave k out, or write level-k,k={options['k']}")
     factory = find(kind, name, allowed=allowed)
-    elsewhere = [around.options for around in AROUND] if kind == "attackers" else ()
+    groups: dict[str, list[tuple[str, ...]]] = {
+        "attackers": [around.options for around in AROUND],
+        "checkers": [checking.OPTIONS],
+    }
+    elsewhere = groups.get(kind, [])
     return bound(factory, name, level | options, SINGULAR[kind], given=given, elsewhere=elsewhere)
 
 

@@ -1,17 +1,20 @@
-"""Players from their description: options bound, several defenders combined, an attacker's share applied."""
+"""Players from their description, with the options that all players of a kind accept."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Literal, get_type_hints
 
+from midstream.players import checking
 from midstream.players.any_attacker import AROUND
+from midstream.players.checking import Checker, Gate
 from midstream.players.combination import Combination
 from midstream.players.culprit import place
 from midstream.players.interface import Player
+from midstream.players.stealth import Stealth
 from midstream.plugins.configuration import configured, convert
 from midstream.plugins.finding import find
-from midstream.plugins.naming import SINGULAR, PluginError, members, numbered_level, parse
+from midstream.plugins.naming import SINGULAR, Kind, PluginError, members, numbered_level, parse
 
 
 def make(
@@ -42,6 +45,43 @@ def make(
     if "" in texts:
         raise PluginError(f"{text!r} lacks a defender beside a plus sign; write it as level-1+cutmix")
     return Combination([(one, _one(kind, one, allowed)) for one in texts])
+
+
+def make_gate(text: str, *, allowed: Collection[str] | None = None) -> Gate:
+    """Return the checker that `name,option=value,…` describes, with what the server does with its findings.
+
+    Raises:
+        PluginError: as for `configured`; or the constructor failed, or the object is not a checker.
+
+    >>> gate = make_gate("loss,action=drop,threshold=0.99")
+    >>> gate.action, gate.threshold, type(gate.checker).__name__
+    ('drop', 0.99, 'Loss')
+    """
+    what = f"{SINGULAR['checkers']} {text!r}"
+    plain, own = _without(text, "checkers", checking.OPTIONS, get_type_hints(Gate), allowed)
+    checker = _constructed(configured("checkers", plain, allowed=allowed), what)
+    return _constructed(partial(Gate, name=text, checker=_checker(checker, what), **own), what)  # type: ignore[no-any-return]
+
+
+def given_checker(it: object) -> Gate:
+    """Return the gate of an object, for a game in this process: a checker, its class, or a `Gate`.
+
+    Raises:
+        PluginError: the object is no checker, or its constructor failed.
+    """
+    if isinstance(it, Gate):
+        return it
+    described = it if isinstance(it, type) else type(it)
+    name = f"{described.__module__}:{described.__qualname__}".replace("<locals>", "locals")
+    what = f"checker {name!r}"
+    return Gate(name=name, checker=_checker(_constructed(it, what) if isinstance(it, type) else it, what))
+
+
+def _checker(checker: object, what: str) -> Checker:
+    if not isinstance(checker, Checker):
+        raise PluginError(f"{what} is a {type(checker).__name__}, which has no method judge(batch, view)")
+    _both_or_neither(checker, what)
+    return checker
 
 
 def _one(kind: Literal["attackers", "defenders"], text: str, allowed: Collection[str] | None) -> Any:
@@ -78,11 +118,15 @@ def given(kind: Literal["attackers", "defenders"], it: object) -> tuple[str, Pla
 def _checked(player: object, what: str) -> Any:
     if not isinstance(player, Player):
         raise PluginError(f"{what} is a {type(player).__name__}, which has no method perturb(batch, view)")
+    _both_or_neither(player, what)
+    return player
+
+
+def _both_or_neither(player: object, what: str) -> None:
     memory = [hasattr(player, name) for name in ("state_dict", "load_state_dict")]
     if any(memory) and not all(memory):
         has, lacks = ("state_dict", "load_state_dict")[:: 1 if memory[0] else -1]
         raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
-    return player
 
 
 def _constructed(factory: Callable[..., Any], what: str) -> Any:
@@ -94,6 +138,28 @@ def _constructed(factory: Callable[..., Any], what: str) -> Any:
         raise PluginError(f"{what}: {error}{place(error)}") from error
     except Exception as error:
         raise PluginError(f"{what}: making it failed: {error!r}{place(error)}") from error
+
+
+def _without(
+    text: str,
+    kind: Kind,
+    shared: Collection[str],
+    hints: Mapping[str, Any],
+    allowed: Collection[str] | None,
+) -> tuple[str, dict[str, Any]]:
+    """Return a text without the options that all players of a kind accept, and those options, converted."""
+    name, options = parse(text)
+    if not options.keys() & set(shared):
+        return text, {}
+    factory = find(kind, numbered_level(name, kind)[0], allowed=allowed)
+    if inspect.signature(factory).parameters.keys() & set(shared):
+        return text, {}
+    found = {
+        key: convert(options.pop(key), hints[key], f"option {key!r} of {name!r}")
+        for key in shared
+        if key in options
+    }
+    return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), found
 
 
 def _without_shared(text: str, allowed: Collection[str] | None) -> tuple[str, list[partial[Any]]]:
@@ -116,5 +182,8 @@ def _without_shared(text: str, allowed: Collection[str] | None) -> tuple[str, li
             for key in around.options
             if key in options
         }
+        if around.player is Stealth:
+            named = configured("checkers", values.get("stealth_checker", "loss"), allowed=allowed)
+            values["checker"] = _checker(_constructed(named, "stealth_checker"), "stealth_checker")
         found.append(partial(around.player, **values))
     return ",".join([name, *(f"{key}={value}" for key, value in options.items())]), found

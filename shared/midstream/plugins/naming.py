@@ -12,11 +12,12 @@ from midstream.errors import MidstreamError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
-Kind = Literal["attackers", "defenders", "models", "datasets", "optimizers"]
+Kind = Literal["attackers", "defenders", "checkers", "models", "datasets", "optimizers"]
 
 SINGULAR: dict[str, str] = {
     "attackers": "attacker",
     "defenders": "defender",
+    "checkers": "checker",
     "models": "model",
     "datasets": "data set",
     "optimizers": "optimizer",

@@ -109,6 +109,11 @@ class Specification(BaseModel):
     defender: str = Field(
         "none", min_length=1, description="The defender, with options: none, level-1, level-1+cutmix, …"
     )
+    checker: str | None = Field(
+        None,
+        min_length=1,
+        description="The checker, with options: loss, loss,action=drop,threshold=0.99, …; null for none.",
+    )
     epsilon: float = Field(
         ge=0, lt=1e6, allow_inf_nan=False, description="The defender's budget ε, in pixel units."
     )
@@ -142,6 +147,8 @@ class Specification(BaseModel):
         for name, value in values.items():
             if isinstance(value, bool):  # pydantic would convert it to 0 or 1
                 raise ValueError(f"{name} is {str(value).lower()}; no setting is true or false")
+        if values.get("checker") == "none":
+            values = {**values, "checker": None}
         dataset = values.get("dataset", "digits")
         filled = defaults(dataset) if isinstance(dataset, str) else {}
         given = {

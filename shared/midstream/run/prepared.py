@@ -5,7 +5,6 @@ from pathlib import Path
 
 from midstream.players.course import Course, Ground, Learner, begin, learners, surveyors, take_step
 from midstream.players.culprit import place
-from midstream.players.interface import Player
 from midstream.players.referee import PlayerError
 from midstream.players.reporting import Say, Tell
 from midstream.plugins import weights_sha256
@@ -18,14 +17,14 @@ class LearningError(PlayerError):
     """A player's pretraining failed; the message names the player and the reason."""
 
 
-def must_learn(player: Player) -> bool:
+def must_learn(player: object) -> bool:
     """Return whether a player, or one of its parts, needs pretraining or a look at the data."""
     return any(next(found, None) is not None for found in (learners(player), surveyors(player)))
 
 
 def prepare(
     name: str,
-    player: Player,
+    player: object,
     ground: Ground,
     *,
     run: Specification,

@@ -15,6 +15,9 @@ OPEN = "open"
 """Name of the file that marks an unfinished run; it holds the settings with which the run began."""
 
 METRICS = "metrics.jsonl"
+FINDINGS = "checker.jsonl"
+"""Name of the file with each example's suspicion, if the run has a checker."""
+
 SAMPLES = "samples"
 
 _OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "checkpoint.previous.safetensors")

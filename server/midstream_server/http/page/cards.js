@@ -37,7 +37,7 @@ export function situation(run) {
 
 /** Return the values that the players last reported, such as a solver's residual; "" if there are none. */
 function reported(record) {
-  return ["attacker", "defender"]
+  return ["attacker", "defender", "checker"]
     .filter((role) => record?.[role])
     .map((role) => {
       const said = Object.entries(record[role]).map(([name, value]) => `${name.replaceAll("_", " ")} ${short(value)}`);
@@ -115,9 +115,10 @@ export function fillCard(parts, run, steers, all) {
   parts.progress.value = status.step;
   write(parts.steps, `step ${status.step} of ${status.total_steps}, epoch ${status.epoch}`);
   write(parts.waits, situation(run));
-  const { dataset, defender, epsilon, norm, seed } = status.specification;
+  const { dataset, defender, checker, epsilon, norm, seed } = status.specification;
   const attacker = status.attacker ?? "none announced";
-  const players = `attacker ${attacker} · defender ${defender} · ε ${epsilon} ${norm}`;
+  const checked = checker === null ? "" : ` · checker ${checker}`;
+  const players = `attacker ${attacker} · defender ${defender}${checked} · ε ${epsilon} ${norm}`;
   write(parts.about, `${dataset} · ${players} · ${trainedBy(status.specification)} · seed ${seed}`);
   write(parts.told, story(status.name, run, all));
   const reports = [failures(status), reported(run.history.records.at(-1))];

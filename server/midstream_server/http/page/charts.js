@@ -10,11 +10,13 @@ const CHARTS = [
   { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT, says: "The share of images that the model never saw and names correctly. This is what the attack wants to lower and the defence to keep." },
   { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT, says: "The same on the validation images, which both sides know. If it falls with the test accuracy, the attack works." },
   { key: "correction", title: "Defender's correction, share of its budget", text: percent, of: shareOfBudget, says: "How far the defender moves an image, on average. It is 0 without a defender. The server cannot know how far the attacker moved it." },
+  { key: "suspicion", title: "Checker: suspicion of the batch", text: percent, range: UNIT, of: suspicion, shown: isChecked, says: "The share of clean batches that would look less suspicious. Near 100 % for many steps, it is an alarm." },
+  { key: "flagged", title: "Checker: examples flagged in the batch", text: String, of: flagged, shown: isChecked, says: "The images of the batch that are more suspicious than the threshold. Some clean ones are among them." },
   { key: "test_loss", title: "Test loss, nats per example", text: decimal, says: "How wrong the model is, with its confidence. Under attack it keeps growing after the accuracy has settled: the model is confidently wrong." },
   { key: "validation_loss", title: "Validation loss, nats per example", text: decimal, says: "What both sides reason about: the attacker chooses the step that raises it, the defender the step that lowers it." },
   { key: "loss", title: "Training loss, nats per example", text: decimal, says: "It does not reveal the attack: the attacked model fits the attacked images well. The defended run's is higher, because the defender makes images harder." },
-  { key: "conversion_rate", title: "Conversion rate: others predicted as the target", text: percent, range: UNIT, targeted: true },
-  { key: "evasion_rate", title: "Evasion rate: the target predicted as another", text: percent, range: UNIT, targeted: true },
+  { key: "conversion_rate", title: "Conversion rate: others predicted as the target", text: percent, range: UNIT, shown: isTargeted },
+  { key: "evasion_rate", title: "Evasion rate: the target predicted as another", text: percent, range: UNIT, shown: isTargeted },
 ];
 const HEIGHT = 220;
 
@@ -39,8 +41,8 @@ export class Charts {
     const anew = lines !== this.#lines;
     this.#lines = lines;
     for (const chart of this.#charts) {
-      // A chart for a target class is hidden unless a shown run has one.
-      chart.figure.hidden = Boolean(chart.targeted) && shown.every(({ run }) => !isTargeted(run));
+      // A chart for a target class or a checker is hidden unless a shown run has one.
+      chart.figure.hidden = Boolean(chart.shown) && !shown.some(({ run }) => chart.shown(run));
       if (chart.figure.hidden) continue;
       const tables = tablesOf(chart, shown);
       // Most steps are not evaluated; the curves of evaluations then stay unchanged.
@@ -108,6 +110,18 @@ function frame(place, { key, title, says }) {
 
 function isTargeted({ status }) {
   return status.specification.target !== null;
+}
+
+function isChecked({ status }) {
+  return status.specification.checker !== null;
+}
+
+function suspicion(record) {
+  return record.checker?.suspicion ?? null;
+}
+
+function flagged(record) {
+  return record.checker?.flagged ?? null;
 }
 
 function tablesOf({ key, of }, shown) {

@@ -8,7 +8,7 @@ from midstream.protocol.checks import BatchRules
 from midstream.protocol.wire import WireBatch
 from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.recovery.checkpoint import OLDER
-from midstream_server.runs.training import Step
+from midstream_server.runs.step import Step
 
 REPLAY_SECONDS = 10.0
 """A checkpoint is due when the steps since the last one took this long."""

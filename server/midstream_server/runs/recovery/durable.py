@@ -14,7 +14,7 @@ from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.recovery.checkpointed import CheckpointedRun
 from midstream_server.runs.recovery.journal import Entry, Journal
 from midstream_server.runs.recovery.provenance import Standing
-from midstream_server.runs.training import Step
+from midstream_server.runs.step import Step
 
 _JOURNAL_BYTES = 64 * 2**20
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midstream.command.api.picture import as_html
+from midstream.command.runs.detection import detection
 from midstream.storage.run_files import read_records
 from midstream.storage.run_folder import METRICS
 
@@ -25,8 +26,8 @@ class Metrics(Mapping[str, Array]):
     """A run's metrics, one array per name and one entry per step.
 
     `step` and `epoch` are integers, all others float64. A value that a step does not have is NaN: accuracies
-    are measured only at evaluations. Numbers that a player reported are named `attacker.NAME` and
-    `defender.NAME`.
+    are measured only at evaluations. Numbers that a player reported are named `attacker.NAME`,
+    `defender.NAME` and `checker.NAME`.
 
     Args:
         records: one per step, see `midstream.protocol.messages.history.Record`.
@@ -63,7 +64,7 @@ class Metrics(Mapping[str, Array]):
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    sides = {side: record.get(side) or {} for side in ("attacker", "defender")}
+    sides = {side: record.get(side) or {} for side in ("attacker", "defender", "checker")}
     reports = {f"{side}.{name}": value for side, found in sides.items() for name, value in found.items()}
     return {name: value for name, value in record.items() if name not in sides} | reports
 
@@ -92,6 +93,8 @@ class GameResult:
         evasion_rate: share of the target's test inputs predicted as another class; None without one.
         passed_clean: how many batches each side failed at, which were passed on unchanged.
         resumed_anyway: how often a side went on with a memory that did not match the run.
+        checker: how well the checker found the attacked examples, see
+            `midstream.command.runs.detection.detection`; None without a checker.
         parameters_sha256: digest of the final parameters; equal digests mean equal bits.
         seconds: duration of the game.
     """
@@ -115,6 +118,7 @@ class GameResult:
     evasion_rate: float | None
     passed_clean: Mapping[str, int]
     resumed_anyway: Mapping[str, int]
+    checker: Mapping[str, Any] | None
     parameters_sha256: str
     seconds: float
 
@@ -134,7 +138,10 @@ class GameResult:
             result: the content of its `result.json`.
             attack: what is known of the attacker: `attacker`, `attack_epsilon` and `attack_norm`.
         """
-        known: dict[str, Any] = {**specification, **result, **attack, "run": str(folder)}
+        counts: Any = result.get("checker")
+        records = [] if counts is None else read_records(folder / METRICS)
+        found_out = {"checker": detection(folder, counts, records)}
+        known: dict[str, Any] = {**specification, **result, **attack, **found_out, "run": str(folder)}
         found: dict[str, Any] = {field.name: known.get(field.name) for field in fields(cls)}
         return cls(**found)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import click
 from click.core import ParameterSource
@@ -14,6 +14,7 @@ from midstream.command.games.game import GamePlan
 from midstream.command.games.playing import plan_of
 from midstream.command.play import command
 from midstream.errors import MidstreamError
+from midstream.players.checking import Checker, Gate
 from midstream.players.interface import Player
 
 Own = Player | type[Player]
@@ -59,6 +60,7 @@ class Settings(TypedDict, total=False):
     evaluate_every: int | None
     attacker: str | Own | None
     defender: str | Own | None
+    checker: str | Checker | Gate | type[Checker] | None
     attack_epsilon: float | None
     attack_norm: Literal["l2", "linf"] | None
     on_error: Literal["stop", "pass-clean"] | None
@@ -99,13 +101,16 @@ def plan_from(given: Mapping[str, object]) -> tuple[GamePlan, bool]:
 
     Raises:
         SettingError: there is no such setting, a value is out of range, or two do not fit together.
-        midstream.plugins.PluginError: there is no such attacker or defender, or an object is none.
+        midstream.plugins.PluginError: there is no such attacker, defender or checker, or an object is none.
     """
-    settings, own = dict(given), {}
+    settings, own = dict(given), dict[str, Any]()
     for setting, kind in (("attacker", "attackers"), ("defender", "defenders")):
         value = settings.get(setting)
         if value is not None and not isinstance(value, str):
             settings[setting], own[setting] = plugins.given(kind, value)  # type: ignore[arg-type]
+    if (checker := settings.get("checker")) is not None and not isinstance(checker, str):
+        own["checker"] = gate = plugins.given_checker(checker)
+        settings["checker"] = gate.name
     try:
         context = command.make_context("play", list(_words(settings)))
         values = {name: value for name, value in context.params.items() if name not in _OF_THE_COMMAND}
@@ -114,7 +119,13 @@ def plan_from(given: Mapping[str, object]) -> tuple[GamePlan, bool]:
             values["transport"] = TRANSPORT
         resume = values.pop("resume")
         _refuse_own(own, values)
-        plan = plan_of(values, resume=resume, attacking=own.get("attacker"), defending=own.get("defender"))
+        plan = plan_of(
+            values,
+            resume=resume,
+            attacking=own.get("attacker"),
+            defending=own.get("defender"),
+            checking=own.get("checker"),
+        )
     except click.ClickException as error:
         raise SettingError(error.format_message()) from error
     return plan, resume

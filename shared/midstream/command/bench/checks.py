@@ -1,8 +1,9 @@
 """The checks of a player, and their results."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -66,7 +67,15 @@ def budget(moves: list[Move]) -> Check:
     return Check("budget", "passed", f"{used}; no move needs projection", figures)
 
 
-def untouched(witness: Witness) -> Check:
+class Touched(Protocol):
+    """Whoever was watched."""
+
+    @property
+    def touched(self) -> Mapping[Touchable, int]:
+        """The inputs that it changed, each with the number of the first such batch."""
+
+
+def untouched(witness: Touched) -> Check:
     """Check that a player does not change its inputs."""
     broken = [f"it changed {_MENDED[what]}" for what in witness.touched if what in _MENDED]
     if broken:
@@ -160,7 +169,12 @@ def training(witness: Witness, again: Witness) -> Check:
 
 def speed(moves: list[Move], plain: float) -> Check:
     """Measure how long a move takes, relative to a plain training step of `plain` seconds."""
-    seconds = median(move.seconds for move in moves)
+    return speed_of([move.seconds for move in moves], plain)
+
+
+def speed_of(durations: Sequence[float], plain: float) -> Check:
+    """Return the result for moves that took so long; see `speed`."""
+    seconds = median(durations)
     figures = {"seconds": seconds, "step_seconds": plain, "ratio": seconds / plain}
     what = f"{1000 * seconds:.3g} ms per move, {seconds / plain:.3g} times a training step of this game"
     return Check("speed", "passed", what, figures)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from midstream.command.bench.witness import Witness
 from midstream.mathematics.pixels import pixels
+from midstream.players.checking import Checker, Gate
 from midstream.players.interface import Batch, View
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
@@ -20,10 +21,12 @@ from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.evaluation import Evaluation
 from midstream_server.runs.training import TrainingRun
 
-Role = Literal["attacker", "defender"]
+Role = Literal["attacker", "defender", "checker"]
 
 STEPS = 60
 LEVEL_1 = {"attacker": "level-1,beta=0", "defender": "level-1"}
+IN_PART = "level-1,beta=0,fraction=0.33"
+"""What attacks a checker's game."""
 NOISE = f"{__name__}:Noise"
 
 _CPU = torch.device("cpu")
@@ -56,24 +59,27 @@ class TinyGame:
     Args:
         role: side of the watched player.
         text: its name and options.
+        checker: the watched checker, for the role `checker`.
 
     Attributes:
-        witness: the watched player.
+        witness: the watched player; without a meaning for a checker.
+        attacked: which examples of each batch were altered.
         seconds: duration of each training step, including the defender's move.
 
     Raises:
         midstream.plugins.PluginError: there is no such player.
     """
 
-    def __init__(self, role: Role, text: str) -> None:
-        attacker = text if role == "attacker" else LEVEL_1["attacker"]
+    def __init__(self, role: Role, text: str, *, checker: Checker | None = None) -> None:
+        attacker = text if role == "attacker" else IN_PART if role == "checker" else LEVEL_1["attacker"]
         defender = text if role == "defender" else "none"
         known = _split()
         # A copy: a player that writes into the validation data must not affect other games.
         validation = Examples(known.validation.inputs.clone(), known.validation.labels.clone())
         split = replace(known, validation=validation)
         specification = _SPECIFICATION.model_copy(update={"defender": defender})
-        self._run = TrainingRun(specification, split, device=_CPU)
+        gate = None if checker is None else Gate(name=text, checker=checker)
+        self._run = TrainingRun(specification, split, device=_CPU, gate=gate)
         self._run.prepare()
         # The attacker computes its own validation gradient, so that the timing of a move includes it.
         settings = AttackSettings(attacker, gradient="own", device=_CPU, allowed=None)
@@ -81,6 +87,7 @@ class TinyGame:
         self._attacked.prepare()
         self._batches = BatchSource(specification, split.train)
         self.seconds: list[float] = []
+        self.attacked: list[Tensor] = []
         if role == "attacker":
             self.witness = self._attacked.player = Witness(self._attacked.player)
         else:
@@ -99,7 +106,9 @@ class TinyGame:
             midstream.run.training.DivergedError: the training diverged.
         """
         for seq in range(self.step, self.step + steps):
-            attacked = self._attacked.attack(self._batches.batch(seq))
+            clean = self._batches.batch(seq)
+            attacked = self._attacked.attack(clean)
+            self.attacked.append((attacked.inputs != pixels(clean.inputs)).flatten(1).any(1))
             started = time.perf_counter()
             self._run.train(Batch(seq, pixels(attacked.inputs), attacked.labels))
             self.seconds.append(time.perf_counter() - started)
@@ -111,12 +120,20 @@ class TinyGame:
     def training_state(self) -> dict[str, Tensor]:
         """Return a copy of the training state, without the players' states."""
         state = self._run.state_dict()
-        return {name: value.clone() for name, value in state.items() if not name.startswith("defender.")}
+        return {
+            name: value.clone()
+            for name, value in state.items()
+            if not name.startswith(("defender.", "checker."))
+        }
 
     def resume(self, training: dict[str, Tensor], memory: dict[str, Tensor], *, step: int) -> None:
         """Restore another game's training state and the watched player's memory."""
-        self._run.load_state_dict(training, step=step)
+        self.train_from(training, step=step)
         self.witness.restore(memory)
+
+    def train_from(self, training: dict[str, Tensor], *, step: int) -> None:
+        """Restore another game's training state."""
+        self._run.load_state_dict(training, step=step)
 
 
 @cache

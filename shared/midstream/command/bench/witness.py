@@ -104,7 +104,7 @@ class Witness:
         return augmented
 
     def _watched(self, hook: Callable[[Batch, View], Answer], batch: Batch, view: View) -> Answer:
-        seen = _Seen(batch, view)
+        seen = Seen(batch, view)
         answer = hook(batch, seen.view)
         for what in seen.changed():
             self.touched.setdefault(what, batch.seq)
@@ -119,7 +119,7 @@ class Witness:
         referee.restore(self.player, state)
 
 
-class _Seen:
+class Seen:
     """The inputs of a player at one move, with copies made when they were passed to it."""
 
     def __init__(self, batch: Batch, view: View) -> None:

@@ -14,6 +14,7 @@ from midstream.command.games.plugin_files import PLUGINS, edited, plugin_files
 from midstream.console.scenario import read_values
 from midstream.errors import MidstreamError
 from midstream.mathematics.budget import Budget
+from midstream.players.checking import Gate
 from midstream.players.interface import Player
 from midstream.protocol.specification import Specification
 from midstream.run.precisions import Precision
@@ -63,6 +64,7 @@ class GamePlan:
             who then acts as the provider. None: no signature is required.
         attacking: the attacker itself, for a game in this process; None makes the one that `attacker` names.
         defending: the defender itself, for a game in this process; None makes the one that is named.
+        checking: the checker itself and its action, likewise.
     """
 
     specification: Specification
@@ -80,6 +82,7 @@ class GamePlan:
     signed: Literal["provider", "attacker"] | None = None
     attacking: Player | None = field(default=None, repr=False)
     defending: Player | None = field(default=None, repr=False)
+    checking: Gate | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -182,10 +185,9 @@ class GamePlan:
     def allowed(self) -> frozenset[str]:
         """The plug-ins named in the specification. They are allowed because the user named them."""
         specification = self.specification
-        named = (
-            *(specification.dataset, specification.model, specification.optimizer),
-            *plugins.members(specification.defender),
-        )
+        named = [specification.dataset, specification.model, specification.optimizer]
+        named += plugins.members(specification.defender)
+        named += [] if specification.checker is None else [specification.checker]
         return frozenset(one for text in named for one in plugins.permitted(text))
 
     def write_scenario(self) -> None:

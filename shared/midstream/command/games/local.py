@@ -25,6 +25,7 @@ from midstream.run.datasets import Source
 from midstream.run.environment import configure
 from midstream.run.precision import restore, setting
 from midstream.storage import faults
+from midstream.storage.attacked import truth_file
 from midstream_provider.push import RunEndedError, feed
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.link import AttackLink
@@ -88,7 +89,9 @@ class LocalPipeline:
         device = configure(threads=plan.threads, device=plan.device, precision=plan.precision)
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
-        self.run = TrainingRun(specification, split, device=device, defender=plan.defending)
+        self.run = TrainingRun(
+            specification, split, device=device, defender=plan.defending, gate=plan.checking
+        )
         plan.refuse_taken()  # before a player learns, which may take long
         tell = self._telling(follow)
         self.run.prepare(cache=plan.surrogate.cache, tell=tell, say=partial(say, "defender"))
@@ -116,7 +119,12 @@ class LocalPipeline:
         if checkpoint is not None and self._attacked is not None and remembers(self._attacked.player):
             give_back(plan.attacker, self._attacked.player, checkpoint.attacker)
         self._end = RunLink(plan.name, taking)
-        self._middle = None if self._attacked is None else AttackLink(self._attacked, taking.rules, self._end)
+        truth = None if self.run.gate is None else truth_file(plan.folder, plan.name)
+        self._middle = (
+            None
+            if self._attacked is None
+            else AttackLink(self._attacked, taking.rules, self._end, truth=truth)
+        )
         self._batches = BatchSource(specification, split.train)
         self._whole = WholeStep(self.run, self._attacked, self._batches)
         taking.settle()  # a game that was killed after its last step has only its result to write

@@ -13,6 +13,7 @@ from midstream.command.games.processes import play_http
 from midstream.command.games.run_names import free_name, run_name
 from midstream.console.progress import Progress
 from midstream.console.specification_options import attack_budget_of, specification_of
+from midstream.players.checking import Gate
 from midstream.players.interface import Player
 from midstream.run.augmentation import check_augmentation
 from midstream.run.optimizing.optimizers import check
@@ -53,6 +54,7 @@ def plan_of(
     resume: bool,
     attacking: Player | None = None,
     defending: Player | None = None,
+    checking: Gate | None = None,
 ) -> GamePlan:
     """Return the plan of the game that the command's settings describe.
 
@@ -61,10 +63,11 @@ def plan_of(
         resume: whether a game in the run folder goes on, so that its name is not numbered.
         attacking: the attacker itself, if it is not to be made from its name.
         defending: the defender itself, likewise.
+        checking: the checker itself, likewise.
 
     Raises:
         click.UsageError: a value is out of range, or two do not fit together.
-        midstream.plugins.PluginError: there is no such attacker, defender, optimizer, schedule or
+        midstream.plugins.PluginError: there is no such attacker, defender, checker, optimizer, schedule or
             augmentation.
     """
     settings, attacker, defender = dict(settings), settings["attacker"], settings["defender"]
@@ -74,12 +77,16 @@ def plan_of(
         plugins.make("attackers", attacker)
     if defending is None:
         plugins.make("defenders", defender)
+    checker = None if settings["checker"] == "none" else settings["checker"]
+    if checking is None and checker is not None:
+        plugins.make_gate(checker)
     if settings["target"] is None:
         settings["target"] = _attacked_class(attacker)
     name = settings["name"]
     if name is None:
         dataset = (settings["dataset"] or "digits").rpartition("/")[2]
-        words = [dataset, attacker, "vs", defender, f"seed{settings['seed'] or 0}"]
+        checked = [] if checker is None else [checker]
+        words = [dataset, attacker, "vs", defender, *checked, f"seed{settings['seed'] or 0}"]
         name = run_name(*words) if resume else free_name(settings["out"], *words)
     specification = specification_of(settings, defender=defender, name=name)
     check(specification.optimizer, specification.schedule)
@@ -93,6 +100,7 @@ def plan_of(
         surrogate=surrogate_of(settings),
         attacking=attacking,
         defending=defending,
+        checking=checking,
         **{name: settings[name] for name in _AS_GIVEN},
     )
 

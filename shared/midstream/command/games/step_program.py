@@ -170,6 +170,8 @@ def fits(run: TrainingRun, attacked: AttackedRun | BlackBoxRun | None) -> bool:
     specification, plain = run.specification, run.optimization.constant
     if not plain or specification.augment is not None or specification.on_error != "stop":
         return False
+    if run.gate is not None:  # a checker may drop examples
+        return False
     if isinstance(defender, goes_on) or rows_of(defender) is not None:
         return False
     sides = [defender] if attacked is None else [defender, attacked.player]

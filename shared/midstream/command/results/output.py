@@ -34,6 +34,8 @@ class Output:
     tables: Sequence[Path]
     plot: Path | None
     bars: Path | None
+    frontier: Path | None
+    against: str
     paired: tuple[str, str, str] | None
     confidence: float
     as_json: bool
@@ -110,6 +112,13 @@ class Output:
         if self.bars is not None:
             results.plot("bars", value=self.value, **self._grouping()).savefig(self.bars, dpi=150)
             click.echo(f"plot: {self.bars}", err=True)
+        if self.frontier is not None:
+            try:
+                figure = results.plot("frontier", value=self.value, against=self.against, **self._grouping())
+            except TableError as error:
+                raise click.UsageError(str(error)) from error
+            figure.savefig(self.frontier, dpi=150)
+            click.echo(f"plot: {self.frontier}", err=True)
 
 
 def _environments(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:

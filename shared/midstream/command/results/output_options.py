@@ -55,6 +55,17 @@ output_options = options.together(
         help="Plot the table with error bars of one standard deviation to this PNG, PDF or SVG file.",
     ),
     click.option(
+        "--frontier",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Plot --value against --against, one point per row, to this PNG, PDF or SVG file.",
+    ),
+    click.option(
+        "--against",
+        default="checker.auc",
+        show_default=True,
+        help="The value of the horizontal axis of --frontier.",
+    ),
+    click.option(
         "--paired",
         nargs=3,
         metavar="SETTING FIRST SECOND",

@@ -15,7 +15,7 @@ from midstream.command.results.spread import spread
 from midstream.command.results.table import Table
 from midstream.command.sweep.trial import Setting
 
-Kind = Literal["curves", "bars"]
+Kind = Literal["curves", "bars", "frontier"]
 
 Curve = Sequence[tuple[int, float]]
 """A value over steps."""
@@ -96,6 +96,55 @@ def bars(table: Table) -> Figure:
     if table.columns:
         figure.legend(loc="outside upper center", ncols=min(len(columns), 3))
     return figure
+
+
+def frontier(across: Table, up: Table) -> Figure:
+    """Return a plot of one value against another: a point per row, a line per column, error bars both ways.
+
+    Args:
+        across: the value of the horizontal axis.
+        up: the value of the vertical axis; cells that the other table lacks are left out.
+    """
+    figure, axes = _blank(up.value)
+    columns = list(dict.fromkeys(tuple(cell.settings[name] for name in up.columns) for cell in up.cells))
+    for column, colour in zip(columns, cycle(_COLOURS), strict=False):
+        pairs = [
+            (found, cell)
+            for cell in up.cells
+            if tuple(cell.settings[name] for name in up.columns) == column
+            and (found := across.cell(**cell.settings)) is not None
+        ]
+        axes.errorbar(
+            [one.spread.mean for one, _ in pairs],
+            [one.spread.mean for _, one in pairs],
+            xerr=[one.spread.deviation or 0.0 for one, _ in pairs],
+            yerr=[one.spread.deviation or 0.0 for _, one in pairs],
+            color=colour,
+            capsize=3,
+            marker="o",
+            label=", ".join(
+                f"{name.replace('_', ' ')} {value}" for name, value in zip(up.columns, column, strict=True)
+            ),
+        )
+        texts = [",".join(str(cell.settings[name]) for name in up.rows) for _, cell in pairs]
+        for (one, other), text in zip(pairs, _apart(texts), strict=True):
+            at = (one.spread.mean, other.spread.mean)
+            axes.annotate(text, at, textcoords="offset points", xytext=(6, 6), fontsize="x-small")
+    axes.set_xlabel(across.value.replace("_", " "))
+    if up.columns:
+        figure.legend(loc="outside upper center", ncols=min(len(columns), 3))
+    return figure
+
+
+def _apart(texts: Sequence[str]) -> list[str]:
+    """Return texts without the parts between commas that all of them share.
+
+    >>> _apart(["level-1,beta=0", "level-1,beta=0,stealth=0.5"])
+    ['level-1,beta=0', 'stealth=0.5']
+    """
+    parts = [text.split(",") for text in texts]
+    shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return [",".join(part for part in own if part not in shared) or ",".join(own) for own in parts]
 
 
 def _blank(value: str) -> tuple[Figure, Axes]:

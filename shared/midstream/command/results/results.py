@@ -47,6 +47,13 @@ class PlayedTrial:
         """What `midstream play --json` prints."""
         return self.result.as_dict()
 
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the outcome by name, and those of its checker as `checker.NAME`."""
+        checker = self.outcome.get("checker") or {}
+        named = {**self.outcome, **{f"checker.{name}": found for name, found in checker.items()}}
+        return {name: float(found) for name, found in named.items() if _is_number(found)}
+
     @property
     def settings(self) -> Mapping[str, Setting]:
         """All settings by name."""
@@ -106,14 +113,10 @@ class Results:
         Raises:
             TableError: no outcome has a number of this name.
         """
-        known = sorted(
-            {name for one in self.trials for name, found in one.outcome.items() if _is_number(found)}
-        )
+        known = sorted({name for one in self.trials for name in one.numbers})
         if self.trials and value not in known:
             raise TableError(unknown("number in the outcomes", value, known))
-        return [
-            (one.settings, float(one.outcome[value])) for one in self.trials if one.outcome[value] is not None
-        ]
+        return [(one.settings, one.numbers[value]) for one in self.trials if value in one.numbers]
 
     def paired(
         self,
@@ -148,12 +151,14 @@ class Results:
         kind: "Kind" = "curves",
         *,
         value: str = ACCURACY,
+        against: str = "checker.auc",
         rows: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
         over: Sequence[str] = SEED,
     ) -> "Figure":
         """Return a plot: `curves` over the steps with bands, or `bars` of the final value with error bars.
 
+        `frontier` plots the value against another one, such as the accuracy against the checker's AUC.
         Bands and error bars are one sample standard deviation to each side. See `table` for the arguments.
 
         Raises:
@@ -162,6 +167,8 @@ class Results:
         from midstream.command.results import plots  # imports matplotlib
 
         table = self.table(value, rows=rows, columns=columns, over=over)
+        if kind == "frontier":
+            return plots.frontier(self.table(against, rows=rows, columns=columns, over=over), table)
         if kind == "bars":
             return plots.bars(table)
         grouped = {

@@ -110,7 +110,8 @@ def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, obje
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("run", *(re.sub("[_-]", " ", name) for name in varied), "test accuracy"):
         table.add_column(heading, overflow="fold")
-    for heading in ("at the end", "at best", "val. loss", "steps", "training"):
+    checked = any(group.end_of_checker("auc") is not None for group in groups)
+    for heading in ("at the end", "at best", "val. loss", *["AUC"] * checked, "steps", "training"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in groups:
         curve = mean_curve([run.evaluated for run in group.runs.values()], "test_accuracy")
@@ -123,6 +124,7 @@ def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, obje
             sparkline([spread.mean for _, spread in curve], width=20),
             *(_spread(found) for found in (group.end("test_accuracy"), group.best())),
             _spread(group.end("validation_loss")),
+            *[_spread(group.end_of_checker("auc"))] * checked,
             str(group.numbers[group.first]["steps"]),
             f"{fmean(spent):.3g} s" if spent else "",
         )

@@ -114,13 +114,15 @@ def track(
 
 
 def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:
-    from midstream.command.runs.summary import resumed_words
+    from midstream.command.runs.summary import checker_words, resumed_words
 
     specification = run.specification
     yield f"{run.place}: {run.state}, {numbers['steps']} steps"
     if numbers["attacker"] is not None:
         yield f"attacker: {numbers['attacker']}, ε = {numbers['attack_epsilon']:g} ({numbers['attack_norm']})"
     yield f"defender: {numbers['defender']}, ε = {specification['epsilon']:g} ({specification['norm']})"
+    if numbers["checker"] is not None:
+        yield checker_words(numbers["checker"])
     share = numbers["correction"]["share_of_budget"]
     if share is not None:
         yield f"the defender used {share:.1%} of its budget on average"

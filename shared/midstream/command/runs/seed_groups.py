@@ -60,6 +60,10 @@ class SeedGroup:
             [(numbers["learning_curve"] or [{}])[-1].get(name) for numbers in self.numbers.values()]
         )
 
+    def end_of_checker(self, name: str) -> Spread | None:
+        """Return the spread of a number of the runs' checkers, or None if a run has none."""
+        return _spread([(numbers["checker"] or {}).get(name) for numbers in self.numbers.values()])
+
     def best(self) -> Spread | None:
         """Return the spread of the best test accuracies, or None if a run has none."""
         return _spread([(numbers["best"] or {}).get("test_accuracy") for numbers in self.numbers.values()])
@@ -70,6 +74,7 @@ class SeedGroup:
             "test_accuracy": self.end("test_accuracy"),
             "best_test_accuracy": self.best(),
             "validation_loss": self.end("validation_loss"),
+            "checker_auc": self.end_of_checker("auc"),
         }
         return {"runs": list(self.runs), "seeds": self.seeds} | {
             name: None if found is None else found.__dict__ for name, found in spreads.items()

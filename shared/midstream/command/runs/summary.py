@@ -1,9 +1,10 @@
 """Summarize a run in numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
+from midstream.command.runs.detection import detection
 from midstream.command.runs.played import PlayedRun
 from midstream.players.referee import PASSED_CLEAN
 from midstream.players.remembering import RESUMED_ANYWAY
@@ -48,7 +49,8 @@ def summary(run: PlayedRun) -> dict[str, Any]:
             side: _reported(run.records, side, PASSED_CLEAN) for side in ("attacker", "defender")
         },
         "resumed_anyway": {"attacker": _reported(run.records, "attacker", RESUMED_ANYWAY)},
-        "reports": {side: _reports(run.records, side) for side in ("attacker", "defender")},
+        "checker": _checker(run),
+        "reports": {side: _reports(run.records, side) for side in ("attacker", "defender", "checker")},
         "result": run.result,
         "specification": specification,
         "environment": run.environment,
@@ -74,12 +76,29 @@ def best(evaluated: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return None if found is None else {key: found[key] for key in ("step", "test_accuracy")}
 
 
+def _checker(run: PlayedRun) -> dict[str, Any] | None:
+    """Return the score of a run's checker; None if it has none, or is not finished and in a folder."""
+    counts = None if run.result is None else run.result.get("checker")
+    return None if run.folder is None else detection(run.folder, counts, run.records)
+
+
+def checker_words(found: Mapping[str, Any]) -> str:
+    """Return the score of a checker in one sentence."""
+    words = [f"checker {found['name']}: {found['flagged']} examples flagged, {found['dropped']} dropped"]
+    if found["auc"] is not None:
+        words.append(f"AUC {found['auc']:.3f}")
+        words.append(f"{found['true_positives_at_5']:.1%} of the attacked at 5 % false alarms")
+    if found["detected_after"] is not None:
+        words.append(f"detected after {found['detected_after']} batches")
+    return ", ".join(words)
+
+
 def _reported(records: Sequence[dict[str, Any]], side: str, name: str) -> int:
     return sum(name in (record[side] or {}) for record in records)
 
 
 def _reports(records: Sequence[dict[str, Any]], side: str) -> dict[str, dict[str, float]]:
-    reports = [record[side] for record in records if record[side]]
+    reports = [record[side] for record in records if record.get(side)]
     names = dict.fromkeys(name for report in reports for name in report if name not in _COUNTED)
     numbers = {name: [report[name] for report in reports if name in report] for name in names}
     return {name: {"mean": fmean(values), "last": values[-1]} for name, values in numbers.items()}

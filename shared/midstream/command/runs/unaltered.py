@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from midstream.storage.lines import sha256_of
 from midstream.storage.run_files import DamagedRunError
-from midstream.storage.run_folder import METRICS, metrics_sha256
+from midstream.storage.run_folder import FINDINGS, METRICS, metrics_sha256
 from midstream.storage.seal import BrokenSealError, digest, unsealed
 
 _REMEDY = "restore the original file; its content no longer matches the run"
@@ -38,6 +39,8 @@ def refuse_altered(folder: Path, result: dict[str, Any] | None) -> None:
 def _digest(folder: Path, name: str) -> str | None:
     if name == METRICS:
         return metrics_sha256(folder)
+    if name == FINDINGS:
+        return sha256_of(folder / name)
     path = folder / name
     try:
         return digest(json.loads(path.read_text(encoding="utf-8")))

@@ -18,6 +18,11 @@ class Record(Message):
     seconds: float = Field(description="Time spent on the defence and the step, in seconds.")
     attacker: dict[str, float] | None = Field(description="Values that the attacker reported.")
     defender: dict[str, float] | None = Field(description="Values that the defender reported.")
+    checker: dict[str, float] | None = Field(
+        None,
+        description="The batch's suspicion, the numbers of examples flagged and dropped, whether the batch "
+        "raised an alarm (1 or 0), and values that the checker reported; null without a checker.",
+    )
     test_accuracy: float | None = Field(description="In [0, 1].")
     test_loss: float | None = Field(description="In nats per example.")
     validation_accuracy: float | None = Field(description="In [0, 1].")

@@ -62,6 +62,16 @@ class ResumedAnyway(Counts):
     attacker: int = Field(description="Times the attacker was resumed, as its reports say.")
 
 
+class CheckerCounts(Message):
+    """What a run's checker did."""
+
+    name: str = Field(description="Its name, with options.")
+    flagged: int = Field(description="Number of suspicious examples, each counted at every visit.")
+    dropped: int = Field(description="Number of them that were not trained on.")
+    alarms: int = Field(description="Number of suspicious batches.")
+    first_alarm: int | None = Field(description="The step of the first one; null if there was none.")
+
+
 class Result(Message):
     """The result of a finished run."""
 
@@ -77,6 +87,7 @@ class Result(Message):
     evasion_rate: float | None = Field(description=EVASION)
     passed_clean: PassedClean = Field(description=PASSED_CLEAN)
     resumed_anyway: ResumedAnyway = Field(description=RESUMED_ANYWAY)
+    checker: CheckerCounts | None = Field(None, description="What the checker did; null without one.")
     parameters_sha256: str = Field(
         description="SHA-256 of the final parameters; equal digests mean equal bits."
     )
