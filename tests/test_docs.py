@@ -10,9 +10,12 @@ import click
 import pytest
 from benchmarks.malformed import KINDS
 from docs.references import PAGES, commands, configuration, markdown, players, rest
+from fastapi import FastAPI
 
 from midstream import plugins
 from midstream.players.interface import Player
+from midstream_server.http.app import make_app
+from midstream_server.runs.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,10 +91,8 @@ def test_every_hook_has_its_place_and_one_without_a_description_is_found(
 
 
 def test_a_field_of_a_resource_without_a_description_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    served = rest.make_app
-
-    def mute(*arguments: object) -> object:
-        app = served(*arguments)  # type: ignore[arg-type]
+    def mute(registry: Registry) -> FastAPI:
+        app = make_app(registry)
         del app.openapi()["components"]["schemas"]["Checkpoint"]["properties"]["file"]["description"]
         return app
 

@@ -26,7 +26,6 @@ from midstream.run.augmentation import Augmentation
 from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
-from midstream.run.replayed import trained
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.defending import Moved, moved, passed_clean
 from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
@@ -234,8 +233,8 @@ class TrainingRun(Training):
         if only:
             loss = loss_of(self.model, batch, checks)
             if (self.specification.accumulate or 1) > 1:  # the others of its group are still stepped on
-                for parameter in trained(self.model):
-                    parameter.grad = torch.zeros_like(parameter)
+                trained = [one for one in self.model.parameters() if one.requires_grad]
+                self.descent.point([torch.zeros_like(one) for one in trained])
                 self.optimization.step(self.step)
             self.step += 1
             return loss

@@ -33,7 +33,8 @@ from midstream_proxy.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import attacked_run
 from midstream_server.runs.link import RunLink
 from midstream_server.runs.recovery.remade import open_run
-from midstream_server.runs.training import Step, TrainingRun
+from midstream_server.runs.step import Step
+from midstream_server.runs.training import TrainingRun
 
 
 def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:

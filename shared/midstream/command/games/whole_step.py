@@ -19,7 +19,8 @@ from midstream.run.batches import BatchSource
 from midstream.run.resident import Resident
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.white_box import AttackedRun
-from midstream_server.runs.training import Step, TrainingRun
+from midstream_server.runs.step import Step
+from midstream_server.runs.training import TrainingRun
 
 
 @dataclass(frozen=True)
