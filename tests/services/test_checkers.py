@@ -26,7 +26,13 @@ ATTACKER = "level-1,fraction=0.4"
 DROPS = "loss,action=drop,threshold=0.7"
 
 
-@pytest.mark.parametrize("name", plugins.names("checkers"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "reconstruction"))  # it trains two networks
+        for name in plugins.names("checkers")
+    ],
+)
 def test_every_checker_plays_to_the_same_bits_over_http(
     name: str, registry: Registry, tmp_path: Path
 ) -> None:
