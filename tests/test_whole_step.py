@@ -49,6 +49,17 @@ def test_steps_taken_whole_end_in_the_bits_of_the_links(
     assert left == by_links(plan(tmp_path / "links", attacker, defender), monkeypatch)
 
 
+def test_what_was_sent_is_known_of_each_step(tmp_path: Path) -> None:
+    with LocalPipeline(plan(tmp_path / "game"), lambda *_: None) as game:
+        for step in game.steps():
+            assert game.sent is not None
+            assert step.attacked is not None
+            assert (game.sent.seq, game.sent.parameters_version) == (step.seq, step.seq)
+            assert torch.equal(game.sent.inputs, step.attacked)
+            assert torch.equal(game.sent.labels, step.labels)
+    assert game._whole.graph is not None  # some were taken whole, past the attacker's link
+
+
 @pytest.mark.parametrize(("attacker", "defender"), OTHERS)
 def test_players_that_are_no_fixed_program_are_asked_by_the_links(
     attacker: str, defender: str, tmp_path: Path
