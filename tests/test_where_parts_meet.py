@@ -18,6 +18,7 @@ from midstream.players.limited import Limited
 from midstream.players.referee import PlayerError
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
+from midstream.run.optimizing.next_step import UnmodelledStepError
 from midstream.storage.lines import append_line, lines
 from midstream.storage.run_folder import FINDINGS, RunFolder
 from midstream_server.runs.record import RecordedRun
@@ -207,3 +208,35 @@ def test_a_run_records_the_library_of_its_network() -> None:
     assert "torchvision" not in environment_of(made)
     made.specification = made.specification.model_copy(update={"model": "torchvision:squeezenet1_1"})
     assert environment_of(made)["torchvision"] == version("torchvision")
+
+
+def halves(parameters: list[Any], lr: float) -> torch.optim.Optimizer:
+    """Return an optimizer whose later parameters learn half as fast."""
+    return torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": lr / 2}], lr=lr)
+
+
+def test_an_optimizer_of_your_own_keeps_the_learning_rates_of_its_groups() -> None:
+    made = training(optimizer=f"{__name__}:halves", schedule="step,every=1", learning_rate=0.25)
+    found = []
+    for seq in range(4):
+        made.train(batch(seq))
+        found.append([group["lr"] for group in made.optimization.optimizer.param_groups])
+    assert found == [[0.25, 0.125]] * 3 + [[0.025, 0.0125]]
+    assert "several parameter groups" in (made.optimization.unmodelled or "")
+    with pytest.raises(UnmodelledStepError, match="several parameter groups"):
+        made.training_step()
+
+
+def test_minibatches_of_which_nothing_is_left_make_no_step_together() -> None:
+    checker = Suspects(suspects=[])
+    checked = run(checker, gate={"action": "drop"}, accumulate=2)
+    for seq in range(2):
+        checked.train(batch(seq))
+    before = {name: one.clone() for name, one in checked.state_dict().items()}
+    for seq in (2, 3):
+        checker.suspects = list(range(len(batch(seq).labels)))
+        checked.train(batch(seq))
+    after = checked.state_dict()
+    assert checked.step == 4
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["checker.count"]
+    assert not any(name.startswith("accumulated.") for name in after)

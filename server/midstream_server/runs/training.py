@@ -231,10 +231,7 @@ class TrainingRun(Training):
     def _one_step(self, batch: Batch, rehearsed: list[Batch], checks: Checks, only: bool) -> float:
         if only:
             loss = loss_of(self.model, batch, checks)
-            if (self.specification.accumulate or 1) > 1:  # the others of its group are still stepped on
-                trained = [one for one in self.model.parameters() if one.requires_grad]
-                self.descent.point([torch.zeros_like(one) for one in trained])
-                self.optimization.step(self.step)
+            self.optimization.pass_by(self.step)  # the others of its group are still stepped on
             self.step += 1
             return loss
         return self.take_step_and_rehearse(batch, rehearsed, checks)
