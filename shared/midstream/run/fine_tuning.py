@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +101,13 @@ def _read(path: Path) -> dict[str, Tensor]:
             found: object = decode_tensors(path.read_bytes())
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, WireError, UnpicklingError, RuntimeError, EOFError) as error:
+    except (OSError, WireError) as error:
         raise PluginError(f"the weights {str(path)!r} cannot be read: {error}") from error
+    except Exception as error:  # of any type if the file is damaged; some advise to load it unsafely
+        raise PluginError(
+            f"the weights {str(path)!r} cannot be read: the file is damaged, or holds objects other than "
+            f"tensors, which are never loaded; save model.state_dict()"
+        ) from error
     for key in _INSIDE:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

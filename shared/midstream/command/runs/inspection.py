@@ -106,11 +106,11 @@ def track(
         write_offline_runs(wandb, runs)
         click.echo(f"wandb sync {wandb}/wandb/offline-run-*", err=True)
     if mlflow is not None:
-        from midstream.command.runs.mlflow import log_to_mlflow
+        from midstream.command.runs.mlflow import log_to_mlflow, without_login
 
         for label, run in runs.items():
             log_to_mlflow(mlflow, label, run)
-        click.echo(f"mlflow: {mlflow}", err=True)
+        click.echo(f"mlflow: {without_login(mlflow)}", err=True)
 
 
 def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:

@@ -1,0 +1,39 @@
+"""What a stranger may name, and what is told to strangers, as SECURITY.md says."""
+
+import inspect
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from midstream import plugins
+from midstream.command.runs.inspection import track
+from midstream.plugins import Kind
+from midstream.protocol.announcement import announced, announcement
+from midstream.run.optimizing.optimizers import OPTIMIZERS, SCHEDULES
+
+
+def test_no_option_that_a_specification_may_set_names_a_file() -> None:
+    kinds: tuple[Kind, ...] = ("models", "defenders", "checkers")
+    made = [plugins.find(kind, name) for kind in kinds for name in plugins.names(kind)]
+    for factory in (*made, *OPTIMIZERS.values(), *SCHEDULES.values()):
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        options = [hints[name] for name in inspect.signature(factory).parameters if name in hints]
+        assert not [hint for hint in options if hint in (str, Path, str | None, Path | None)], factory
+
+
+@pytest.mark.parametrize("text", ["path=" + "/é" * 5000, "level-1\r\nX-Other: 1", "\u202elevel-1\x1b[2J"])
+def test_an_announcement_is_short_and_printable(text: str) -> None:
+    header = announcement(text)
+    assert len(header) <= 2400  # a head of 16 KiB is refused
+    assert header.isascii()
+    assert header.isprintable()
+    shown = announced(header)
+    assert shown is not None
+    assert len(shown) <= 200
+    assert shown.isprintable()
+
+
+def test_a_password_in_the_address_of_a_store_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    track({}, tensorboard=None, wandb=None, mlflow="https://ann:secret@host/mlflow")
+    assert capsys.readouterr().err == "mlflow: https://…@host/mlflow\n"
