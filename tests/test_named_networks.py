@@ -159,6 +159,8 @@ def test_weights_for_other_classes_leave_the_last_layer_as_drawn(tmp_path: Path)
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"do not fit the model: conv1.weight, bn1.weight, .* missing"):
         built(f"resnet18,width=16,weights={saved(named(built(SMALL)), tmp_path / 'narrow.pt')}")
+    with pytest.raises(PluginError, match=r"do not fit the model: 1.weight, 1.bias missing or of another"):
+        built(f"logistic,weights={saved(named(built(SMALL)), tmp_path / 'deep.pt')}")
     with pytest.raises(PluginError, match="cannot be read"):
         built(f"{SMALL},weights={tmp_path / 'none.pt'}")
     with pytest.raises(PluginError, match="holds no tensors by name"):

@@ -8,6 +8,7 @@ import pytest
 
 from midstream import plugins
 from midstream.command.runs.inspection import track
+from midstream.command.runs.played import PlayedRun
 from midstream.plugins import Kind
 from midstream.protocol.announcement import announced, announcement
 from midstream.run.optimizing.optimizers import OPTIMIZERS, SCHEDULES
@@ -37,3 +38,14 @@ def test_an_announcement_is_short_and_printable(text: str) -> None:
 def test_a_password_in_the_address_of_a_store_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     track({}, tensorboard=None, wandb=None, mlflow="https://ann:secret@host/mlflow")
     assert capsys.readouterr().err == "mlflow: https://…@host/mlflow\n"
+
+
+def test_the_name_of_somebody_elses_run_leads_to_no_other_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr("midstream.command.runs.tensorboard.write_events", lambda to, _: written.append(to))
+    run = PlayedRun("runs/one", "finished", {}, [], None, None, None)
+    track(dict.fromkeys(["..", "../../one", "/one"], run), tensorboard=tmp_path, wandb=None, mlflow=None)
+    assert len(written) == 3
+    assert all(path.resolve().is_relative_to(tmp_path.resolve()) for path in written)

@@ -89,8 +89,8 @@ def _load(model: nn.Module, path: Path) -> None:
     if lacking or not fitting:
         unknown = [name for name in given if name not in own]
         raise PluginError(
-            f"the weights in {str(path)!r} do not fit the model: {_some(lacking)} missing or of another shape"
-            + f"; the file also holds {_some(unknown)}" * bool(unknown)
+            f"the weights in {str(path)!r} do not fit the model: {_some(lacking or own)} missing or of "
+            f"another shape" + f"; the file also holds {_some(unknown)}" * bool(unknown)
         )
     model.load_state_dict(fitting, strict=False)
 

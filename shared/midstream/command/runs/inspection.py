@@ -98,7 +98,7 @@ def track(
         from midstream.command.runs.tensorboard import write_events
 
         for label, run in runs.items():
-            write_events(tensorboard / label.replace("/", "-"), run)
+            write_events(tensorboard / label.replace("/", "-").lstrip("."), run)
         click.echo(f"tensorboard --logdir {tensorboard}", err=True)
     if wandb is not None:
         from midstream.command.runs.wandb import write_offline_runs
