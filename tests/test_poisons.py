@@ -211,6 +211,8 @@ def test_an_array_that_does_not_fit_is_refused(poison: Poison, tmp_path: Path) -
     (tmp_path / "damaged.npz").write_bytes(content)
     refused("is not a .npz of numbers", file=tmp_path / "damaged.npz")
     refused("scale is a finite factor", ",scale=0")
+    edited(poison, label=poison.label - 100)(tmp_path / "negative.safetensors")
+    refused("has the label -[0-9]+; this game has 10 classes", file=tmp_path / "negative.safetensors")
 
 
 def test_a_run_that_is_another_game_now_is_refused(run: Path, tmp_path: Path) -> None:

@@ -72,10 +72,12 @@ class Replay:
             LookupError: the attacker does not have the data set, which an array needs.
         """
         self._perturbation = self._fitted(tuple(ground.validation_inputs.shape[1:]))
-        if self._label is not None and int(self._label.max()) >= ground.classes:
-            raise PoisonError(
-                f"{self.path} has the label {int(self._label.max())}; this game has {ground.classes} classes"
-            )
+        if self._label is not None:
+            for label in map(int, self._label.aminmax()):
+                if not 0 <= label < ground.classes:
+                    raise PoisonError(
+                        f"{self.path} has the label {label}; this game has {ground.classes} classes, from 0"
+                    )
         rows = len(self._perturbation)
         if self.by == "class":
             if rows != ground.classes:
