@@ -11,6 +11,8 @@ from midstream.command.runs.inspection import track
 from midstream.command.runs.played import PlayedRun
 from midstream.plugins import Kind
 from midstream.protocol.announcement import announced, announcement
+from midstream.protocol.specification import Specification
+from midstream.run.augmentation import Augmentation
 from midstream.run.optimizing.optimizers import OPTIMIZERS, SCHEDULES
 
 
@@ -49,3 +51,29 @@ def test_the_name_of_somebody_elses_run_leads_to_no_other_folder(
     track(dict.fromkeys(["..", "../../one", "/one"], run), tensorboard=tmp_path, wandb=None, mlflow=None)
     assert len(written) == 3
     assert all(path.resolve().is_relative_to(tmp_path.resolve()) for path in written)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        ("defenders", "ueraser,repeats=0", "repeats must be at least 1, not 0"),
+        ("defenders", "avatar,jumps=-4", "jumps must be at least 1, not -4"),
+        ("attackers", "rem,attack_steps=0", "attack_steps must be at least 1, not 0"),
+        ("attackers", "tap,surrogate_epochs=0", "surrogate_epochs must be at least 1, not 0"),
+        ("attackers", "em,train_steps=0", "train_steps must be at least 1, not 0"),
+        ("checkers", "reconstruction,batch_size=0", "batch_size must be at least 1, not 0"),
+        ("checkers", "loss-trajectory,k=0", "at least 1, not 4, 20 and 0"),
+        ("models", "resnet18,width=0", "width must be at least 1, not 0"),
+    ],
+)
+def test_a_refusal_names_the_option_and_its_value(kind: Kind, text: str, words: str) -> None:
+    given = [(3, 32, 32), 10] if kind == "models" else []
+    with pytest.raises(ValueError, match=words):
+        plugins.configured(kind, text, given=len(given))(*given)
+
+
+def test_a_crop_has_a_margin_that_exists() -> None:
+    for padding in (-3, 9):
+        cropped = Specification.model_validate({"augment": f"crop,padding={padding}"})
+        with pytest.raises(plugins.PluginError, match=f"from 0 to the image's 8 pixels, not {padding}"):
+            Augmentation(cropped, (1, 8, 8))

@@ -82,7 +82,7 @@ class UEraser:
     repeats: int = 5
 
     def __post_init__(self) -> None:
-        check_steps(self.repeats)
+        check_steps(self.repeats, called="repeats")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""

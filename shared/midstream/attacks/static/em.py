@@ -83,7 +83,9 @@ class ErrorMinimizing(Crafted):
     step_size: float = 0.1
 
     def __post_init__(self) -> None:
-        check_steps(min(self.rounds, self.train_steps, self.steps), self.step_size)
+        check_steps(self.steps, self.step_size)
+        for name in ("rounds", "train_steps"):
+            check_steps(getattr(self, name), called=name)
         if not math.isfinite(self.step_size):
             raise ValueError(f"step_size is a finite share of ε, not {self.step_size}")
 

@@ -34,7 +34,7 @@ class RobustErrorMinimizing(ErrorMinimizing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self.attack_steps)
+        check_steps(self.attack_steps, called="attack_steps")
         if not 0 <= self.radius < math.inf:
             raise ValueError(f"radius is a finite share of ε of at least 0, not {self.radius}")
 

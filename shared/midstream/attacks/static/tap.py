@@ -41,7 +41,8 @@ class AdversarialPoison(Crafted):
 
     def __post_init__(self) -> None:
         size = 1.0 if self.step_size is None else self.step_size
-        check_steps(min(self.surrogate_epochs, self.steps), size)
+        check_steps(self.steps, size)
+        check_steps(self.surrogate_epochs, called="surrogate_epochs")
         if self.shift is not None and self.shift < 1:
             raise ValueError(f"shift must be at least 1, not {self.shift}")
 
