@@ -124,7 +124,7 @@ def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:
     if numbers["checker"] is not None:
         yield checker_words(numbers["checker"])
     share = numbers["correction"]["share_of_budget"]
-    if share is not None:
+    if share is not None and numbers["defender"] != "none":
         yield f"the defender used {share:.1%} of its budget on average"
     spent = numbers["seconds_per_step"]
     if spent is not None:
