@@ -212,7 +212,8 @@ def test_a_run_records_the_library_of_its_network() -> None:
 
 def halves(parameters: list[Any], lr: float) -> torch.optim.Optimizer:
     """Return an optimizer whose later parameters learn half as fast."""
-    return torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": lr / 2}], lr=lr)
+    groups: list[dict[str, Any]] = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": lr / 2}]
+    return torch.optim.SGD(groups, lr=lr)
 
 
 def test_an_optimizer_of_your_own_keeps_the_learning_rates_of_its_groups() -> None:
