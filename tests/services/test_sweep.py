@@ -317,12 +317,18 @@ def test_kills_change_no_bit_of_the_table(swept: Path, tmp_path: Path) -> None:
     sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: steps(out) > 0, "the first step")
-        os.kill(children(sweep.pid)[0], signal.SIGKILL)  # a new worker takes its trial
+        (server,) = children(sweep.pid)
+        (first,) = children(server)
+        os.kill(first, signal.SIGKILL)  # a new worker takes its trial
+        until(lambda: set(children(server)) - {first}, "the second worker")
+        os.kill(server, signal.SIGKILL)  # the worker ends; a new server starts another
         until(lambda: finished(out) > 0, "the first trial")
-        (worker,) = children(sweep.pid)
+        (server,) = children(sweep.pid)
+        left = [server, *children(server)]
     finally:
         sweep.kill()
         sweep.wait()
     results = play_trials(trials_of([GRID]), place(out), workers=1)
     assert facts(results) == facts(gathered(trials_of([GRID]), [swept]))
-    until(lambda: not Path(f"/proc/{worker}").exists(), "the end of the worker of the killed sweep")
+    for process in left:
+        until(lambda: not Path(f"/proc/{process}").exists(), "the end of the killed sweep's processes")  # noqa: B023
