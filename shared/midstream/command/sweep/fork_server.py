@@ -50,6 +50,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._asking: socket.socket | None = None
+        self._workers: set[int] = set()  # those of this process that were not waited for
 
     def __enter__(self) -> "ForkServer":
         return self
@@ -92,6 +93,7 @@ class ForkServer:
                 os.close(jobs)
                 os.close(answers)
             if process is not None:
+                self._workers.add(process)
                 return Started(process, give, read)
             os.close(give)
             os.close(read)
@@ -99,7 +101,7 @@ class ForkServer:
 
     def stop(self, worker: int) -> None:
         """Ask a worker to end."""
-        if self._process is not None and self._process.poll() is None:
+        if worker in self._workers and self._process is not None and self._process.poll() is None:
             # The server has not waited for it yet, so the id is still the worker's.
             os.kill(worker, signal.SIGTERM)
 
@@ -111,12 +113,16 @@ class ForkServer:
             within: seconds after which it is killed.
 
         Returns:
-            None if the server has ended, and the worker with it.
+            None if its server has ended, and the worker with it.
         """
+        if worker not in self._workers:
+            return None
+        self._workers.remove(worker)
         return self._ask(worker, within=within)
 
     def close(self) -> None:
         """End the process; a worker that still plays ends by itself."""
+        self._workers.clear()
         if self._asking is not None:
             self._asking.close()
             self._asking = None

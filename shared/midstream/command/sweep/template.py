@@ -13,17 +13,20 @@ import os
 import socket
 import warnings
 from collections.abc import Sequence
-
-import PIL.Image  # noqa: F401 - the first game's sheet of samples needs it
-import torch.fx.experimental.symbolic_shapes  # noqa: F401 - the first game's check of its derivatives needs it
+from importlib import import_module
 
 from midstream.command.games import parent
 from midstream.command.sweep import worker
 from midstream.command.sweep.fork_server import NUMBER, WORKER
 
+_OF_FIRST_GAME = ("torch.fx.experimental.symbolic_shapes", "PIL.Image")
+"""What a first game imports: torch for the check of second derivatives, and for pictures."""
+
 
 def main() -> None:
     """Serve until the other end is closed; in a worker, play what it is given."""
+    for name in _OF_FIRST_GAME:
+        import_module(name)
     with socket.socket(fileno=os.dup(0)) as asking:
         forked = _serve(asking)
     if forked:
