@@ -1,6 +1,6 @@
 # Reads what pip prints, and shows one line that says how far it is. Errors and warnings pass.
-function show(text) {
 # It shows no time left: pip tells no sizes before it has looked up every package.
+function show(text) {
     if (terminal) printf "\r\033[K  %s", text
     else if (text != last) print "  " text
     last = text

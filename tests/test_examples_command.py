@@ -36,3 +36,17 @@ def test_an_edited_example_is_not_overwritten(tmp_path: Path) -> None:
         copy_examples(tmp_path)
     assert edited.read_text() == "mine"
     assert not missing.exists()
+
+
+def test_nothing_is_written_through_a_link_or_in_the_place_of_a_file(tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
+    (target / "examples").mkdir(parents=True)
+    (target / "examples/disguise.py").symlink_to(elsewhere)
+    with pytest.raises(ExamplesError, match=r"disguise\.py exists and differs"):
+        copy_examples(target)
+    (target / "examples/disguise.py").unlink()
+    (target / "scenarios").write_text("mine")
+    with pytest.raises(ExamplesError, match="scenarios is not a folder"):
+        copy_examples(target)
+    assert not elsewhere.exists()
+    assert not any((target / "examples").iterdir())

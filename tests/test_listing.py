@@ -5,8 +5,10 @@ import re
 from typing import Literal
 
 import pytest
+from click.testing import CliRunner
 
 from midstream import plugins
+from midstream.command.play import command
 
 Side = Literal["attackers", "defenders", "checkers"]
 SIDES: tuple[Side, ...] = ("attackers", "defenders", "checkers")
@@ -73,3 +75,14 @@ def test_there_are_methods() -> None:
 )
 def test_another_form_is_found(line: str) -> None:
     assert not FORM.fullmatch(line)
+
+
+@pytest.mark.parametrize(("name", "title"), [("level-2", "level-k "), ("level-1,beta=0.9", "level-1 ")])
+def test_one_player_is_listed_by_the_name_that_plays_it(name: str, title: str) -> None:
+    printed = CliRunner().invoke(command, ["--list", name]).output
+    assert printed.startswith(f"attacker:\n  {title}")
+
+
+def test_an_unknown_player_is_looked_for_on_every_side() -> None:
+    with pytest.raises(plugins.PluginError, match="did you mean 'ueraser'"):
+        CliRunner().invoke(command, ["--list", "ueraserr"], catch_exceptions=False)

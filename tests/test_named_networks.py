@@ -159,13 +159,37 @@ def test_weights_for_other_classes_leave_the_last_layer_as_drawn(tmp_path: Path)
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"do not fit the model: conv1.weight, bn1.weight, .* missing"):
         built(f"resnet18,width=16,weights={saved(named(built(SMALL)), tmp_path / 'narrow.pt')}")
+    with pytest.raises(PluginError, match=r"do not fit the model: 1.weight, 1.bias missing or of another"):
+        built(f"logistic,weights={saved(named(built(SMALL)), tmp_path / 'deep.pt')}")
     with pytest.raises(PluginError, match="cannot be read"):
         built(f"{SMALL},weights={tmp_path / 'none.pt'}")
     with pytest.raises(PluginError, match="holds no tensors by name"):
         built(f"{SMALL},weights={saved([1, 2], tmp_path / 'list.pt')}")
-    (tmp_path / "text.pt").write_text("weights")
-    with pytest.raises(PluginError, match="cannot be read"):
+
+
+@pytest.mark.parametrize("content", [b"", b"weights", b"hello world", b"\x80\x02."])
+def test_a_file_that_is_no_state_is_refused_in_words(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_bytes(content)
+    with pytest.raises(PluginError, match=r"cannot be read: .* damaged.* save model.state_dict\(\)$"):
         built(f"{SMALL},weights={tmp_path / 'text.pt'}")
+
+
+class Touches:
+    """An object whose unpickling makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.file,)
+
+
+def test_an_object_in_a_file_of_weights_is_not_loaded(tmp_path: Path) -> None:
+    file = saved({"fc.weight": Touches(tmp_path / "touched")}, tmp_path / "hostile.pt")
+    with pytest.raises(PluginError, match="objects other than tensors, which are never loaded") as refused:
+        built(f"{SMALL},weights={file}")
+    assert "weights_only" not in str(refused.value)
+    assert not (tmp_path / "touched").exists()
 
 
 def test_a_peer_cannot_have_a_file_read(tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ def test_a_damaged_file_is_refused(run: Path, poison: Poison, tmp_path: Path) ->
     path.write_bytes(content)
     with pytest.raises(PluginError, match=r"damaged: its rows have SHA-256 [0-9a-f]{64}, its card says"):
         make("attackers", f"replay,path={path}")
+    with pytest.raises(PluginError, match=r"by=class and scale=1 are for arrays; .*: leave both out"):
+        make("attackers", f"replay,path={path},by=class")
     path.write_bytes(content[:100])
     with pytest.raises(PluginError, match="cannot be read as a safetensors file"):
         make("attackers", f"replay,path={path}")
@@ -203,7 +205,14 @@ def test_an_array_that_does_not_fit_is_refused(poison: Poison, tmp_path: Path) -
     refused("there is no file", file=tmp_path / "missing.npy")
     (tmp_path / "words.npz").write_text("no archive")
     refused("is not a .npz of numbers", file=tmp_path / "words.npz")
+    np.savez_compressed(tmp_path / "damaged.npz", rows=rows)
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[60:90] = bytes([255] * 30)
+    (tmp_path / "damaged.npz").write_bytes(content)
+    refused("is not a .npz of numbers", file=tmp_path / "damaged.npz")
     refused("scale is a finite factor", ",scale=0")
+    edited(poison, label=poison.label - 100)(tmp_path / "negative.safetensors")
+    refused("has the label -[0-9]+; this game has 10 classes", file=tmp_path / "negative.safetensors")
 
 
 def test_a_run_that_is_another_game_now_is_refused(run: Path, tmp_path: Path) -> None:

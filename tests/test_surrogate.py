@@ -96,6 +96,15 @@ def test_an_optimizer_that_the_server_names_is_loaded_only_if_it_is_allowed_here
     assert isinstance(surrogate.training.optimization.optimizer, torch.optim.NAdam)
 
 
+def test_the_weights_of_the_surrogate_are_the_attackers_own_choice(
+    attacker: Attacker, tmp_path: Path
+) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "ours.pt")
+    attacker.surrogate = replace(attacker.surrogate, model=f"mlp,weights={tmp_path / 'ours.pt'}")
+    with pytest.raises(PluginError, match="do not fit the model"):  # so they were read
+        attacker.starts()
+
+
 def test_the_surrogate_is_a_white_box_game_of_its_own(attacker: Attacker) -> None:
     surrogate = attacker.starts().surrogate
     expected, _ = oracle(attacker)

@@ -49,6 +49,35 @@ def test_steps_taken_whole_end_in_the_bits_of_the_links(
     assert left == by_links(plan(tmp_path / "links", attacker, defender), monkeypatch)
 
 
+def test_a_layer_that_draws_unseen_draws_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dropping.py").write_text(
+        "from torch import nn\n"
+        "from torch.nn import functional\n"
+        "class Dropping(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(functional.dropout(x.flatten(1), 0.5, self.training))\n"
+        "def made(shape, classes):\n"
+        "    return Dropping(64, classes)\n"
+    )
+    model = f"{tmp_path}/dropping.py:made"
+    left, whole, _ = ends(plan(tmp_path / "whole", model=model))
+    assert whole == 7
+    assert left == by_links(plan(tmp_path / "links", model=model), monkeypatch)
+
+
+def test_what_was_sent_is_known_of_each_step(tmp_path: Path) -> None:
+    with LocalPipeline(plan(tmp_path / "game"), lambda *_: None) as game:
+        for step in game.steps():
+            assert game.sent is not None
+            assert step.attacked is not None
+            assert (game.sent.seq, game.sent.parameters_version) == (step.seq, step.seq)
+            assert torch.equal(game.sent.inputs, step.attacked)
+            assert torch.equal(game.sent.labels, step.labels)
+    assert game._whole.graph is not None  # some were taken whole, past the attacker's link
+
+
 @pytest.mark.parametrize(("attacker", "defender"), OTHERS)
 def test_players_that_are_no_fixed_program_are_asked_by_the_links(
     attacker: str, defender: str, tmp_path: Path

@@ -121,7 +121,7 @@ def command(
 ) -> None:
     """Stand between a data provider and a training server, and perturb each minibatch.
 
-    All other requests pass unchanged, so the provider cannot tell this proxy from the server.
+    All other requests pass unchanged. The run's status names the attacker, as this proxy announces it.
 
     \b
     Example: midstream attack --server http://127.0.0.1:8000 --attacker level-1,beta=0.9

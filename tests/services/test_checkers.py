@@ -140,6 +140,10 @@ def test_the_attackers_log_tells_the_score_and_no_other(tmp_path: Path) -> None:
     ]
     assert result.checker["auc"] == pytest.approx(sum(wins) / len(wins))
     stored = json.loads((folder / "result.json").read_text())
+    renamed = detection(folder.rename(tmp_path / "renamed"), stored["checker"], [])
+    assert renamed is not None
+    assert renamed["auc"] == result.checker["auc"]
+    folder = tmp_path / "renamed"
     (folder / "attacked-game.jsonl").unlink()
     unknown = detection(folder, stored["checker"], [])
     assert unknown is not None

@@ -13,6 +13,7 @@ from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch, tensors_sha256
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, MissingDataError, Split
+from midstream.run.environment import library_versions
 from midstream.run.learned import CacheFile, cache_folder, circumstances, code_sha256
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.local_game import LocalGame
@@ -158,7 +159,7 @@ def _describe(specification: Specification, split: Split, settings: AttackSettin
         "data": tensors_sha256(data),
         "weights": plugins.weights_sha256(specification.model),
         "code": code_sha256(*parts, packages=(midstream_proxy,)),
-        "environment": circumstances(settings.device),
+        "environment": circumstances(settings.device) | library_versions(specification.model),
     }
 
 

@@ -49,7 +49,7 @@ def train_surrogate(
     """
     allowed = settings.allowed
     if allowed is not None:  # the model is this attacker's own choice; the optimizer is the server's
-        allowed = {*allowed, plugins.parse(specification.model)[0]}
+        allowed = {*allowed, *plugins.permitted(specification.model)}
     training = Training(specification, split, device=settings.device, allowed=allowed)
     batches = BatchSource(specification, split.train)
     attacked = AttackedRun(LocalGame(training), against_surrogate(settings), batches=batches)

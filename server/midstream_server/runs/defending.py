@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from midstream.defences.levels import NoDefense
+from midstream.mathematics.derivatives.batch_statistics import statistics_of
 from midstream.players.checking import Finding, Gate
 from midstream.players.checks import Checks
 from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
@@ -61,8 +62,12 @@ def moved(
     part = finding.flagged if gate.action == "repair" else ~finding.flagged
     defended = batch.inputs.clone()
     if part.any():
-        chosen = Batch(batch.seq, batch.inputs[part], batch.labels[part])
-        defended[part] = _corrected(name, defender, chosen, view, None)
+        if gate.action == "repair" and statistics_of(view.model) is not None:
+            # The step will use the statistics of the whole batch, so the defender must, too.
+            defended[part] = _corrected(name, defender, batch, view, None)[part]
+        else:
+            chosen = Batch(batch.seq, batch.inputs[part], batch.labels[part])
+            defended[part] = _corrected(name, defender, chosen, view, None)
     return _followed(
         name, defender, _kept(gate, replace(batch, inputs=defended), finding), view, defended, finding
     )

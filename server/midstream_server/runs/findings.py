@@ -26,13 +26,17 @@ class Findings:
         self._gate = gate
         self._flagged = self._dropped = self._alarms = 0
         self._first_alarm: int | None = None
+        self._written = 0
 
     def cut(self, step: int) -> None:
         """Remove the lines after a step."""
         cut_lines(self._path, lambda line: line["step"] <= step)
+        self._written = step
 
     def record(self, step: Step) -> dict[str, float] | None:
         """Write a step's line, and return what its metrics say of the checker; None without a checker.
+
+        A step that is recorded again, because its metrics could not be written, has one line.
 
         Raises:
             OSError: the line could not be written.
@@ -41,7 +45,9 @@ class Findings:
             return None
         flagged = found.flagged.nonzero()[:, 0].tolist()
         line = {"step": step.step, "batch": found.batch, "examples": found.examples, "flagged": flagged}
-        append_line(self._path, line)
+        if step.step > self._written:
+            append_line(self._path, line)
+            self._written = step.step
         dropped = len(flagged) if self._gate.action == "drop" else 0
         own = {
             "suspicion": found.batch,

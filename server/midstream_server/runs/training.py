@@ -19,16 +19,16 @@ from midstream.players.combination import rehearses
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import PlayerError, restore, state_of
-from midstream.players.remembering import remembers
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import Augmentation
-from midstream.run.batch_norm import refuse_wrong_player
+from midstream.run.batch_norm import refuse_single_example, refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.defending import Moved, moved, passed_clean
 from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
+from midstream_server.runs.memories import Memories
 from midstream_server.runs.step import Step
 
 
@@ -77,6 +77,8 @@ class TrainingRun(Training):
             gate = plugins.make_gate(specification.checker, allowed=allowed)
         if gate is not None and gate.action == "repair" and type(self.defender) is NoDefense:
             raise plugins.PluginError(f"checker {gate.name!r} repairs nothing without a defender; add one")
+        if gate is not None and gate.action == "drop":
+            refuse_single_example(self.model, self.input_shape, 1, dropping=gate.name)
         self.gate = gate
         self.prepared = not must_learn(self.defender) and not must_learn(self.gate)
         """Whether the pretraining of the defender and the checker is complete."""
@@ -161,16 +163,6 @@ class TrainingRun(Training):
             midstream.players.checking.AlarmError: the checker stops the run; nothing was changed.
             midstream.run.training.DivergedError: the loss is infinite or NaN; nothing was changed.
         """
-        remembered = self.gate is not None and remembers(self.gate.checker)
-        memory = {name: value.clone() for name, value in state_of(self.gate).items()} if remembered else {}
-        try:
-            return self._train(batch, stored)
-        except Exception:
-            if remembered:
-                restore(self.gate, memory)  # the batch may arrive again
-            raise
-
-    def _train(self, batch: Batch, stored: Callable[[], None]) -> Step:
         started = time.perf_counter()
         arrived = Batch(batch.seq, batch.inputs.to(self.device), batch.labels.to(self.device))
         batch = self._augmentation(arrived, "before")
@@ -179,18 +171,25 @@ class TrainingRun(Training):
             checks.wait_for(stored)
         else:
             stored()
+        memories = Memories(self.defender, None if self.gate is None else self.gate.checker)
         try:
-            found = self._moved(batch, view, checks if stops else None)
-        except PlayerError as error:
-            if stops:
-                raise
-            found = passed_clean(self.gate, batch, view, error)
-        correction = None
-        if found.defended is not batch.inputs:
-            correction = checks.number(self.specification.budget.size(found.defended - batch.inputs).mean())
-        nothing = not len(found.trained_on.labels)
-        trained_on = batch if nothing else self._augmentation(found.trained_on, "after")
-        loss = self._stepped(trained_on, found.rehearsed, checks, only=nothing)
+            try:
+                found = self._moved(batch, view, checks if stops else None)
+            except PlayerError as error:
+                if stops:
+                    raise
+                memories.back()
+                found = passed_clean(self.gate, batch, view, error)
+            correction = None
+            if found.defended is not batch.inputs:
+                size = self.specification.budget.size(found.defended - batch.inputs)
+                correction = checks.number(size.mean())
+            nothing = not len(found.trained_on.labels)
+            trained_on = batch if nothing else self._augmentation(found.trained_on, "after")
+            loss = self._stepped(trained_on, found.rehearsed, checks, only=nothing)
+        except Exception:
+            memories.back()  # the batch may arrive again
+            raise
         return Step(
             step=self.step,
             loss=loss,
@@ -232,10 +231,7 @@ class TrainingRun(Training):
     def _one_step(self, batch: Batch, rehearsed: list[Batch], checks: Checks, only: bool) -> float:
         if only:
             loss = loss_of(self.model, batch, checks)
-            if (self.specification.accumulate or 1) > 1:  # the others of its group are still stepped on
-                trained = [one for one in self.model.parameters() if one.requires_grad]
-                self.descent.point([torch.zeros_like(one) for one in trained])
-                self.optimization.step(self.step)
+            self.optimization.pass_by(self.step)  # the others of its group are still stepped on
             self.step += 1
             return loss
         return self.take_step_and_rehearse(batch, rehearsed, checks)

@@ -37,7 +37,9 @@ class LossTrajectory:
 
     def __post_init__(self) -> None:
         if min(self.snapshots, self.every, self.k) < 1:
-            raise ValueError("snapshots, every and k are at least 1")
+            raise ValueError(
+                f"snapshots, every and k are at least 1, not {self.snapshots}, {self.every} and {self.k}"
+            )
         self._snapshots: list[dict[str, Tensor]] = []
 
     def judge(self, batch: Batch, view: View) -> Suspicion:

@@ -38,7 +38,8 @@ class Reconstruction:
     _networks: list[nn.Module] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_steps(min(self.steps, self.batch_size), self.learning_rate)
+        check_steps(self.steps, self.learning_rate)
+        check_steps(self.batch_size, called="batch_size")
 
     def course(self, ground: Ground) -> Course:
         """Return the training of both autoencoders."""

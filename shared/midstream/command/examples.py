@@ -1,5 +1,6 @@
 """`midstream examples`: copies the examples, scenarios and grids that the pages name into a folder."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -46,13 +47,17 @@ def copy_examples(target: Path) -> list[Path]:
         target: a folder; it is made if it does not exist.
 
     Raises:
-        ExamplesError: a file of that name has another content. Nothing is copied then.
+        ExamplesError: a file of that name has another content, or is in the place of a folder, or is a link
+            to nothing. Nothing is copied then.
     """
     contents = example_files()
-    new = [path for path in contents if not (target / path).exists()]
-    for path in contents.keys() - set(new):
+    new = [path for path in contents if not os.path.lexists(target / path)]
+    for path in sorted(contents.keys() - set(new)):
         if not (target / path).is_file() or (target / path).read_bytes() != contents[path]:
             raise ExamplesError(f"{target / path} exists and differs from the example; choose another folder")
+    for folder in sorted({target / folder for path in new for folder in path.parents}):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise ExamplesError(f"{folder} is not a folder, and the examples need one; choose another folder")
     for path in new:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (target / path).write_bytes(contents[path])

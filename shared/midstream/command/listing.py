@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 import click
 
 from midstream import plugins
+from midstream.plugins.naming import numbered_level, unknown
 
 _WIDTH = 110
 
@@ -60,11 +61,14 @@ def _everyone() -> Iterator[str]:
     yield "An attacker is a man in the middle, or the provider with --signed attacker."
 
 
-def _one(name: str) -> Iterator[str]:
+def _one(wanted: str) -> Iterator[str]:
+    name, _ = numbered_level(plugins.parse(wanted)[0], "attackers")
     sides = [kind for kind in _KINDS if name in plugins.names(kind)]
+    if not sides and ":" not in name and not name.endswith(".py"):
+        known = {found for kind in _KINDS for found in plugins.names(kind)}
+        raise plugins.PluginError(unknown("attacker, defender or checker", name, known))
     if not sides:
-        plugins.find("attackers", name)  # a class of one's own, or an error that suggests a name
-        sides = ["attackers"]
+        sides = ["attackers"]  # a class of one's own is described alike on every side
     for kind in sides:
         if kind != sides[0]:
             yield ""

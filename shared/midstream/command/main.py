@@ -41,7 +41,7 @@ _COMMANDS = {
     ),
     "prepare": Entry("midstream.command.prepare", "play", "Pretrain a player before a game."),
     "robustness": Entry("midstream.command.robustness", "play", "Attack a finished model at test time."),
-    "plugins": Entry("midstream.command.plugins_check", "play", "Check your own attacker or defender."),
+    "plugins": Entry("midstream.command.plugins_check", "play", "Check your own player."),
     "figure": Entry("midstream.command.figures.command", "play", "Regenerate a figure of the paper."),
     "reproduce": Entry(
         "midstream.command.reproduce.command", "play", "Play the paper's tables, beside its figures."

@@ -15,16 +15,19 @@ from midstream.players.random_start import inside
 class AdversarialTraining:
     """Train on the batch's worst neighbours (Madry et al. 2018, as Tao et al. 2021 defend; not in Table 1).
 
-    `min_θ Σ max_{‖ρ‖ ≤ r} L_θ(x' + ρ)`: the step is taken on `x' + ρ`, with ρ from PGD at the live parameters
-    (Madry et al. 2018, eq. 2.1). A delusive perturbation of size ε within the ball of radius r cannot raise
-    the clean loss above this adversarial loss (Tao et al. 2021, Theorem 1). The batch replaces the corrected
-    one; the defender's budget sets r only.
+    `min_θ Σ max_{‖ρ‖ ≤ r} L_θ(x' + ρ)`: the step is taken on `x' + ρ`, with ρ from PGD at the live
+    parameters. If r is at least the attacker's ε, the clean example lies within the ball around x', so its
+    loss is at most the maximum, which PGD approximates from below. The batch replaces the corrected one; the
+    defender's budget sets r only.
+
+    Papers: Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversarial Attacks"; Tao et al.
+    2021, "Better Safe Than Sorry: Preventing Delusive Adversaries with Adversarial Training".
 
     Args:
         radius: r, as a share of the defender's ε.
-        steps: steps of PGD; Madry et al. take 7 on CIFAR-10.
+        steps: steps of PGD.
         step_size: length of each step, as a share of r; by default 2.5 / steps.
-        random_start: start at a random point of the ball, as Madry et al. do.
+        random_start: start at a random point of the ball.
     """
 
     radius: float = 1.0

@@ -14,13 +14,14 @@ from midstream.players.interface import Batch, View
 class Avatar(Ddpm):
     """Train on images that are diffused and denoised (AVATAR, Dolatabadi et al. 2023; not in Table 1).
 
-    As `ddpm`, but the purified batch replaces the corrected one, and the budget does not limit it
-    (Dolatabadi et al. 2023): noise up to depth t* drowns the perturbation, and the reverse process
-    removes it. The diffusion model is this project's own, learned on Dval.
+    As `ddpm`, but the purified batch replaces the corrected one, and the budget does not limit it: noise up
+    to depth t* covers the perturbation, and the reverse process removes both.
 
-    Differences from the authors' code (hmdolatabadi/AVATAR): they use a large diffusion model that was
-    trained on the whole clean data set, with t* = 100 of 1000 steps; here t* is the depth at which the noise
-    is as large as the ball, unless `depth` says otherwise, and the way back takes `jumps` jumps.
+    Paper: "The Devil's Advocate: Shattering the Illusion of Unexploitable Data using Diffusion Models". The
+    authors' code (hmdolatabadi/AVATAR) purifies the data set before the training, with large diffusion models
+    that are pretrained, and a depth that the user gives. Here the diffusion model is the one of `ddpm`,
+    learned on Dval. The depth is the one at which the noise is as large as the ball, unless `depth` says
+    otherwise, and the way back takes `jumps` jumps.
     """
 
     jumps: int = 5

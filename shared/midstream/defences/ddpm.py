@@ -138,7 +138,7 @@ class Ddpm(Purifier):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self.jumps)
+        check_steps(self.jumps, called="jumps")
         if self.width < 2 or self.width % 2:
             raise ValueError(f"width must be even and at least 2, not {self.width}")
         if self.depth is not None and not 1 <= self.depth <= DEPTHS:

@@ -32,10 +32,12 @@ class ShortcutSqueezing:
     """Squeeze shortcuts out of images by grey and JPEG (ISS, Liu et al. 2023; not in Table 1).
 
     The squeezed batch replaces the corrected one, and the budget does not limit it. Grey removes
-    perturbations of low frequency that differ by channel, JPEG those of high frequency; Liu et al. choose
-    one by the attack, here both are applied unless one is chosen. Differences from the authors' code
-    (liuzrcc/ImageShortcutSqueezing): test images are not squeezed, since evaluation is not the defender's.
-    Images of one channel have no colour to lose.
+    perturbations of low frequency that differ by channel, JPEG those of high frequency. Images of one channel
+    have no colour to lose. Test images are not squeezed.
+
+    Paper: "Image Shortcut Squeezing: Countering Perturbative Availability Poisons with Compression". The
+    authors' code (liuzrcc/ImageShortcutSqueezing) applies what its options choose, and then crops and flips
+    at random. Here both are applied unless `squeeze` chooses one, and `--augment` transforms the images.
 
     Args:
         squeeze: `grey`, `jpeg` or `both`.

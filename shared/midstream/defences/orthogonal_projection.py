@@ -40,15 +40,16 @@ def projected_out(inputs: Tensor, basis: Tensor) -> Tensor:
 class OrthogonalProjection:
     """Remove what a linear model reads (orthogonal projection, Sandoval-Segura et al. 2023; not in Table 1).
 
-    A logistic regression learns the stream as it arrives; each image loses its parts along the model's weight
-    vectors, `x - QᵀQ x` with Q an orthonormal basis of their span (Sandoval-Segura et al. 2023).
-    Perturbations that are separable by a linear model lie in that span. The projected batch,
-    clamped to the pixel range, replaces the corrected one, and the budget does not limit it.
+    A logistic regression learns the stream as it arrives. Each image loses its parts along the model's weight
+    vectors, `x - QᵀQ x` with Q an orthonormal basis of their span. What a linear model reads of a
+    perturbation lies in that span. The projected batch, clamped to the pixel range, replaces the corrected
+    one, and the budget does not limit it.
 
-    Differences from the authors' code (psandovalsegura/learn-from-unlearnable): they train the linear model
-    on the whole poisoned data set before anything else; in a stream it takes some steps on each minibatch
-    before that minibatch is projected, so the first ones are projected along a model that has seen little.
-    The basis comes from an SVD in place of a QR decomposition, so that dependent vectors add no direction.
+    Paper: "What Can We Learn from Unlearnable Datasets?". The authors' code
+    (psandovalsegura/learn-from-unlearnable) trains a linear model without a bias on the whole poisoned data
+    set, and then projects the data. Here the model has a bias and takes some steps on each minibatch before
+    that minibatch is projected, so the first minibatches are projected along a model that has seen little.
+    The basis comes from an SVD instead of a QR decomposition, so that dependent vectors add no direction.
 
     Args:
         steps: steps of the linear model on each minibatch.

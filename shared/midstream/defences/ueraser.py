@@ -68,12 +68,14 @@ class UEraser:
     """The worst of several strong augmentations of each image (UEraser, Qin et al. 2023; not in Table 1).
 
     Each image is augmented `repeats` times by plasma brightness, plasma contrast and a shuffle of its
-    channels; the version with the largest loss at the live parameters is trained on
-    (Qin et al. 2023). It replaces the corrected image, and the budget does not limit it.
+    channels. The version with the largest loss at the live parameters is trained on. It replaces the
+    corrected image, and the budget does not limit it. Images of one channel have no channels to shuffle.
 
-    Differences from the authors' code (lafeat/ueraser): they use Kornia's plasma by the diamond-square
-    algorithm, here octaves of bilinear noise are added; they augment for the first epochs only if the variant
-    is not `max`, here always. Images of one channel have none to shuffle. One repeat is UEraser-lite.
+    Paper: "Learning the Unlearnable: Adversarial Augmentations Suppress Unlearnable Example Attacks". The
+    authors' code (lafeat/ueraser) ends each augmentation with TrivialAugment, makes clouds with Kornia, and
+    in most of its examples takes the worst of several versions in the first epochs only. Here there is no
+    TrivialAugment, clouds are sums of bilinear noise, their roughness and strength are drawn from wider
+    ranges, and every epoch takes the worst version. One repeat is what the authors call UEraser-Lite.
 
     Args:
         repeats: augmentations of each image; the authors take 5.
@@ -82,7 +84,7 @@ class UEraser:
     repeats: int = 5
 
     def __post_init__(self) -> None:
-        check_steps(self.repeats)
+        check_steps(self.repeats, called="repeats")
 
     def perturb(self, batch: Batch, view: View) -> Tensor:  # noqa: ARG002
         """Return zeros."""

@@ -187,19 +187,20 @@ def at_least_2(k: int) -> int:
     return k
 
 
-def check_steps(steps: int, *sizes: float, infinite: bool = False) -> None:
+def check_steps(steps: int, *sizes: float, infinite: bool = False, called: str = "steps") -> None:
     """Check a number of PGD steps and the step sizes.
 
     Args:
         steps: how many.
         sizes: the step sizes.
         infinite: whether a step size may be infinite: the step then goes to the ball's edge.
+        called: the name of the option that says how many, for the message.
 
     Raises:
         ValueError: there is no step; or a step size is 0, negative, NaN, or infinite and may not be.
     """
     if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+        raise ValueError(f"{called} must be at least 1, not {steps}")
     for size in sizes:
         if not size > 0 or (math.isinf(size) and not infinite):
             raise ValueError(f"a step size must be above 0{' and finite' * (not infinite)}, not {size}")

@@ -32,7 +32,12 @@ def resnet18(
         stem: `small` begins with a 3×3 convolution, as usual for CIFAR; `large` with a 7×7 convolution of
             stride 2 and a pooling, as in the original. `auto` takes `small` for images of up to 64 pixels a
             side.
+
+    Raises:
+        ValueError: the width is not positive.
     """
+    if width < 1:
+        raise ValueError(f"width must be at least 1, not {width}")
     small = min(input_shape[1:]) <= _SMALL if stem == "auto" else stem == "small"
     return ResNet(input_shape[0], classes, norm=norm, width=width, small=small)
 

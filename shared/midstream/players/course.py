@@ -145,11 +145,27 @@ class Surveying(Protocol):
         """
 
 
+@runtime_checkable
+class Restricting(Protocol):
+    """A player that hides some of the data from its `parts`, before the game too."""
+
+    def restricted(self, ground: Ground) -> Ground:
+        """Return what its parts may learn on."""
+
+
 def members(player: object) -> Iterator[object]:
     """Return the player itself and, recursively, its `parts`."""
     yield player
     for part in getattr(player, "parts", ()):
         yield from members(part)
+
+
+def grounds(player: object, ground: Ground) -> Iterator[tuple[object, Ground]]:
+    """Return the `members` of a player, each with what it may learn on."""
+    yield player, ground
+    its = player.restricted(ground) if isinstance(player, Restricting) else ground
+    for part in getattr(player, "parts", ()):
+        yield from grounds(part, its)
 
 
 def learners(player: object) -> Iterator[Learner]:
@@ -183,12 +199,15 @@ def take_step(course: Course, ground: Ground, number: int) -> float:
 
 def learn(player: object, ground: Ground) -> None:
     """Show a player the data, and take all steps of every course that it must learn."""
-    for surveyor in surveyors(player):
-        surveyor.survey(ground)
-    for learner in learners(player):
-        course = begin(learner, ground)
-        for number in range(course.steps):
-            take_step(course, ground, number)
+    found = list(grounds(player, ground))
+    for one, its in found:
+        if isinstance(one, Surveying):
+            one.survey(its)
+    for one, its in found:
+        if isinstance(one, Learner):
+            course = begin(one, its)
+            for number in range(course.steps):
+                take_step(course, its, number)
 
 
 def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from midstream.mathematics.pixels import pixels
 from midstream.mathematics.program import Programs
 from midstream.mathematics.seeds import generator, permutation
 from midstream.mathematics.training_step import TrainingStep
+from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, Relabelling, View
 from midstream.players.referee import restore, state_of
 from midstream.players.remembering import remembers
@@ -83,6 +84,18 @@ class Limited:
             return batch.labels
         return self.inner.relabel(batch, self._limited(batch, view))
 
+    def restricted(self, ground: Ground) -> Ground:
+        """Return what the attacker may learn on before the game: its part of Dval."""
+        if self.dval == 1:
+            return ground
+        rows = self._rows(ground.validation_labels, ground.seed)
+        inputs, labels = ground.validation_inputs[rows], ground.validation_labels[rows]
+        return replace(ground, validation_inputs=inputs, validation_labels=labels)
+
+    def _rows(self, labels: Tensor, seed: int) -> Tensor:
+        order = permutation(len(labels), seed, "dval")[: max(1, round(self.dval * len(labels)))]
+        return torch.from_numpy(order).sort().values.to(labels.device)
+
     def _version(self, view: View) -> int:
         """Return the newest version that is old enough, or the oldest one."""
         enough = [version for version in self._seen if version <= view.parameters_version - self.stale]
@@ -100,9 +113,7 @@ class Limited:
                 seen, model=model, parameters_version=version, programs=programs, step_source=_no_optimizer
             )
         if self.dval < 1:
-            size = len(view.validation_labels)
-            order = permutation(size, view.seed, "dval")[: max(1, round(self.dval * size))]
-            rows = torch.from_numpy(order).sort().values.to(view.validation_labels.device)
+            rows = self._rows(view.validation_labels, view.seed)
             inputs, labels = view.validation_inputs[rows], view.validation_labels[rows]
             seen = replace(seen, validation_inputs=inputs, validation_labels=labels)
         return seen if seen is view else replace(seen, gradient_source=_Gradient(seen))

@@ -7,12 +7,16 @@ from pathlib import Path
 def permitted(text: str) -> list[str]:
     """Return what a text lets a process load if its own user wrote it: the plug-in, and a model's weights.
 
-    >>> permitted("resnet18,norm=group,weights=ours.pt")
+    >>> permitted("resnet18,norm=group, weights = ours.pt")
     ['resnet18', 'ours.pt']
+    >>> permitted("folder:owls, all")
+    ['folder:owls, all']
     """
+    if text.startswith("folder:"):
+        return [text]
     name, *options = text.split(",")
-    files = [one.strip().removeprefix("weights=") for one in options if one.strip().startswith("weights=")]
-    return [name, *files]
+    pairs = [one.partition("=") for one in options]
+    return [name.strip(), *(value.strip() for key, _, value in pairs if key.strip() == "weights")]
 
 
 def weights_sha256(text: str) -> dict[str, str]:

@@ -13,12 +13,12 @@ _LONGEST = 200  # characters that are shown
 
 
 def announcement(text: str) -> str:
-    """Return the header's value, in ASCII.
+    """Return the header's value, in ASCII, cut to a length that can be shown.
 
     >>> announced(announcement("level-1,beta=0.9 · ε 1.5 l2"))
     'level-1,beta=0.9 · ε 1.5 l2'
     """
-    return quote(text, safe=" ,=./:+-_()")
+    return quote(text[:_LONGEST], safe=" ,=./:+-_()")
 
 
 def announced(value: str | None) -> str | None:

@@ -6,6 +6,7 @@ AFFECTING_BITS = (
     "torch",
     "numpy",
     "torchvision",
+    "timm",
     "device",
     "device_name",
     "cpu_capability",

@@ -22,6 +22,8 @@ _CPU = torch.device("cpu")
 
 def crop(shape: Sequence[int], *, padding: int = 4) -> Transform:
     """Return a crop to the image's own size, out of the image with a black margin of `padding` pixels."""
+    if not 0 <= padding <= min(shape[1:]):
+        raise ValueError(f"padding must be from 0 to the image's {min(shape[1:])} pixels, not {padding}")
     return _v2().RandomCrop(list(shape[1:]), padding=padding)  # type: ignore[no-any-return]
 
 

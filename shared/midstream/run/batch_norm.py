@@ -20,13 +20,16 @@ def refuse_wrong_player(role: str, name: str, player: Player, model: nn.Module) 
         raise PluginError(f"{role} {name!r} does not play against batch norm that trains: {why}")
 
 
-def refuse_single_example(model: nn.Module, input_shape: tuple[int, ...], smallest: int) -> None:
+def refuse_single_example(
+    model: nn.Module, input_shape: tuple[int, ...], smallest: int, *, dropping: str | None = None
+) -> None:
     """Refuse a smallest minibatch of one example if the model has no batch statistics of one.
 
     Args:
         model: the model, on its device.
         input_shape: shape of one input.
         smallest: the number of examples in the smallest minibatch.
+        dropping: the name of a checker that may drop all examples of a minibatch but one.
 
     Raises:
         midstream.plugins.PluginError: the model fails on one example in training mode.
@@ -38,6 +41,11 @@ def refuse_single_example(model: nn.Module, input_shape: tuple[int, ...], smalle
         with as_trained(model), torch.no_grad():
             functional_call(model, {}, (torch.zeros(1, *input_shape, device=device),))
     except ValueError as error:
+        if dropping is not None:
+            raise PluginError(
+                f"checker {dropping!r} may leave one example of a minibatch, and batch norm cannot train on "
+                f"it: {error}. Choose another action"
+            ) from error
         raise PluginError(
             f"the smallest minibatch of an epoch has one example, and batch norm cannot train on it: "
             f"{error}. Choose another batch size or number of training examples"

@@ -3,10 +3,11 @@
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from midstream.plugins.naming import LIBRARIES
 from midstream.run.affecting_bits import AFFECTING_BITS
 from midstream.run.freed_memory import keep_freed_memory
 from midstream.run.precision import choose
@@ -61,6 +62,19 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
         for name in AFFECTING_BITS
         if name in before and before[name] != now.get(name)
     ]
+
+
+def library_versions(model: str) -> dict[str, str]:
+    """Return the version of the library that a model is from; empty for a model of midstream's or your own.
+
+    >>> library_versions("mnist-cnn"), list(library_versions("torchvision:resnet18"))
+    ({}, ['torchvision'])
+    """
+    library = model.partition(":")[0]
+    try:
+        return {library: version(library)} if library in LIBRARIES else {}
+    except PackageNotFoundError:
+        return {}
 
 
 def describe(device: torch.device) -> dict[str, str | int]:

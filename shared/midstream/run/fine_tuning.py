@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +89,8 @@ def _load(model: nn.Module, path: Path) -> None:
     if lacking or not fitting:
         unknown = [name for name in given if name not in own]
         raise PluginError(
-            f"the weights in {str(path)!r} do not fit the model: {_some(lacking)} missing or of another shape"
-            + f"; the file also holds {_some(unknown)}" * bool(unknown)
+            f"the weights in {str(path)!r} do not fit the model: {_some(lacking or own)} missing or of "
+            f"another shape" + f"; the file also holds {_some(unknown)}" * bool(unknown)
         )
     model.load_state_dict(fitting, strict=False)
 
@@ -102,8 +101,13 @@ def _read(path: Path) -> dict[str, Tensor]:
             found: object = decode_tensors(path.read_bytes())
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, WireError, UnpicklingError, RuntimeError, EOFError) as error:
+    except (OSError, WireError) as error:
         raise PluginError(f"the weights {str(path)!r} cannot be read: {error}") from error
+    except Exception as error:  # of any type if the file is damaged; some advise to load it unsafely
+        raise PluginError(
+            f"the weights {str(path)!r} cannot be read: the file is damaged, or holds objects other than "
+            f"tensors, which are never loaded; save model.state_dict()"
+        ) from error
     for key in _INSIDE:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

@@ -3,13 +3,24 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from midstream.players.course import Course, Ground, Learner, begin, learners, surveyors, take_step
+from midstream.players.course import (
+    Course,
+    Ground,
+    Learner,
+    Surveying,
+    begin,
+    grounds,
+    learners,
+    surveyors,
+    take_step,
+)
 from midstream.players.culprit import place
 from midstream.players.referee import PlayerError
 from midstream.players.reporting import Say, Tell
 from midstream.plugins import weights_sha256
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
+from midstream.run.environment import library_versions
 from midstream.run.learned import CacheFile, Description, cache_folder, circumstances, code_sha256
 
 
@@ -49,18 +60,19 @@ def prepare(
     Raises:
         LearningError: pretraining failed, or the ground lacks something that the player needs.
     """
-    for surveyor in surveyors(player):
+    found = list(grounds(player, ground))
+    for surveyor, its in ((one, its) for one, its in found if isinstance(one, Surveying)):
         try:
-            surveyor.survey(ground)
+            surveyor.survey(its)
         except Exception as error:
             raise LearningError(f"{ground.role} {name!r} cannot play: {error}{place(error)}") from error
-    for learner in learners(player):
+    for learner, its in ((one, its) for one, its in found if isinstance(one, Learner)):
         what = type(learner).__name__
         try:
-            course = begin(learner, ground)
+            course = begin(learner, its)
         except Exception as error:
             raise _failed(name, ground, error) from error
-        description = _describe(learner, course, ground, run)
+        description = _describe(learner, course, its, run)
         file = CacheFile(cache or cache_folder("learned"), description, what=what, say=say)
         done = _found(course, file)
         if done == course.steps:
@@ -71,7 +83,7 @@ def prepare(
         def report(step: int, steps: int, loss: str, what: str = what) -> None:
             tell(step, steps, f"{what} learns{loss}")
 
-        _take(name, course, ground, file, done, report)
+        _take(name, course, its, file, done, report)
         say(f"{what} is pretrained" + f"; cached in {file.path}" * file.path.exists())
 
 
@@ -123,5 +135,5 @@ def _describe(learner: Learner, course: Course, ground: Ground, run: Specificati
         "weights": weights_sha256(run.model),
         "validation": tensors_sha256(data),
         "code": code_sha256(*kind.__mro__[:-1]),
-        "environment": circumstances(ground.device),
+        "environment": circumstances(ground.device) | library_versions(run.model),
     }

@@ -17,6 +17,11 @@ def truth_file(folder: Path, run: str) -> Path:
     return folder / f"attacked-{run}.jsonl"
 
 
-def attacked(path: Path) -> dict[int, frozenset[int]]:
-    """Return the numbers of the altered examples, by the number of their batch; empty if there is no log."""
-    return {line["seq"]: frozenset(line["attacked"]) for line in lines(path)}
+def attacked(folder: Path) -> dict[int, frozenset[int]]:
+    """Return the numbers of the altered examples, by the number of their batch; empty if there is no log.
+
+    Args:
+        folder: the run folder of one game. It may have been renamed since.
+    """
+    logs = folder.glob(truth_file(Path(), "*").name)
+    return {line["seq"]: frozenset(line["attacked"]) for path in logs for line in lines(path)}

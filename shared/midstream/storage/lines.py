@@ -12,14 +12,15 @@ def append_line(path: Path, content: Mapping[str, object]) -> None:
     """Append one object. If the last line is incomplete, because a process died, a new line is begun first.
 
     Raises:
-        OSError: the line could not be written completely; the next call begins a new one.
+        OSError: the line could not be written completely; the file is as it was.
     """
     with path.open("ab+", buffering=0) as file:
         line = (json.dumps(content) + "\n").encode()
-        if file.seek(0, os.SEEK_END):
+        if end := file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else b"\n" + line
         if file.write(line) != len(line):
+            file.truncate(end)
             raise OSError(f"only part of a line could be written to {path}")
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import torchvision_version
-from midstream.run.environment import describe
+from midstream.run.environment import describe, library_versions
 from midstream.storage.run_folder import OPEN
 from midstream.storage.seal import BrokenSealError, digest, sealed, unsealed
 from midstream_server.runs.training import TrainingRun
@@ -106,6 +106,7 @@ def environment_of(run: TrainingRun) -> dict[str, object]:
     return {
         **describe(run.device),
         **transforms,
+        **library_versions(run.specification.model),
         "dataset_sha256": run.dataset_sha256,
         "derivatives": run.order,
         "chunk_size": run.chunk_size,

@@ -63,12 +63,13 @@ class Autoregressive:
 
     Each class has the coefficients of an autoregressive process over 3 × 3 pixels, each example its own
     start values, which depend on its content and the seed. A convolution with the class's filter is zero
-    on the noise, so a small network separates the classes. The
-    noise is scaled to norm ε. It uses no network and no training data.
+    on the noise, so a small network separates the classes. The noise is scaled to norm ε. The attack uses no
+    network and no training data.
 
-    Differences from the authors' code (psandovalsegura/autoregressive-poisoning): they accept coefficients
-    that keep the noise bounded and the classes apart, and use other coefficients in each colour channel; here
-    the steadiest of 128 random candidates is taken for all channels.
+    Paper: "Autoregressive Perturbations for Data Poisoning". The authors' code
+    (psandovalsegura/autoregressive-poisoning) draws coefficients for each colour channel, and accepts them if
+    the noise stays bounded and the filters of other classes respond to it. Here the steadiest of 128 random
+    candidates is taken for all channels.
     """
 
     _found: tuple[int, dict[int, Tensor]] | None = field(default=None, init=False, repr=False, compare=False)

@@ -62,13 +62,13 @@ class ErrorMinimizing(Crafted):
 
     It learns on the training data, which the attacker must possess. Each round trains the surrogate for some
     minibatches on `x + δ`, and then lowers the loss of each example by descent on δ, from its δ of the last
-    round (Huang et al. 2021, sample-wise). The rounds end when the surrogate errs on at most 1 %
-    of the perturbed examples.
+    round. The rounds end when the surrogate errs on at most 1 % of the perturbed examples.
 
-    Differences from the authors' code (HanxunH/Unlearnable-Examples): the surrogate is the run's own network
-    and is trained by Adam at the run's learning rate on the sum of the losses, in evaluation mode; theirs is
-    a ResNet-18 with SGD and data augmentation. The number of rounds is limited. In the L2 game a step follows
-    the normalised gradient. The class-wise form is `replay,path=FILE,by=class`.
+    Paper: "Unlearnable Examples: Making Personal Data Unexploitable"; this is its sample-wise form. The
+    authors' code (HanxunH/Unlearnable-Examples) trains a ResNet-18 by SGD, in training mode, and has no limit
+    of rounds. Here the surrogate is the run's own network, trained by Adam at the run's learning rate on the
+    sum of the losses, in evaluation mode, and the rounds are limited. In the L2 game a step follows the
+    normalised gradient. Published class-wise perturbations play as `replay,path=FILE,by=class`.
 
     Args:
         rounds: maximum number of rounds.
@@ -83,7 +83,9 @@ class ErrorMinimizing(Crafted):
     step_size: float = 0.1
 
     def __post_init__(self) -> None:
-        check_steps(min(self.rounds, self.train_steps, self.steps), self.step_size)
+        check_steps(self.steps, self.step_size)
+        for name in ("rounds", "train_steps"):
+            check_steps(getattr(self, name), called=name)
         if not math.isfinite(self.step_size):
             raise ValueError(f"step_size is a finite share of ε, not {self.step_size}")
 

@@ -66,14 +66,15 @@ def tiled(cells: Tensor, shape: Sequence[int], patch: int) -> Tensor:
 class LinearlySeparable:
     """Patches whose colours are linearly separable by class (LSP, Yu et al. 2022; not in Table 1).
 
-    Each class has a corner of a hypercube, each example a normal draw around its class's corner; both are
-    laid out as square patches and scaled to norm ε (Yu et al. 2022). It uses no
-    network and no training data. An example's draw depends on its content and the seed.
+    Each class has a corner of a hypercube, each example a normal draw around its class's corner. The draw is
+    laid out as square patches and scaled to norm ε. It depends on the example's content and the seed. The
+    attack uses no network and no training data.
 
-    Differences from the authors' code (dayu11/Availability-Attacks-Create-Shortcuts): they draw with
-    scikit-learn's `make_classification`, which also mixes the coordinates of each class by a random matrix;
-    here the classes keep spherical noise. The patch is a quarter of the image's side, which is their 8 pixels
-    at 32. Inputs that are not images have cells of one value.
+    Paper: "Availability Attacks Create Shortcuts". The authors' code
+    (dayu11/Availability-Attacks-Create-Shortcuts) draws with scikit-learn's `make_classification`, which also
+    mixes the coordinates of each class by a random matrix. Here the noise of each class is spherical. The
+    patch is a quarter of the image's side, which is their 8 pixels at 32. Inputs that are not images have
+    cells of one value.
 
     Args:
         patch: side of a patch in pixels; by default a quarter of the image's smaller side.

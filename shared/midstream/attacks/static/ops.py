@@ -16,8 +16,8 @@ _SMALL = 1e-6  # of a pixel that is the same in all images
 def merits(images: Tensor, colours: Tensor) -> Tensor:
     """Return how well each pixel and colour works for the images of one class, `(colours, height, width)`.
 
-    `G(σ, ξ) = E[d] / Var[d]`, with `d = Σ_c |x_σc - ξ_c|` (Wu et al. 2023): the pixel is far
-    from the colour in all images, and about equally far.
+    `G(σ, ξ) = E[d] / Var[d]`, with `d = Σ_c |x_σc - ξ_c|` (after Wu et al. 2023): the pixel is far from the
+    colour in all images, and about equally far.
 
     Args:
         images: `(examples, channels, height, width)`.
@@ -63,13 +63,16 @@ class OnePixel:
     """One pixel of each image takes its class's colour (OPS, Wu et al. 2023; not in Table 1).
 
     Before the game, the pixel and the colour of each class are searched in the training data, which the
-    attacker must possess: those that change each image of the class most, and most evenly (Wu et al. 2023,
-    Algorithm 1). Colours are the corners of the colour cube. The paper has no budget but one pixel; here the
-    host projects the change onto the ball, so a small ε leaves a fainter pixel.
+    attacker must possess: those that change the images of the class most, and most evenly. Colours are the
+    corners of the colour cube. The paper's only budget is one pixel; here the host projects the change onto
+    the ball, so a small ε leaves a fainter pixel.
 
-    Differences from the authors' code (cychomatica/One-Pixel-Shotcut): classes take different pixels as long
-    as there are any, since the always black border of digits would serve every class alike; a small constant
-    keeps pixels of no variance finite.
+    Paper: "One-Pixel Shortcut: On the Learning Preference of Deep Neural Networks". The authors' code
+    (cychomatica/One-Pixel-Shotcut) divides the mean change by its standard deviation over images and
+    channels, and two classes may share a pixel in different colours. Here the mean change is divided by the
+    variance over images of the sum over channels, and classes take different pixels while there are any:
+    the border of digits is always black and would suit every class. A small constant keeps the ratio of
+    pixels without variance finite.
     """
 
     _places: Tensor | None = field(default=None, init=False, repr=False, compare=False)

@@ -17,16 +17,17 @@ class RobustErrorMinimizing(ErrorMinimizing):
     """`min_θ min_δ max_ρ L`: error-minimising under attack (REM, Fu et al. 2022; not in Table 1).
 
     As `em`, but each gradient, of the surrogate and of δ, is taken at `x + δ + ρ`, where ρ raises the loss
-    within a smaller ball (Fu et al. 2022, Algorithm 1). So δ also works on a victim that trains on
-    adversarial examples. With `radius=0` it is `em`.
+    within a smaller ball. So δ is made for a victim that trains on adversarial examples. With `radius=0` it
+    is `em`.
 
-    Differences from the authors' code (fshp971/robust-unlearnable-examples): those of `em`, and gradients are
-    not averaged over random crops and flips (their expectation over transformations), since victims here do
-    not crop.
+    Paper: "Robust Unlearnable Examples: Protecting Data Against Adversarial Learning". The authors publish
+    code (fshp971/robust-unlearnable-examples), which takes its gradients over random transforms of the
+    images. Here the images are not transformed, even if the run has `--augment`. The surrogate and the rounds
+    are those of `em`.
 
     Args:
-        radius: radius of ρ, as a share of ε; the authors take up to a half.
-        attack_steps: steps on ρ; the authors take 10.
+        radius: radius of ρ, as a share of ε.
+        attack_steps: steps on ρ.
     """
 
     radius: float = 0.5
@@ -34,7 +35,7 @@ class RobustErrorMinimizing(ErrorMinimizing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_steps(self.attack_steps)
+        check_steps(self.attack_steps, called="attack_steps")
         if not 0 <= self.radius < math.inf:
             raise ValueError(f"radius is a finite share of ε of at least 0, not {self.radius}")
 

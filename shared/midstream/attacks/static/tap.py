@@ -17,19 +17,20 @@ class AdversarialPoison(Crafted):
 
     It learns on the training data, which the attacker must possess. A surrogate is trained on clean data.
     Then each example descends the surrogate's loss with the label `(y + shift) mod classes`, and is sent with
-    its own label y: the victim learns the features of one class under the name of another (Fowl et al. 2021,
-    class-targeted).
+    its own label y: the victim learns the features of one class under the name of another.
 
-    Differences from the authors' code (lhfowl/adversarial_poisons): the surrogate is the run's own network,
-    trained by Adam at the run's learning rate, in evaluation mode; theirs is a ResNet-18 whose attack is
-    differentiated through random crops and flips. In the L2 game a step follows the normalised gradient.
+    Paper: "Adversarial Examples Make Strong Poisons"; this is its class-targeted form. The authors' code
+    (lhfowl/adversarial_poisons) attacks a ResNet-18 through random augmentation, with eight restarts and
+    `shift` 1. Here the surrogate is the run's own network, trained by Adam at the run's learning rate, in
+    evaluation mode; there is no augmentation and one start. In the L2 game a step follows the normalised
+    gradient.
 
     Args:
         surrogate_epochs: epochs of the surrogate's training.
         steps: steps on each δ; the authors take 250.
         step_size: length of each step, as a share of ε; 2.5 / steps by default.
-        shift: how many classes further the target is; by default 3, as the authors take, or 1 where 3 leads
-            back to the class itself.
+        shift: how many classes further the target is; by default 3, or 1 if 3 leads back to the class
+            itself.
     """
 
     surrogate_epochs: int = 40
@@ -41,7 +42,8 @@ class AdversarialPoison(Crafted):
 
     def __post_init__(self) -> None:
         size = 1.0 if self.step_size is None else self.step_size
-        check_steps(min(self.surrogate_epochs, self.steps), size)
+        check_steps(self.steps, size)
+        check_steps(self.surrogate_epochs, called="surrogate_epochs")
         if self.shift is not None and self.shift < 1:
             raise ValueError(f"shift must be at least 1, not {self.shift}")
 

@@ -80,6 +80,7 @@ class LocalPipeline:
         self.plan = plan
         self._undo = ExitStack()
         self._between = False
+        self._sent_whole: WireBatch | None = None  # of a step that was taken whole, past the links
         with ExitStack() as undo:
             self._open(plan, follow, undo)
             self._undo = undo.pop_all()
@@ -189,7 +190,8 @@ class LocalPipeline:
     @property
     def sent(self) -> WireBatch | None:
         """The last minibatch as the attacker sent it; None without an attacker, or before the first step."""
-        return None if self._middle is None else self._middle.sent
+        middle = self._middle
+        return None if middle is None else self._sent_whole or middle.sent
 
     def steps(self) -> Iterator[GameStep]:
         """Take the remaining steps, each when it is asked for.
@@ -209,7 +211,7 @@ class LocalPipeline:
         """
         self._taking.settle()  # if a file could not be written: again, before the attacker moves on
         while self.step < self.total_steps:
-            found = None
+            found = self._sent_whole = None
             if self._whole.due():
                 faults.reached("sending")
                 launched = self._whole.launch()
@@ -219,6 +221,8 @@ class LocalPipeline:
                     self._taking.settle()
                     faults.reached("acknowledged")
                     found = taken, launched.outcome.clean
+                    seq, reports = taken.step - 1, self._whole.reported()
+                    self._sent_whole = WireBatch(seq, seq, taken.received, taken.labels, reports)
             taken, clean = found or self._by_links()
             self._between = True
             yield GameStep(

@@ -15,6 +15,7 @@ from midstream.command.games.step_program import Outcome, StepProgram, fits
 from midstream.mathematics.content_keys import content_keys
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.rows import Places, Rows
+from midstream.mathematics.seeds import seeded
 from midstream.run.batches import BatchSource
 from midstream.run.resident import Resident
 from midstream_proxy.surrogates.black_box import BlackBoxRun
@@ -104,7 +105,9 @@ class WholeStep:
         outcome = self.graph.replayed(inputs, labels, places)
         taken = outcome is not None
         if outcome is None:
-            outcome = self._steps.computed(inputs, labels, places)
+            run = self._run
+            with seeded(run.device, run.specification.seed, run.step, "step"):  # for layers that draw unseen
+                outcome = self._steps.computed(inputs, labels, places)
         return Launched(outcome, inputs, labels, places, started, taken)
 
     def _places(self, rows: Rows, chosen: Tensor) -> Places:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from midstream.storage.attacked import attacked, truth_file
+from midstream.storage.attacked import attacked
 from midstream.storage.lines import lines
 from midstream.storage.run_folder import FINDINGS
 
@@ -96,7 +96,7 @@ def true_positives(positive: Any, negative: Any) -> float:
 
 
 def _judged(folder: Path, alarms: set[int]) -> Iterator[Judged]:
-    truth = attacked(truth_file(folder, folder.absolute().name))
+    truth = attacked(folder)
     found = {line["step"]: line["examples"] for line in lines(folder / FINDINGS)}
     for step, examples in sorted(found.items()):
         touched = truth.get(step - 1, frozenset())

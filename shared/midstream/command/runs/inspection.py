@@ -98,7 +98,7 @@ def track(
         from midstream.command.runs.tensorboard import write_events
 
         for label, run in runs.items():
-            write_events(tensorboard / label.replace("/", "-"), run)
+            write_events(tensorboard / label.replace("/", "-").lstrip("."), run)
         click.echo(f"tensorboard --logdir {tensorboard}", err=True)
     if wandb is not None:
         from midstream.command.runs.wandb import write_offline_runs
@@ -106,11 +106,11 @@ def track(
         write_offline_runs(wandb, runs)
         click.echo(f"wandb sync {wandb}/wandb/offline-run-*", err=True)
     if mlflow is not None:
-        from midstream.command.runs.mlflow import log_to_mlflow
+        from midstream.command.runs.mlflow import log_to_mlflow, without_login
 
         for label, run in runs.items():
             log_to_mlflow(mlflow, label, run)
-        click.echo(f"mlflow: {mlflow}", err=True)
+        click.echo(f"mlflow: {without_login(mlflow)}", err=True)
 
 
 def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _describe(run: "PlayedRun", numbers: dict[str, Any]) -> Iterator[str]:
     if numbers["checker"] is not None:
         yield checker_words(numbers["checker"])
     share = numbers["correction"]["share_of_budget"]
-    if share is not None:
+    if share is not None and numbers["defender"] != "none":
         yield f"the defender used {share:.1%} of its budget on average"
     spent = numbers["seconds_per_step"]
     if spent is not None:

@@ -1,6 +1,7 @@
 """Export a run to MLflow: to a folder on this machine, or to any tracking store."""
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -56,4 +57,13 @@ def log_to_mlflow(store: str, label: str, run: PlayedRun) -> None:
             client.log_artifact(logged, str(path), "samples")
         client.set_terminated(logged, "FINISHED" if run.state == "finished" else "RUNNING")
     except MlflowException as error:
-        raise click.ClickException(f"MLflow refuses {store}: {str(error).strip()}") from error
+        raise click.ClickException(without_login(f"MLflow refuses {store}: {str(error).strip()}")) from error
+
+
+def without_login(text: str) -> str:
+    """Return a text whose addresses show neither users nor passwords.
+
+    >>> without_login("postgresql://ann:secret@host/runs")
+    'postgresql://…@host/runs'
+    """
+    return re.sub(r"(?<=://)[^/\s]*@", "…@", text)

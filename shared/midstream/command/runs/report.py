@@ -129,7 +129,8 @@ def _pictures(runs: Mapping[str, PlayedRun]) -> Iterator[str]:
 def _newest_sample(run: PlayedRun) -> Path | None:
     if run.folder is None:
         return None
-    return max((run.folder / "samples").glob("*.png"), default=None)
+    found = (run.folder / "samples").glob("*.png")
+    return max((path for path in found if path.stem.isdecimal()), default=None)
 
 
 def _settings(runs: Mapping[str, PlayedRun]) -> Iterator[list[str]]:

@@ -87,7 +87,7 @@ def checker_words(found: Mapping[str, Any]) -> str:
     words = [f"checker {found['name']}: {found['flagged']} examples flagged, {found['dropped']} dropped"]
     if found["auc"] is not None:
         words.append(f"AUC {found['auc']:.3f}")
-        words.append(f"{found['true_positives_at_5']:.1%} of the attacked at 5 % false alarms")
+        words.append(f"found {found['true_positives_at_5']:.1%} of the attacked examples at 5% false alarms")
     if found["detected_after"] is not None:
         words.append(f"detected after {found['detected_after']} batches")
     return ", ".join(words)

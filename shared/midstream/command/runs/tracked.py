@@ -36,8 +36,7 @@ def training_times(run: PlayedRun) -> list[float]:
 def samples(run: PlayedRun) -> Iterator[tuple[int, Path]]:
     """Yield the run's sample images, each with the step after which it was drawn."""
     for path in sorted((run.folder / "samples").glob("*.png")) if run.folder else []:
-        step = int(path.stem) + 1
-        if step <= len(run.records):
+        if path.stem.isdecimal() and (step := int(path.stem) + 1) <= len(run.records):
             yield step, path
 
 

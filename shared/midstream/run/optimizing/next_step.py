@@ -3,7 +3,7 @@
 from midstream.errors import MidstreamError
 from midstream.mathematics.optimizers.around import Clipped, Scheduled
 from midstream.mathematics.optimizers.schedules import Constant
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.training_step import Grouped, TrainingStep
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.optimizing.optimizers import make_schedule
@@ -75,5 +75,9 @@ class NextStep:
                 f"utility needs accumulate 1"
             )
         if not isinstance(self._schedule, Constant):
+            if isinstance(step, Grouped):
+                raise UnmodelledStepError(
+                    "a schedule of an optimizer with several parameter groups is not modelled"
+                )
             step = Scheduled(step, self.rate, number)
         return step if self._clip_norm is None else Clipped(step, self._clip_norm)

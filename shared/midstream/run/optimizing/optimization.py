@@ -53,6 +53,8 @@ class Optimization:
         if self.plain:
             arrange(self.optimizer, next(model.parameters()).device)
         self._model = model
+        self._shares = [float(group["lr"]) / specification.learning_rate for group in self._groups]
+        """Learning rate of each parameter group, as a share of η: an optimizer of your own chooses them."""
         self._sums: dict[str, Tensor] = {}
         self._set_rate(0)
         self.unmodelled = self._unmodelled()
@@ -72,27 +74,32 @@ class Optimization:
             number: the number of the minibatch. With accumulation, the optimizer steps at every k-th and at
                 the last one, on the sum of the gradients since its last step.
         """
-        if self.following.accumulate > 1 and not self._added(number):
+        if self.following.accumulate > 1:
+            self._add()
+            self.pass_by(number)
+        else:
+            self._step(number)
+
+    def pass_by(self, number: int) -> None:
+        """Pass a minibatch that has no gradient: step if it is due and others of its group have one."""
+        if not self._sums or not self.following.is_due(number):
             return
+        for name, parameter in self._model.named_parameters():
+            parameter.grad = self._sums.get(name)
+        self._sums = {}
+        self._step(number)
+
+    def _step(self, number: int) -> None:
         if self.specification.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._model.parameters(), self.specification.clip_norm)
         self._set_rate(number)
         self.optimizer.step()
 
-    def _added(self, number: int) -> bool:
-        """Add the gradients to the sums; return whether the optimizer steps now, on the sums."""
-        own = {name: p for name, p in self._model.named_parameters() if p.grad is not None}
-        for name, parameter in own.items():
-            assert parameter.grad is not None
-            before = self._sums.get(name)
-            self._sums[name] = parameter.grad.clone() if before is None else before + parameter.grad
-        if not self.following.is_due(number):
-            return False
+    def _add(self) -> None:
         for name, parameter in self._model.named_parameters():
-            if name in self._sums:
-                parameter.grad = self._sums[name]
-        self._sums = {}
-        return True
+            if parameter.grad is not None:
+                before = self._sums.get(name)
+                self._sums[name] = parameter.grad.clone() if before is None else before + parameter.grad
 
     def next_step(self, number: int) -> TrainingStep:
         """Return the optimizer's own step on the minibatch of a number, without clipping and later rates.
@@ -138,11 +145,15 @@ class Optimization:
 
     def _set_rate(self, number: int) -> None:
         rate = self.following.rate(number)
-        for group in self.optimizer.param_groups:
+        for group, share in zip(self._groups, self._shares, strict=True):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(rate * share)
             else:
-                group["lr"] = rate
+                group["lr"] = rate * share
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
 
     def _unmodelled(self) -> str | None:
         try:

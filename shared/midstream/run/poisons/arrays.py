@@ -1,6 +1,7 @@
 """Perturbations as plain NumPy arrays: `.npz`, `.npy`, or a folder of `.npy` files."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def _archive(path: Path) -> dict[str, np.ndarray]:
             found = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise PoisonError(f"there is no file {str(path)!r}") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise PoisonError(f"{path} is not a .npz of numbers, which needs no pickle: {error}") from error
     named = [name for name in _NAMES if name in found]
     others = [name for name in found if name not in ("index", "label")]

@@ -52,7 +52,10 @@ class Replay:
             raise ValueError(f"scale is a finite factor other than 0, not {self.scale}")
         if self.path.suffix == ".safetensors":
             if self.by != "example" or self.scale != 1:
-                raise ValueError("an exported poison has a perturbation for each example, in pixel units")
+                raise ValueError(
+                    f"by={self.by} and scale={self.scale:g} are for arrays; an exported poison, such as "
+                    f"{self.path}, has a perturbation for each example, in pixel units: leave both out"
+                )
             poison = read_poison(self.path)
             self._perturbation, self._label = poison.perturbation, poison.label
             keys = [row.tobytes() for row in poison.hash.numpy()]
@@ -69,14 +72,19 @@ class Replay:
             LookupError: the attacker does not have the data set, which an array needs.
         """
         self._perturbation = self._fitted(tuple(ground.validation_inputs.shape[1:]))
-        if self._label is not None and int(self._label.max()) >= ground.classes:
-            raise PoisonError(
-                f"{self.path} has the label {int(self._label.max())}; this game has {ground.classes} classes"
-            )
+        if self._label is not None:
+            for label in map(int, self._label.aminmax()):
+                if not 0 <= label < ground.classes:
+                    raise PoisonError(
+                        f"{self.path} has the label {label}; this game has {ground.classes} classes, from 0"
+                    )
         rows = len(self._perturbation)
         if self.by == "class":
             if rows != ground.classes:
-                raise PoisonError(f"{self.path} has {rows} rows; this game has {ground.classes} classes")
+                raise PoisonError(
+                    f"{self.path} has {rows} rows; this game has {ground.classes} classes, and by=class "
+                    f"needs a row for each"
+                )
         elif self._rows is None:
             self._rows = self._found(ground)
 
@@ -106,7 +114,10 @@ class Replay:
         for place, key in known:  # of equal examples, the first one counts
             found.setdefault(key, [(0, row_of[place])])
         if not found:
-            raise PoisonError(f"no example of {self.path} is among the training data of this game")
+            raise PoisonError(
+                f"no example of {self.path} is among the training data of this game; play the data set, the "
+                f"seed and the train_size that it was made for"
+            )
         return found
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
