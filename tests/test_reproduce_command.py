@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -185,3 +186,17 @@ def test_what_is_missing_is_played_once_and_saved(tmp_path: Path) -> None:
     assert game.curve[-1] == (game.values["steps"], game.values["test_accuracy"])
     again = reproduce(tmp_path / "results", *words, "--no-play")
     assert again.stdout == played.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_largest_table_takes_less_than_five_minutes_at_quick_scale(tmp_path: Path) -> None:
+    """Table 2 has 26 games, more than any other table."""
+    words = ["table-2", "--scale", "quick", "--dataset", "digits", "--workers", "2", "--fresh"]
+    began = time.monotonic()
+    played = reproduce(tmp_path / "results", *words, "--json")
+    assert played.exit_code == 0, played.output
+    assert time.monotonic() - began < 300
+    cells = json.loads(played.stdout)["cells"]
+    assert len(cells) == 26
+    assert all(cell["here"]["n"] == 1 and not cell["missing"] for cell in cells)

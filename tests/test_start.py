@@ -40,7 +40,9 @@ print("slow:", sorted(slow & {*sys.modules}))
 _GAME = """
 import sys
 from midstream.command.main import main
+from midstream.command.sweep.grid import trials_of
 
+trials_of([{"optimizer": "adam"}])
 main(sys.argv[1:])
 print("slow:", [name for name in ("torch._dynamo.eval_frame", "sklearn", "scipy") if name in sys.modules])
 

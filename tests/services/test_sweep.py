@@ -313,16 +313,24 @@ def test_kills_change_no_bit_of_the_table(swept: Path, tmp_path: Path) -> None:
         "--out",
         str(out),
     ]
-    command = [sys.executable, "-m", "midstream.command.main", *words, "--device", "cpu", "--workers", "1"]
+    command = [sys.executable, "-m", "midstream.command.main", *words, "--device", "cpu", "--workers", "2"]
     sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: steps(out) > 0, "the first step")
-        os.kill(children(sweep.pid)[0], signal.SIGKILL)  # a new worker takes its trial
+        (server,) = children(sweep.pid)
+        first = children(server)
+        os.kill(first[0], signal.SIGKILL)  # a new worker takes its trial
+        until(lambda: set(children(server)) - set(first), "the new worker")
+        os.kill(server, signal.SIGKILL)  # its workers end; a new server starts others
         until(lambda: finished(out) > 0, "the first trial")
-        (worker,) = children(sweep.pid)
+        (server,) = children(sweep.pid)
+        left = [server, *children(server)]
     finally:
         sweep.kill()
         sweep.wait()
     results = play_trials(trials_of([GRID]), place(out), workers=1)
     assert facts(results) == facts(gathered(trials_of([GRID]), [swept]))
-    until(lambda: not Path(f"/proc/{worker}").exists(), "the end of the worker of the killed sweep")
+    until(
+        lambda: not any(Path(f"/proc/{process}").exists() for process in left),
+        "the end of the killed sweep's server and workers",
+    )

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from midstream.command.games import parent
 from midstream.command.sweep.events import Ended, Event, Stepped
+from midstream.command.sweep.fork_server import ForkServer
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 
@@ -19,9 +17,10 @@ _MOST = 64 * 1024  # bytes read at once
 
 
 class Child:
-    """One worker process. It is started when it is given its first trial.
+    """One worker process.
 
     Args:
+        server: starts it.
         place: where its trials are played.
         log: file that its messages are appended to.
         room: number of trials that it plays side by side.
@@ -30,39 +29,29 @@ class Child:
         trials: the trials in hand, by name.
     """
 
-    def __init__(self, place: Place, log: Path, room: int = 1) -> None:
+    def __init__(self, server: ForkServer, place: Place, log: Path, room: int = 1) -> None:
         self.trials: dict[str, Trial] = {}
         self.room = room
+        self._server = server
         self._place = place
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: int | None = None
         self._unread = b""
 
     def start(self) -> int:
         """Start the process; return the file descriptor of its answers."""
         with self._log.open("ab") as log:
-            # A session of its own: Ctrl-C reaches only the parent, which stops its workers.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "midstream.command.sweep.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                env=_environment(),
-            )
+            self._process, self._jobs, self._answers = self._server.worker(log.fileno())
         self._unread = b""
-        assert self._process.stdout is not None
-        return self._process.stdout.fileno()
+        return self._answers
 
     def give(self, trial: Trial) -> None:
         """Give the process a trial to play."""
-        assert self._process is not None
-        assert self._process.stdin is not None
         self.trials[trial.name] = trial
         job = {"trial": trial.document(), "place": self._place.document()}
-        with suppress(BrokenPipeError):  # the process is gone, which `events` reports
-            self._process.stdin.write(json.dumps(job).encode() + b"\n")
-            self._process.stdin.flush()
+        # A process that is gone breaks the pipe, which `events` reports.
+        with suppress(BrokenPipeError), os.fdopen(self._jobs, "wb", closefd=False) as jobs:
+            jobs.write(json.dumps(job).encode() + b"\n")
 
     def events(self) -> Iterator[Event]:
         """Yield what the process has answered.
@@ -70,9 +59,7 @@ class Child:
         Raises:
             EOFError: the process ended.
         """
-        assert self._process is not None
-        assert self._process.stdout is not None
-        content = os.read(self._process.stdout.fileno(), _MOST)
+        content = os.read(self._answers, _MOST)
         if not content:
             raise EOFError(self._end())
         *lines, self._unread = (self._unread + content).split(b"\n")
@@ -87,8 +74,10 @@ class Child:
     def _end(self) -> str:
         """Return how the process ended."""
         assert self._process is not None
-        code = self._process.wait()
+        code = self._server.exit_code(self._process)
         self._close()
+        if code is None:
+            return "ended with the process that starts workers"
         if code < 0:
             return f"was killed by signal {-code} ({signal.Signals(-code).name})"
         return f"ended with exit code {code}; {self._log} says why"
@@ -96,29 +85,15 @@ class Child:
     def stop(self) -> None:
         """Ask the process to end."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
+            self._server.stop(self._process)
 
     def wait(self) -> None:
         """Wait until the process has ended; kill it if that takes too long."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(_STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._close()
+        if self._process is not None:
+            self._server.exit_code(self._process, _STOP_WITHIN)
+            self._close()
 
     def _close(self) -> None:
-        assert self._process is not None
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):  # a trial that the process never read
-                pipe.close()
+        os.close(self._jobs)
+        os.close(self._answers)
         self._process = None
-
-
-def _environment() -> dict[str, str]:
-    # MIDSTREAM_* settings are for the sweep, which passes each trial on as a whole.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
-    return {**inherited, parent.VARIABLE: str(os.getpid()), "PYTHONUNBUFFERED": "1"}

@@ -1,5 +1,6 @@
 """`midstream sweep`: play the product of settings, and print a table."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import click
 
 from midstream.command.results.output_options import output_options
 from midstream.command.sweep.axes import SEEDS, GridError, Value, axes_of_play
+from midstream.command.sweep.fork_server import ForkServer
 from midstream.command.sweep.grid_file import Texts, grid_argument
 from midstream.console import options
 from midstream.console.finite import POSITIVE
@@ -116,31 +118,35 @@ def command(
     \b
     Example: midstream sweep --attacker none --attacker level-1 --defender none --defender level-1 --seeds 3
     """
-    from midstream.command.results.output import Output
-    from midstream.command.sweep.grid import trials_of
-    from midstream.command.sweep.place import Place
-    from midstream.command.sweep.sweeping import play_trials
-
     given: dict[str, Sequence[Value]] = {
         flag: chosen for name, flag in _NAMES.items() if (chosen := settings.pop(name))
     }
     given |= {} if seeds is None else {SEEDS: [seeds]}
-    try:
-        trials = trials_of([_replaced(grid, given) for grid in grids])
-    except GridError as error:
-        raise click.UsageError(str(error)) from error
-    output = Output(**settings)
     if address is not None and engine != "ray":
         raise click.UsageError("--address is for --engine ray")
-    results = play_trials(
-        trials,
-        Place(out, transport, device, threads, data_root, download, cache),
-        workers=workers,
-        games_per_device=games_per_device,
-        engine=engine,
-        address=address,
-        hours=hours,
-    )
+    with ForkServer() as server:
+        if engine == "local" and "torch" not in sys.modules:
+            server.start()  # it imports torch at the same time as this process
+        from midstream.command.results.output import Output
+        from midstream.command.sweep.grid import trials_of
+        from midstream.command.sweep.place import Place
+        from midstream.command.sweep.sweeping import play_trials
+
+        try:
+            trials = trials_of([_replaced(grid, given) for grid in grids])
+        except GridError as error:
+            raise click.UsageError(str(error)) from error
+        output = Output(**settings)
+        results = play_trials(
+            trials,
+            Place(out, transport, device, threads, data_root, download, cache),
+            workers=workers,
+            games_per_device=games_per_device,
+            engine=engine,
+            address=address,
+            hours=hours,
+            server=server,
+        )
     output.give(results)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from midstream.command.sweep.child import Child
 from midstream.command.sweep.events import Ended, Event
+from midstream.command.sweep.fork_server import ForkServer
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.turns import Turns
@@ -17,7 +18,13 @@ _ATTEMPTS = 3  # a trial whose process ended this often has failed
 
 
 def play_on_workers(
-    trials: Sequence[Trial], place: Place, *, workers: int, devices: Sequence[str], side_by_side: int = 1
+    trials: Sequence[Trial],
+    place: Place,
+    *,
+    server: ForkServer,
+    workers: int,
+    devices: Sequence[str],
+    side_by_side: int = 1,
 ) -> Generator[Event | None]:
     """Play trials on worker processes; yield what they report, and None now and then.
 
@@ -27,6 +34,7 @@ def play_on_workers(
     Args:
         trials: the trials; `Turns` says in which order they are begun.
         place: where they are played.
+        server: starts the processes.
         workers: number of processes.
         devices: the torch devices, dealt to the workers in turn.
         side_by_side: number of trials that each process plays at once.
@@ -38,6 +46,7 @@ def play_on_workers(
     with selectors.DefaultSelector() as selector:
         children = [
             Child(
+                server,
                 replace(place, device=devices[number % len(devices)]),
                 logs / f"worker-{number + 1}.log",
                 side_by_side,

@@ -12,6 +12,7 @@ from midstream.command.results.results_folder import outcome_of, write_failure
 from midstream.command.sweep.axes import Axes, GridError
 from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.events import Ended, Event
+from midstream.command.sweep.fork_server import ForkServer
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
 from midstream.command.sweep.local_workers import play_on_workers
@@ -90,8 +91,21 @@ def play_trials(
     engine: Engine = "local",
     address: str | None = None,
     hours: float | None = None,
+    server: ForkServer | None = None,
 ) -> Results:
-    """Play the trials that a results folder does not hold yet, and return the results of all; see `sweep`."""
+    """Play the trials that a results folder does not hold yet, and return the results of all; see `sweep`.
+
+    Args:
+        trials: the trials.
+        place: where they are played.
+        workers: number of games that are played at once.
+        games_per_device: number of games that share a GPU; replaces `workers`.
+        engine: `local` or `ray`.
+        address: the Ray cluster's address.
+        hours: stop after this time.
+        server: starts the workers, and is closed at the end. One that was started before its caller imported
+            torch is ready when the caller is.
+    """
     if place.transport == "local" and any(trial.signed for trial in trials):
         raise GridError("signed protects batches in transit; it needs transport http")
     place.out.mkdir(parents=True, exist_ok=True)
@@ -100,8 +114,10 @@ def play_trials(
     names = {trial.name: _short(trial) for trial in trials}
     end = None if hours is None else time.monotonic() + 3600 * hours
     if left:
-        events = _events(left, place, workers, games_per_device, engine, address)
-        with SweepProgress(names, done=len(trials) - len(left)) as progress, closing(events):
+        server = server or ForkServer()
+        events = _events(left, place, server, workers, games_per_device, engine, address)
+        progress = SweepProgress(names, done=len(trials) - len(left))
+        with server, progress, closing(events):
             for event in events:
                 if isinstance(event, Ended) and event.reason is not None:
                     write_failure(by_name[event.trial], place.out, event.reason)
@@ -114,6 +130,7 @@ def play_trials(
 def _events(
     trials: Sequence[Trial],
     place: Place,
+    server: ForkServer,
     workers: int,
     games_per_device: int | None,
     engine: Engine,
@@ -123,13 +140,16 @@ def _events(
         from midstream.command.sweep.ray_workers import play_on_ray
 
         return play_on_ray(trials, place, workers=workers, games_per_device=games_per_device, address=address)
-    if games_per_device is None:
-        return play_on_workers(trials, place, workers=workers, devices=[place.device])
-    devices = shared_devices(place.device)
-    if place.transport == "http":  # each game has processes of its own
-        return play_on_workers(trials, place, workers=games_per_device * len(devices), devices=devices)
-    side = games_per_device
-    return play_on_workers(trials, place, workers=len(devices), devices=devices, side_by_side=side)
+    devices, side_by_side = [place.device], 1
+    if games_per_device is not None:
+        devices = shared_devices(place.device)
+        if place.transport == "http":  # each game has processes of its own
+            workers = games_per_device * len(devices)
+        else:
+            workers, side_by_side = len(devices), games_per_device
+    return play_on_workers(
+        trials, place, server=server, workers=workers, devices=devices, side_by_side=side_by_side
+    )
 
 
 def _short(trial: Trial) -> str:

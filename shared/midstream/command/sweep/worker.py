@@ -1,8 +1,8 @@
 """A worker: a process that plays trials as they arrive, several of them side by side.
 
-`python -m midstream.command.sweep.worker` reads one JSON object per line on standard input, a trial and its
-place, and writes one JSON object per line on standard output: the trial's name with its progress, or at the
-end with its failure or null. It ends with its parent.
+It reads one JSON object per line on standard input, a trial and its place. It writes one JSON object per line
+on standard output: the trial's name with its progress, or at the end with its failure or null. It ends with
+its parent, the process of `template`.
 """
 
 import json
@@ -79,7 +79,3 @@ class _Lines:
         self.ended = not content
         *lines, self._unread = (self._unread + content).split(b"\n")
         return lines
-
-
-if __name__ == "__main__":
-    main()

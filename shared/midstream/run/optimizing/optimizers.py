@@ -11,6 +11,7 @@ from midstream import plugins
 from midstream.mathematics.optimizers.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from midstream.players.culprit import place
 from midstream.plugins.naming import PluginError, unknown
+from midstream.run.without_compiler import defer_compiler
 
 Parameters = Iterable[nn.Parameter]
 
@@ -175,6 +176,7 @@ def check(optimizer: str, schedule: str | None) -> None:
     Raises:
         midstream.plugins.PluginError: as for `make_optimizer` and `make_schedule`.
     """
+    defer_compiler()  # each optimizer of torch asks for it
     make_optimizer(optimizer, [nn.Parameter(torch.zeros(1))], 0.1)
     make_schedule(schedule)
 
