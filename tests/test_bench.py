@@ -225,7 +225,7 @@ def test_a_player_that_fails_is_checked_no_further() -> None:
 def test_a_game_that_breaks_down_says_what_was_touched() -> None:
     moves, touched = check_player("defender", f"{_FILE}:Freezes")
     assert moves.outcome == touched.outcome == "failed"
-    assert "does not require grad" in moves.detail
+    assert "no parameter of the model requires a gradient" in moves.detail
     assert "requires_grad of the model's parameters" in touched.detail
 
 

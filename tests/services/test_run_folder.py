@@ -58,6 +58,7 @@ def test_one_json_object_is_printed_and_nothing_else(played: Command, outcome: d
             "evasion_rate",
             "passed_clean",
             "resumed_anyway",
+            "checker",
             "parameters_sha256",
             "seconds",
         ),

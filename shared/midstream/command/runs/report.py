@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
-from midstream.command.runs.played import PlayedRun, read_runs
 from midstream.console.service_options import reading_options, token_of
+
+if TYPE_CHECKING:
+    from midstream.command.runs.played import PlayedRun
 
 _STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; color: #1c2430; background: #f6f7f9; margin: 0 auto;
@@ -58,13 +61,15 @@ def command(runs: tuple[str, ...], out: Path, token_file: Path | None, ca: Path 
     \b
     Example: midstream report runs/demo/clean runs/demo/attacked runs/demo/defended
     """
+    from midstream.command.runs.played import read_runs
+
     if len(set(runs)) < len(runs):
         raise click.UsageError("the same run is given twice")
     out.write_text(report(read_runs(runs, token=token_of(token_file), ca=ca)), encoding="utf-8")
     click.echo(f"report: {out}")
 
 
-def report(runs: Mapping[str, PlayedRun]) -> str:
+def report(runs: Mapping[str, "PlayedRun"]) -> str:
     """Return the page.
 
     Args:
@@ -89,7 +94,7 @@ def report(runs: Mapping[str, PlayedRun]) -> str:
 _OUTCOME = ["run", "attacker", "defender", "ε", "state", "steps", "test accuracy", "validation loss"]
 
 
-def _outcome(label: str, run: PlayedRun) -> list[str]:
+def _outcome(label: str, run: "PlayedRun") -> list[str]:
     attacker = "not recorded" if run.scenario is None else str(run.scenario["attacker"])
     last = run.evaluated[-1] if run.evaluated else None
     final = run.result or last or {}
@@ -105,7 +110,7 @@ def _outcome(label: str, run: PlayedRun) -> list[str]:
     ]
 
 
-def _curves(runs: Mapping[str, PlayedRun]) -> bytes:
+def _curves(runs: Mapping[str, "PlayedRun"]) -> bytes:
     from midstream.command.runs.curves import draw_runs
 
     with TemporaryDirectory() as folder:
@@ -114,7 +119,7 @@ def _curves(runs: Mapping[str, PlayedRun]) -> bytes:
         return picture.read_bytes()
 
 
-def _pictures(runs: Mapping[str, PlayedRun]) -> Iterator[str]:
+def _pictures(runs: Mapping[str, "PlayedRun"]) -> Iterator[str]:
     found = {label: _newest_sample(run) for label, run in runs.items()}
     shown = {label: picture for label, picture in found.items() if picture is not None}
     if not shown:
@@ -126,14 +131,14 @@ def _pictures(runs: Mapping[str, PlayedRun]) -> Iterator[str]:
     yield "</div>"
 
 
-def _newest_sample(run: PlayedRun) -> Path | None:
+def _newest_sample(run: "PlayedRun") -> Path | None:
     if run.folder is None:
         return None
     found = (run.folder / "samples").glob("*.png")
     return max((path for path in found if path.stem.isdecimal()), default=None)
 
 
-def _settings(runs: Mapping[str, PlayedRun]) -> Iterator[list[str]]:
+def _settings(runs: Mapping[str, "PlayedRun"]) -> Iterator[list[str]]:
     told = [
         dict(run.specification)
         | ({} if run.scenario is None else {name: run.scenario.get(name) for name in ("attacker", "threads")})
