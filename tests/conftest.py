@@ -1,24 +1,23 @@
 """What more than one file of tests needs, and the guard of the marker `process`."""
 
+import gc
+import importlib.metadata
 import os
 import sys
 from collections.abc import Generator
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import known_architectures
 import pytest
-import torch
-
-# The tensors here are small: a second thread is mostly waited for, and long on a busy machine.
-torch.set_num_threads(1)
-
-known_architectures.share()
 
 # Every setting can come from the environment; the tests' own must not.
 _ENVIRONMENT = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MIDSTREAM_")}
+
+# A server asks for three versions as it creates a run, which would take a quarter of the time.
+importlib.metadata.version = cache(importlib.metadata.version)
 
 # For the processes that share the tests, which inherit what is left.
 os.environ |= {f"TESTS_OF_{name}": value for name, value in _ENVIRONMENT.items()}
@@ -67,6 +66,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["cuda", "cpu"],
         help="device of the tests marked gpu; on the CPU, a stand-in for graphs repeats what it recorded",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare torch in each process that runs tests; the one that hands them out need not wait for it."""
+    if config.getoption("numprocesses", None):
+        return
+    import known_architectures
+    import torch
+
+    # The tensors here are small: a second thread is mostly waited for, and long on a busy machine.
+    torch.set_num_threads(1)
+    known_architectures.share()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what collection makes, nearly a million objects, out of the search for garbage.
+
+    The search takes a second and a half during collection and two more at the end.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,8 +1,11 @@
 """Oracles that need no product with a Hessian: vectors laid out flat, and matrices formed in full."""
 
+from collections.abc import Hashable
+
 import torch
 import torch.nn.functional as F
 from cases import Problem
+from known_architectures import architecture
 from torch import Tensor
 from torch.func import functional_call
 
@@ -40,13 +43,22 @@ def batch_gradient(p: Problem, x: Tensor) -> Tensor:
     return torch.autograd.grad(total_loss(p, theta, x, p.labels), theta, create_graph=True)[0]
 
 
+_hessians: dict[Hashable, Tensor] = {}
+
+
 def hessian(p: Problem) -> Tensor:
-    """Return `H = Σ_{z∈Dval} ∇²θ L_θ(z)`, row by row, backwards over backwards."""
+    """Return `H = Σ_{z∈Dval} ∇²θ L_θ(z)`, row by row, backwards over backwards.
+
+    Equal problems, of which the tests build many, share the matrix.
+    """
     z, t = p.validation_inputs, p.validation_labels
-    formed: Tensor = torch.autograd.functional.hessian(  # type: ignore[no-untyped-call]
-        lambda theta: total_loss(p, theta, z, t), flat(parameters(p))
-    )
-    return formed
+    values = [*p.model.state_dict().values(), z, t]
+    key = architecture(p.model), z.dtype, z.shape, *(value.detach().numpy().tobytes() for value in values)
+    if key not in _hessians:
+        _hessians[key] = torch.autograd.functional.hessian(  # type: ignore[no-untyped-call]
+            lambda theta: total_loss(p, theta, z, t), flat(parameters(p))
+        )
+    return _hessians[key].clone()
 
 
 def utility_gradient(p: Problem, learning_rate: float) -> Tensor:

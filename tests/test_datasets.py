@@ -138,7 +138,7 @@ def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
     ("name", "shape", "train_size", "first_labels"),
     [
         ("mnist", (1, 28, 28), 60_000, [5, 0, 4, 1, 9]),
-        ("cifar10", (3, 32, 32), 50_000, [6, 9, 9, 4, 1]),
+        pytest.param("cifar10", (3, 32, 32), 50_000, [6, 9, 9, 4, 1], marks=pytest.mark.slow),
     ],
 )
 def test_the_real_data(

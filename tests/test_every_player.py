@@ -145,17 +145,17 @@ def test_a_batch_in_another_order_has_its_answers_in_that_order(
 
 
 @every_player
-@pytest.mark.parametrize("training", [True, False])
-def test_the_model_and_the_data_are_left_as_they_were(chosen: Chosen, training: bool) -> None:
+def test_the_model_and_the_data_are_left_as_they_were(chosen: Chosen) -> None:
     budget = Budget(0.5)
     p = game(CONV, budget, seed=0)
-    p.model.train(training)
     before = replace(p, **{name: value.clone() for name, value in vars(p).items() if name != "model"})
     player, state = ready(chosen, p, budget), torch.get_rng_state()
-    with untouched(p.model):
-        perturbation = player.perturb(Batch(0, p.inputs, p.labels), view(chosen, p, budget))
-    assert not perturbation.requires_grad
-    assert torch.equal(torch.get_rng_state(), state)
+    for seq, training in enumerate((True, False)):
+        p.model.train(training)
+        with untouched(p.model):
+            perturbation = player.perturb(Batch(seq, p.inputs, p.labels), view(chosen, p, budget))
+        assert not perturbation.requires_grad
+        assert torch.equal(torch.get_rng_state(), state)
     for name, value in vars(p).items():
         if name != "model":
             assert torch.equal(value, vars(before)[name]), name

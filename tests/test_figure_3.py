@@ -30,7 +30,9 @@ def test_the_closed_forms_are_what_the_general_strategies_do(
         assert abs(general.item()) == pytest.approx(regression.EPSILON if level else 0)
 
 
-@pytest.mark.parametrize(("attacker", "defender"), [(0, 0), (1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("attacker", "defender"), [(0, 0), pytest.param(1, 2, marks=pytest.mark.slow), (2, 1)]
+)
 def test_whole_games_take_the_same_path(attacker: int, defender: int) -> None:
     inputs = regression.draw(2, seed=5)
     residuals = regression.play_closed_form(inputs, attacker, defender)

@@ -107,6 +107,7 @@ def test_without_any_data_there_is_no_figure(tmp_path: Path) -> None:
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_mnist_is_drawn_where_it_is(data_root: Path, tmp_path: Path) -> None:
     (tmp_path / "MNIST").symlink_to(data_root / "MNIST")
     outcome = figure("--data-root", str(tmp_path), "--steps", "2", "--rows", "1", "--out", str(tmp_path))

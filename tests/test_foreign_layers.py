@@ -1,5 +1,7 @@
 """`v`, `B_x u` and `H u` through layers of many kinds, against their formulas in double precision."""
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -50,6 +52,13 @@ class Truth:
         return dict(zip(self.parameters, found, strict=True))
 
 
+@cache
+def built(foreign: Foreign, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor, Tensor, Truth]:
+    """Return what several tests look at and none changes; a network's derivatives are checked once."""
+    model, x, y = foreign.build(dtype)
+    return model, x, y, Truth(foreign, model, x, y)
+
+
 def direction(model: nn.Module) -> Gradient:
     generator = torch.Generator().manual_seed(1)
     return {n: torch.randn(p.shape, generator=generator).to(p) for n, p in model.named_parameters()}
@@ -71,8 +80,8 @@ def all_close(actual: Gradient, expected: Gradient, tolerance: float) -> None:
 def test_the_derivatives_are_those_of_the_formula(
     foreign: Foreign, dtype: torch.dtype, tolerance: float
 ) -> None:
-    model, x, y = foreign.build(dtype)
-    truth, u = Truth(foreign, model, x, y), direction(model)
+    model, x, y, truth = built(foreign, dtype)
+    u = direction(model)
     close(model(x).detach(), truth.logits.detach(), tolerance)
     all_close(validation_gradient(model, x, y), truth.v, tolerance)
     close(mixed_derivative(model, x, y, u), truth.mixed(u), tolerance)
@@ -82,9 +91,9 @@ def test_the_derivatives_are_those_of_the_formula(
 
 @every_kind
 def test_double_backward_is_right_too(foreign: Foreign) -> None:
-    model, x, y = foreign.build()
+    model, x, y, truth = built(foreign)
     u = direction(model)
-    close(mixed_derivative_by_double_backward(model, x, y, u), Truth(foreign, model, x, y).mixed(u), 1e-10)
+    close(mixed_derivative_by_double_backward(model, x, y, u), truth.mixed(u), 1e-10)
 
 
 @every_kind
@@ -103,8 +112,7 @@ def test_the_defender_moves_as_the_formula_says(foreign: Foreign) -> None:
 def test_attacks_that_follow_the_curvature_by_the_inputs(
     foreign: Foreign, dtype: torch.dtype, tolerance: float
 ) -> None:
-    model, x, y = foreign.build(dtype)
-    truth = Truth(foreign, model, x, y)
+    model, x, y, truth = built(foreign, dtype)
     d = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
     bent = torch.autograd.grad((truth.by_inputs * d.double()).sum(), truth.x, retain_graph=True)[0]
     close(loss_hessian(model, x, y)(d), bent, 10 * tolerance)
@@ -112,15 +120,14 @@ def test_attacks_that_follow_the_curvature_by_the_inputs(
         truth.logits.log_softmax(1), truth.logits.detach().log_softmax(1), reduction="sum", log_target=True
     )
     slope = torch.autograd.grad(kl, truth.x, create_graph=True)[0]
-    fisher = torch.autograd.grad((slope * d.double()).sum(), truth.x)[0]
+    fisher = torch.autograd.grad((slope * d.double()).sum(), truth.x, retain_graph=True)[0]
     close(divergence_hessian(model, x)(d), fisher, 10 * tolerance)
 
 
 @every_kind
 def test_the_exact_utility_goes_through_the_step(foreign: Foreign) -> None:
-    model, x, y = foreign.build()
+    model, x, y, truth = built(foreign)
     found = unrolled_utility_gradient(model, x, y, x, y, step=Sgd(0.1))
-    truth = Truth(foreign, model, x, y)
     after = foreign.build()[0]
     for name, parameter in after.named_parameters():
         parameter.data -= 0.1 * truth.v[name].detach()

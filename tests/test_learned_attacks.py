@@ -210,6 +210,7 @@ def test_a_model_trained_under_it_is_worse_than_under_noise(text: str) -> None:
     assert confused > noisy + 0.5
 
 
+@pytest.mark.slow  # it trains three networks
 def test_atn_disturbs_a_trained_model_it_has_not_seen() -> None:
     with torch.random.fork_rng(devices=[]):
         model = trained(None)

@@ -49,12 +49,12 @@ def facts(result: midstream.GameResult) -> object:
 @pytest.mark.parametrize(
     "moment",
     [
-        "sending",
+        pytest.param("sending", marks=pytest.mark.slow),
         "recorded",
-        "checkpoint written",
-        "checkpoint set back",
+        pytest.param("checkpoint written", marks=pytest.mark.slow),
+        pytest.param("checkpoint set back", marks=pytest.mark.slow),
         "checkpoint in place",
-        "acknowledged",
+        pytest.param("acknowledged", marks=pytest.mark.slow),
     ],
 )
 def test_a_death_changes_no_bit(

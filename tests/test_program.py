@@ -134,7 +134,9 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("attacker", "defender"), PAIRS)
+@pytest.mark.parametrize(
+    ("attacker", "defender"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS[1:])]
+)
 def test_a_game_that_is_replayed_ends_in_the_same_bits(attacker: str, defender: str) -> None:
     called = played(CPU, attacker, defender, steps=6)
     assert not captured

@@ -29,6 +29,7 @@ def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: alone(game) for name, game in games(tmp_path_factory.mktemp("alone")).items()}
 
 
+@pytest.mark.slow
 def test_games_side_by_side_end_in_the_bits_of_games_alone(
     tmp_path: Path, one_by_one: dict[str, str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_games_side_by_side_end_in_the_bits_of_games_alone(
     assert chosen() == before
 
 
+@pytest.mark.slow
 def test_games_that_are_closed_go_on_later(tmp_path: Path, one_by_one: dict[str, str]) -> None:
     side = SideBySide[str, dict[str, object]]()
     for name, game in games(tmp_path).items():

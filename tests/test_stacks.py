@@ -83,6 +83,9 @@ def built(name: str, *, channels_last: bool) -> tuple[nn.Module, Tensor, Tensor]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model, x = factory().double(), torch.rand(5, *shape, dtype=torch.float64)
+        for layer in model.modules():  # those above were drawn when this file was read
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                layer.reset_parameters()
     if channels_last and len(shape) == 3:
         model = model.to(memory_format=torch.channels_last)
     if len(shape) == 3:

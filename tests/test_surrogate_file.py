@@ -34,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def new_attacker(cache: Path) -> Attacker:
-    return Attacker(cache, surrogate=SurrogateSettings(epochs=2))
+    return Attacker(cache, surrogate=SurrogateSettings(epochs=1))
 
 
 @pytest.fixture

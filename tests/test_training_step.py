@@ -91,7 +91,7 @@ def test_several_steps_are_those_of_torch(case: Case, build: Build) -> None:
     p = case.build()
     optimizer = build(p.model)
     step = training_step(optimizer, p.model)
-    for _ in range(5):
+    for _ in range(3):
         before = {name: value.detach().clone() for name, value in p.model.named_parameters()}
         gradient = validation_gradient(p.model, p.inputs, p.labels)
         after, step = step.stepped(before, gradient)
@@ -103,7 +103,7 @@ def test_several_steps_are_those_of_torch(case: Case, build: Build) -> None:
             same(dict(step.moments[moment]), dict(values))
     if isinstance(step, Adam):
         assert isinstance(live, Adam)
-        assert live.count == step.count == 5
+        assert live.count == step.count == 3
         assert live.counts == step.counts == {}
 
 

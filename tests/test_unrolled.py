@@ -101,10 +101,10 @@ def exact(
     )
 
 
-@pytest.mark.parametrize("further", [0, 1, 3])
+@pytest.mark.parametrize("further", [0, 2])
 @pytest.mark.parametrize("kind", [*KINDS, *PARTIAL])
 def test_it_is_the_slope_of_the_loss_that_real_training_arrives_at(kind: str, further: int) -> None:
-    p = TANH_MLP.build(batch=3)
+    p = TANH_MLP.build(batch=2)
     optimizer = trained(p, kind)
 
     def loss_after(x: Tensor) -> float:

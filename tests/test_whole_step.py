@@ -21,6 +21,8 @@ from midstream.players.fixed import is_fixed
 from midstream.run.resident import Resident
 from midstream_server.runs.training import TrainingRun
 
+# All of them play whole games: the others are for the full suite.
+ONE_QUICK = [FITTING[0], *(pytest.param(*players, marks=pytest.mark.slow) for players in FITTING[1:])]
 OTHERS = [
     ("conversion,target=3", "none"),
     ("influence,max_iterations=2", "none"),
@@ -40,7 +42,7 @@ def by_links(game: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     return left
 
 
-@pytest.mark.parametrize(("attacker", "defender"), FITTING)
+@pytest.mark.parametrize(("attacker", "defender"), ONE_QUICK)
 def test_steps_taken_whole_end_in_the_bits_of_the_links(
     attacker: str, defender: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +88,7 @@ def test_players_that_are_no_fixed_program_are_asked_by_the_links(
 
 
 @pytest.mark.parametrize("layered", [True, False])
-@pytest.mark.parametrize(("attacker", "defender"), FITTING)
+@pytest.mark.parametrize(("attacker", "defender"), ONE_QUICK)
 def test_captured_steps_end_in_the_bits_of_called_ones(
     attacker: str, defender: str, layered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

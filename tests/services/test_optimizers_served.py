@@ -25,7 +25,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [  # each case plays two whole games
+        pytest.param(settings, id=name, marks=[pytest.mark.slow] * (name != "momentum"))
+        for name, settings in SETTINGS.items()
+    ],
+)
 def test_over_http_the_exact_utility_goes_through_the_same_steps(
     registry: Registry, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
