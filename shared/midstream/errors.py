@@ -23,6 +23,7 @@ MidstreamError
 ├── GridError               the grid of a sweep is not valid
 ├── TableError              a table of a sweep cannot be made
 ├── MergeError              results folders disagree on a trial
+├── WorkerError             no worker of a sweep can be started
 ├── SweepError              trials of a sweep failed or are still to be played
 ├── RayError                a Ray cluster cannot be used
 ├── SettingError            a setting of `midstream.play` does not exist, or its value is wrong
