@@ -22,7 +22,7 @@ test: $(VENV)/.installed check ## run all checks and all tests
 
 # The services' tests wait for sockets and disks: three processes for two cores.
 quick: $(VENV)/.installed ## run the tests that start no process and no browser: a minute and a half on two cores
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --dist worksteal -q \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal -q \
 		--numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) \
 		-m "not slow and not process and not browser and not gpu"
 
