@@ -58,7 +58,7 @@ class Descent:
         """
         wanted = self._trained()
         if not wanted:
-            raise ValueError("no parameter of the model requires a gradient, so there is nothing to train")
+            raise RuntimeError("no parameter of the model requires a gradient, so there is nothing to train")
         with switched(self._layers, training=True):
             if (stack := stack_of(self._model, inputs, labels)) is not None:
                 with torch.no_grad():
