@@ -25,12 +25,15 @@ def test_no_option_that_a_specification_may_set_names_a_file() -> None:
         assert not [hint for hint in options if hint in (str, Path, str | None, Path | None)], factory
 
 
-@pytest.mark.parametrize("text", ["path=" + "/é" * 5000, "level-1\r\nX-Other: 1", "\u202elevel-1\x1b[2J"])
+@pytest.mark.parametrize(
+    "text", ["path=" + "/é" * 5000, "level-1\r\nX-Other: 1", "\u202elevel-1\x1b[2J", "a" * 199 + " ε 1.5"]
+)
 def test_an_announcement_is_short_and_printable(text: str) -> None:
     header = announcement(text)
     assert len(header) <= 2400  # a head of 16 KiB is refused
     assert header.isascii()
     assert header.isprintable()
+    assert header == header.strip()  # a header that ends in a space is refused before it is sent
     shown = announced(header)
     assert shown is not None
     assert len(shown) <= 200

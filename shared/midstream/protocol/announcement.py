@@ -15,10 +15,12 @@ _LONGEST = 200  # characters that are shown
 def announcement(text: str) -> str:
     """Return the header's value, in ASCII, cut to a length that can be shown.
 
+    No header may begin or end with a space, wherever the cut falls.
+
     >>> announced(announcement("level-1,beta=0.9 · ε 1.5 l2"))
     'level-1,beta=0.9 · ε 1.5 l2'
     """
-    return quote(text[:_LONGEST], safe=" ,=./:+-_()")
+    return quote(text[:_LONGEST].strip(), safe=" ,=./:+-_()")
 
 
 def announced(value: str | None) -> str | None:
