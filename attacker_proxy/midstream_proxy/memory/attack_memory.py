@@ -66,9 +66,7 @@ class AttackMemory:
             self._file.note("attack", begun)
         self.begun = begun
 
-    def resume(
-        self, description: Mapping[str, object], why: list[str], *, position: int | None = None
-    ) -> None:
+    def resume(self, description: dict[str, object], why: list[str], *, position: int | None = None) -> None:
         """Record that --resume-anyway continues the attack, and why it was needed.
 
         Args:
