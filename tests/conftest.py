@@ -57,7 +57,10 @@ def _start_or_refuse(self: BaseProcess) -> None:
 BaseProcess.start = _start_or_refuse  # type: ignore[method-assign]
 
 
-_SLOW_DOCTESTS = {"midstream.attacks.robustness.robustness"}
+_SLOW_DOCTESTS = {
+    "midstream.attacks.adversarial.cw.carlini_wagner",
+    "midstream.attacks.robustness.robustness",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
