@@ -26,11 +26,11 @@ from midstream.mathematics.derivatives.batch_statistics import (
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
 from midstream.mathematics.derivatives.known_orders import order_of
 from midstream.mathematics.derivatives.orders import Order
+from midstream.mathematics.inputs.pixel_space import Normalization, PixelSpace
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.level_1 import level_1_defense
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.modes import layers_in_training_mode, switched
-from midstream.mathematics.pixel_space import Normalization, PixelSpace
-from midstream.mathematics.pixels import pixels
 
 
 class Defender:
