@@ -18,7 +18,7 @@ class DefenderReport:
     Attributes:
         calls: calls that returned corrected inputs.
         examples: examples in these calls.
-        refused: calls that raised an error because their inputs or labels were invalid.
+        refused: calls that raised an error, such as one for inputs outside the pixel range.
         reason: message of the last refusal.
         epsilon: the budget's radius.
         norm: the budget's norm.
