@@ -3,7 +3,7 @@
 It makes the pretrained weights first, on half of the classes, and fine-tunes them for the other half.
 
     python examples/vit_lightning.py
-    python examples/vit_lightning.py --dataset cifar10 --data-root DIR --patch 4 --epsilon 1
+    python examples/vit_lightning.py --dataset cifar10 --data-root DIR --patch 4 --train 5000
 """
 
 import argparse
@@ -47,10 +47,10 @@ class Plan:
 
     dataset: str = "digits"
     root: Path | None = None
-    epsilon: float = 1.5
+    epsilon: float = 1.0
     pretraining: int = 20
-    epochs: int = 6
-    trusted: int = 150
+    epochs: int = 8
+    trusted: int = 60
     train: int = 500
     patch: int = 2
     width: int = 32

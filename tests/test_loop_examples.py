@@ -43,7 +43,7 @@ def test_a_pretrained_transformer_is_finetuned_under_attack(
 ) -> None:
     from vit_lightning import Plan, finetune, halves, pretrain
 
-    plan = Plan(pretraining=12, epochs=4, trusted=60, train=300)
+    plan = Plan(pretraining=12, epochs=4, train=300, epsilon=1.5)
     weights = tmp_path / "weights.safetensors"
     pretrain(halves(plan)[0], plan, weights)
     clean = finetune(weights, plan, attacked=False, defended=False)

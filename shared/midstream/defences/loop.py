@@ -40,9 +40,9 @@ class Defender:
     Derivatives are taken in evaluation mode, because the random choices that a layer such as dropout will
     make in the step are unknown. Batch norm that is in training mode at the call is an exception: the batch
     is differentiated as a whole, with its own statistics, as the step will use them. A call costs about three
-    forward passes over the validation set and four over the batch. It does not change the model, its mode,
-    its running statistics or its gradients, and it computes in the precision of the model's parameters, also
-    within autocast.
+    forward passes over the validation set and five to ten over the batch. It does not change the model, its
+    mode, its running statistics or its gradients, and it computes in the precision of the model's parameters,
+    also within autocast.
 
     Args:
         model: the model being trained. `DataParallel`, `DistributedDataParallel` and `torch.compile` are
