@@ -71,8 +71,8 @@ class Images(Dataset[dict[str, Tensor]]):
         return {"pixel_values": self._images[index], "labels": self._labels[index]}
 
 
-def accuracy(folder: str, *, defended: bool, epochs: int = 20) -> float:
-    """Return the test accuracy of a small ResNet with batch norm, trained on tampered digits."""
+def accuracy(folder: str, *, attacked: bool, defended: bool, epochs: int = 20) -> float:
+    """Return the test accuracy of a small ResNet with batch norm, trained on clean or tampered digits."""
     from training_loop import EPSILON, digits, tampered
     from transformers import ResNetConfig, ResNetForImageClassification, Trainer, TrainingArguments
 
@@ -90,6 +90,8 @@ def accuracy(folder: str, *, defended: bool, epochs: int = 20) -> float:
     )
     model = ResNetForImageClassification(config)
     trusted, (images, labels), (test_images, test_labels) = digits()
+    if attacked:
+        images = tampered(images, labels)
     arguments = TrainingArguments(
         folder,
         num_train_epochs=epochs,
@@ -100,7 +102,7 @@ def accuracy(folder: str, *, defended: bool, epochs: int = 20) -> float:
         save_strategy="no",
         disable_tqdm=True,
     )
-    trainer = DefendedTrainer(model, arguments, train_dataset=Images(tampered(images, labels), labels))
+    trainer = DefendedTrainer(model, arguments, train_dataset=Images(images, labels))
     if defended:
         trainer.defend(Images(*trusted), epsilon=EPSILON)
     trainer.train()
@@ -113,5 +115,6 @@ def accuracy(folder: str, *, defended: bool, epochs: int = 20) -> float:
 if __name__ == "__main__":
     from tempfile import mkdtemp
 
-    print(f"attacked  {accuracy(mkdtemp(), defended=False):.3f}")
-    print(f"defended  {accuracy(mkdtemp(), defended=True):.3f}")
+    print(f"clean     {accuracy(mkdtemp(), attacked=False, defended=False):.3f}")
+    print(f"attacked  {accuracy(mkdtemp(), attacked=True, defended=False):.3f}")
+    print(f"defended  {accuracy(mkdtemp(), attacked=True, defended=True):.3f}")
