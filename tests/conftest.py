@@ -35,7 +35,7 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 # Python tells an audit hook of each process before it starts; a hook stays for as long as the tests run.
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
-_HARMLESS = {"uname", "fc-list", "lscpu"}  # what `platform`, matplotlib and joblib ask once
+_HARMLESS = {"uname", "fc-list", "lscpu", "git"}  # what `platform`, matplotlib, joblib and GitPython ask once
 _unmarked: list[str] = []
 """The test in hand, unless it may start processes."""
 
