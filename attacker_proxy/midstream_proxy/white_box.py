@@ -1,5 +1,6 @@
 """The attacker's side of a run whose parameters it can read: a copy of the model at θ_t, and the attack."""
 
+from dataclasses import replace
 from functools import cache, partial
 
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
 from midstream.mathematics.derivatives.gradients import Gradient, along
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
-from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.mathematics.program import Programs
 from midstream.mathematics.training_step import TrainingStep
@@ -27,6 +27,8 @@ from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
 from midstream.run.replayed import replayed_validation_gradient
+from midstream.run.tasks.making import task_of
+from midstream.run.tasks.refusing import refuse_needs_classes
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.host_errors import hosting
 from midstream_proxy.memory.before import Before, Copies, Nothing
@@ -68,17 +70,22 @@ class AttackedRun:
         self._specification = specification = game.specification()
         self._described = described = game.model()
         self._following = NextStep.described(specification, described)
-        self.budget = budget_of(specification, settings)
+        self.task = task_of(described.task, described.loss, allowed=settings.allowed)
+        """What the run learns, with its loss."""
+        scale = None if described.scale is None else tuple(described.scale)
+        self.budget = replace(budget_of(specification, settings), scale=scale)
         self.input_shape = tuple(described.input_shape)
         self.classes = len(described.classes)
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
         self._model = self._built()
         refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
+        refuse_needs_classes("attacker", settings.attacker, self.player, described.task)
         few = self._few(), self._validation[1][:FEW]
         with in_float32():
-            self._order = agreed_order(self._model, *few, described.derivatives)
-        remember(computing(self._model), self._few(), self._order)
+            loss = self.task.loss
+            self._order = agreed_order(self._model, *few, described.derivatives, loss=loss)
+        remember(computing(self._model), self._few(), self._order, loss=loss)
         self.programs = Programs(self._model.state_dict(keep_vars=True).values)
         choose_chunk_size(self._model, described.chunk_size)
         self._version: int | None = None
@@ -161,7 +168,7 @@ class AttackedRun:
         return View(
             model=self._model,
             parameters_version=self._version,
-            loss=cross_entropy,
+            loss=self.task.loss,
             learning_rate=self._following.rate(self._version),
             validation_inputs=self._validation[0],
             validation_labels=self._validation[1],
@@ -171,6 +178,7 @@ class AttackedRun:
             gradient_source=self._validation_gradient,
             step_source=self._training_step,
             batch_source=lambda count: self._upcoming(batch, count),
+            task=self.task.kind,
             programs=self.programs,
         )
 
@@ -205,7 +213,7 @@ class AttackedRun:
 
     def _new_model(self) -> nn.Module:
         model = computing(self._built())
-        remember(model, self._few(), self._order)
+        remember(model, self._few(), self._order, loss=self.task.loss)
         choose_chunk_size(model, self._described.chunk_size)
         return model
 
@@ -253,7 +261,9 @@ class AttackedRun:
                     found = self._game.validation_gradient(self._version)
                 self._gradient = self._laid_out(found)
             else:
-                self._gradient = replayed_validation_gradient(self.programs, self._model, self._validation)
+                self._gradient = replayed_validation_gradient(
+                    self.programs, self._model, self._validation, loss=self.task.loss
+                )
         return self._gradient
 
     def _laid_out(self, read: Gradient) -> Gradient:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from midstream import plugins
 from midstream.defences.levels import NoDefense
-from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.pixels import pixels
 from midstream.players.checking import Gate
 from midstream.players.checks import Checks
@@ -25,6 +24,7 @@ from midstream.run.augmentation import Augmentation
 from midstream.run.batch_norm import refuse_single_example, refuse_wrong_player
 from midstream.run.datasets import Split
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.tasks.refusing import refuse_needs_classes, refuse_target
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.defending import Moved, moved, passed_clean
 from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
@@ -60,6 +60,7 @@ class TrainingRun(Training):
         defender: Player | None = None,
         gate: Gate | None = None,
     ) -> None:
+        refuse_target(specification.target, split.task)
         if specification.target is not None and specification.target >= len(split.classes):
             raise ValueError(
                 f"target is class {specification.target}, but {specification.dataset!r} has the classes 0 to "
@@ -68,6 +69,7 @@ class TrainingRun(Training):
         super().__init__(specification, split, device=device, allowed=allowed)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
         refuse_wrong_player("defender", specification.defender, self.defender, self.model)
+        refuse_needs_classes("defender", specification.defender, self.defender, split.task)
         if (specification.accumulate or 1) > 1 and rehearses(self.defender):
             raise ValueError(
                 f"defender {specification.defender!r} has the run step on further batches after each one, "
@@ -75,6 +77,8 @@ class TrainingRun(Training):
             )
         if gate is None and specification.checker is not None:
             gate = plugins.make_gate(specification.checker, allowed=allowed)
+        if gate is not None:
+            refuse_needs_classes("checker", gate.name, gate, split.task)
         if gate is not None and gate.action == "repair" and type(self.defender) is NoDefense:
             raise plugins.PluginError(f"checker {gate.name!r} repairs nothing without a defender; add one")
         if gate is not None and gate.action == "drop":
@@ -101,7 +105,7 @@ class TrainingRun(Training):
             validation_inputs=pixels(self.validation_here[0]),
             validation_labels=self.validation_here[1],
             classes=len(self.classes),
-            budget=specification.budget,
+            budget=self.budget,
             learning_rate=specification.learning_rate,
             batch_size=specification.batch_size,
             seed=specification.seed,
@@ -134,11 +138,11 @@ class TrainingRun(Training):
         return View(
             model=self.model,
             parameters_version=self.step,
-            loss=cross_entropy,
+            loss=self.task.loss,
             learning_rate=self.learning_rate,
             validation_inputs=self.validation_here[0],
             validation_labels=self.validation_here[1],
-            budget=self.specification.budget,
+            budget=self.budget,
             seed=self.specification.seed,
             role="defender",
             gradient_source=self.validation_gradient,
@@ -146,6 +150,7 @@ class TrainingRun(Training):
             classes=len(self.classes),
             steps_per_epoch=self.steps_per_epoch,
             batch_size=self.specification.batch_size,
+            task=self.task.kind,
             programs=self.programs,
         )
 
@@ -182,7 +187,7 @@ class TrainingRun(Training):
                 found = passed_clean(self.gate, batch, view, error)
             correction = None
             if found.defended is not batch.inputs:
-                size = self.specification.budget.size(found.defended - batch.inputs)
+                size = self.budget.size(found.defended - batch.inputs)
                 correction = checks.number(size.mean())
             nothing = not len(found.trained_on.labels)
             trained_on = batch if nothing else self._augmentation(found.trained_on, "after")
@@ -230,7 +235,7 @@ class TrainingRun(Training):
 
     def _one_step(self, batch: Batch, rehearsed: list[Batch], checks: Checks, only: bool) -> float:
         if only:
-            loss = loss_of(self.model, batch, checks)
+            loss = loss_of(self.model, batch, checks, loss=self.task.loss)
             self.optimization.pass_by(self.step)  # the others of its group are still stepped on
             self.step += 1
             return loss
@@ -257,4 +262,5 @@ class TrainingRun(Training):
             validation=self.validation_here,
             test=self._test,
             target=self.specification.target,
+            task=self.task,
         )

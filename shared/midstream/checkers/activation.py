@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ class Activation:
     Args:
         window: number of earlier batches that are clustered together with this one.
     """
+
+    needs_classes: ClassVar[str] = "it clusters each class"
 
     window: int = 5
 

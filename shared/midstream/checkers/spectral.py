@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class Spectral:
     Args:
         window: number of earlier batches that mean and direction are taken from, besides this one.
     """
+
+    needs_classes: ClassVar[str] = "it compares examples of a class"
 
     window: int = 5
 

@@ -83,9 +83,9 @@ def _table(outcomes: "dict[str, GameResult]") -> "Table":
         table.add_column(heading, no_wrap=True)
     for heading in ("accuracy", "lost", "won back", "val. loss"):
         table.add_column(heading, justify="right", no_wrap=True)
-    clean, attacked = (outcomes[name].test_accuracy for name in ("clean", "attacked"))
+    clean, attacked = (outcomes[name].score[1] for name in ("clean", "attacked"))
     for name, outcome in outcomes.items():
-        accuracy = outcome.test_accuracy
+        _, accuracy = outcome.score
         table.add_row(
             name,
             outcome.attacker,

@@ -68,7 +68,7 @@ class Fraction:
         labels = self.inner.relabel(batch, view)
         if not isinstance(labels, Tensor) or labels.shape != kept.shape or labels.dtype != kept.dtype:
             return labels  # for the host to refuse
-        return torch.where(touched.to(labels.device), labels, kept)
+        return torch.where(per_example(touched.to(labels.device), labels), labels, kept)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the attacker's memory, if it has any."""

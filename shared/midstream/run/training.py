@@ -1,6 +1,7 @@
 """A model in training: the run's model on the server, or an attacker's surrogate."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from midstream.run.models import build_model
 from midstream.run.optimizing.optimization import Optimization
 from midstream.run.precision import computing, in_float32
 from midstream.run.replayed import replayed_validation_gradient
+from midstream.run.tasks.making import task_of
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -47,8 +49,8 @@ class Training:
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, optimizer or schedule, or a minibatch is too
-            small for the model's batch norm.
+        midstream.plugins.PluginError: there is no such model, loss, optimizer or schedule, or a minibatch is
+            too small for the model's batch norm.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -64,6 +66,11 @@ class Training:
         self.device = device
         self.input_shape = tuple(split.validation.inputs.shape[1:])
         self.classes = split.classes
+        self.task = task_of(split.task, specification.loss, allowed=allowed)
+        """What is learned, with its loss."""
+        self.scale = split.scale
+        self.budget = replace(specification.budget, scale=split.scale)
+        """The defender's ball, with the scale of the columns."""
         self.train_size = len(split.train)
         self.dataset_sha256 = split.dataset_sha256
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
@@ -71,7 +78,7 @@ class Training:
         self._allowed = allowed
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self.new_model()
-        self.descent = Descent(self.model)
+        self.descent = Descent(self.model, loss=self.task.loss)
         self._has_buffers = any(True for _ in self.model.buffers())
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
@@ -82,7 +89,10 @@ class Training:
         self.optimization = Optimization(
             specification, self.model, train_size=self.train_size, allowed=allowed
         )
-        self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
+        self.use_chunk_size(
+            specification.chunk_size
+            or chunk_size_here(self.model, *self.validation_here, loss=self.task.loss)
+        )
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
 
@@ -108,15 +118,16 @@ class Training:
     def another_model(self) -> nn.Module:
         """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
         model = computing(self.new_model().eval())
-        remember(model, self._example(), self.order)
+        remember(model, self._example(), self.order, loss=self.task.loss)
         choose_chunk_size(model, self.chunk_size)
         return model
 
     def _check(self) -> Order:
         inputs = self._example()
         with in_float32():
-            order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
-        remember(computing(self.model), inputs, order)
+            few = self.validation_here[1][: len(inputs)]
+            order = check_derivatives(self.model, inputs, few, loss=self.task.loss)
+        remember(computing(self.model), inputs, order, loss=self.task.loss)
         return order
 
     def _example(self) -> Tensor:
@@ -148,8 +159,10 @@ class Training:
             model=self.specification.model,
             input_shape=list(self.input_shape),
             classes=list(self.classes),
-            loss="cross-entropy",
+            loss=self.task.loss_name,
             reduction="sum",
+            task=self.task.kind,
+            scale=None if self.scale is None else list(self.scale),
             chunk_size=self.chunk_size,
             derivatives=self.order,
             **self.optimization.described(),
@@ -163,7 +176,9 @@ class Training:
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
         if self._known is None or self._known[0] != self.step:
-            v = replayed_validation_gradient(self.programs, self.model, self.validation_here)
+            v = replayed_validation_gradient(
+                self.programs, self.model, self.validation_here, loss=self.task.loss
+            )
             self._known = (self.step, v)
         return self._known[1]
 

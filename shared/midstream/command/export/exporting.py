@@ -120,5 +120,6 @@ def _card(
         "steps": result["steps"],
         "epochs": result["epochs"],
         "test_accuracy": result["test_accuracy"],
+        **(result.get("measures") or {}),
         "parameters_sha256": result["parameters_sha256"],
     }
