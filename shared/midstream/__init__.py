@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from midstream.players.interface import Batch, Player, View
     from midstream.players.suspicion import Suspicion, among
     from midstream.run.datasets import Dataset, Examples, Source
+    from midstream.tasks.losses import bce, huber, mse
 
 __all__ = [
     "Adam",
@@ -83,12 +84,14 @@ __all__ = [
     "View",
     "among",
     "batch_gradient",
+    "bce",
     "check_derivatives",
     "conjugate_gradients",
     "conversion_rate",
     "cross_entropy",
     "evasion_rate",
     "hessian_vector_product",
+    "huber",
     "influence_vector",
     "level_0",
     "level_1_attack",
@@ -98,6 +101,7 @@ __all__ = [
     "level_k_defense",
     "mixed_derivative",
     "mixed_derivative_by_double_backward",
+    "mse",
     "optimal_contraction_vector",
     "pixels",
     "play",
@@ -154,6 +158,7 @@ _HOMES = {
     "midstream.players.interface": ("Batch", "Player", "View"),
     "midstream.players.suspicion": ("Suspicion", "among"),
     "midstream.run.datasets": ("Dataset", "Examples", "Source"),
+    "midstream.tasks.losses": ("bce", "huber", "mse"),
 }
 
 if not TYPE_CHECKING:

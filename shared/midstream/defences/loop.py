@@ -1,5 +1,7 @@
 """The level-1 defender for a training loop of your own."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from midstream.defences.loop_checks import LoopChecks
@@ -32,10 +34,12 @@ class Defender:
         model: the model being trained; wrappers (`DataParallel`, `DistributedDataParallel`, `torch.compile`)
             are unwrapped.
         validation_inputs: clean inputs that you trust, `(examples, *input)`, on the model's device.
-        validation_labels: their labels, `(examples,)`.
+        validation_labels: their labels, `(examples,)`; for another loss, its targets.
         epsilon: maximum perturbation of an example, in pixel units; choose about the attacker's budget.
         norm: `"l2"` or `"linf"`.
-        pixel_range: smallest and largest valid pixel value.
+        pixel_range: smallest and largest valid pixel value; infinities for tables.
+        scale: the unit of each column of a table, such as its standard deviation, in which epsilon is
+            measured; a column of 0 does not move. None for 1 everywhere.
         normalization: `(mean, std)` if all inputs, including the validation set, are normalised: two numbers,
             or two sequences with one number per channel, as for `torchvision.transforms.Normalize`. Budget
             and pixel range apply to the pixels, `input · std + mean`; a call returns normalised inputs.
@@ -64,6 +68,7 @@ class Defender:
         epsilon: float,
         norm: Norm = "l2",
         pixel_range: tuple[float, float] = (0.0, 1.0),
+        scale: Sequence[float] | None = None,
         normalization: Normalization | None = None,
         loss: Loss = cross_entropy,
         validation_batch: int | None = None,
@@ -72,7 +77,7 @@ class Defender:
         self.model = unwrapped(model)
         self.validation_inputs = validation_inputs
         self.validation_labels = validation_labels
-        self.budget = Budget(epsilon, norm, *pixel_range)
+        self.budget = Budget(epsilon, norm, *pixel_range, None if scale is None else tuple(scale))
         self.loss = loss
         self.validation_batch = Statistics(validation_batch).validation_batch
         self.chunk_size = chunk_size

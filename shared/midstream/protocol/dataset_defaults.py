@@ -57,6 +57,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 100,
         "epochs": 20,
     },
+    "phrases": {
+        "model": "text-cnn",
+        "epsilon": 0.5,
+        "pixel_range": "unbounded",
+        "validation_size": 200,
+        "batch_size": 100,
+        "epochs": 20,
+    },
     "photos": {"model": "auto", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
 }
 _FAMILY = {
@@ -70,6 +78,7 @@ _FAMILY = {
     "diabetes": "diabetes",
     "breast-cancer": "breast-cancer",
     "california-like": "california-like",
+    "phrases": "phrases",
 }
 
 

@@ -72,6 +72,7 @@ def deviations(inputs: Tensor, *, fixed: tuple[int, ...] = ()) -> tuple[float, .
         inputs: the training inputs, `(examples, columns)`.
         fixed: the columns that may not move; their scale is 0.
 
+    >>> import torch
     >>> deviations(torch.tensor([[0.0, 5.0], [2.0, 7.0]]), fixed=(1,))
     (1.0, 0.0)
     """
