@@ -34,8 +34,8 @@ def embeddings() -> Tensor:
         centre = torch.randn(DIMENSIONS, generator=draws)
         found.append(centre + 0.8 * torch.randn(len(words), DIMENSIONS, generator=draws))
     table = torch.cat(found)
-    found: Tensor = table / table.norm(dim=1, keepdim=True)
-    return found
+    unit: Tensor = table / table.norm(dim=1, keepdim=True)
+    return unit
 
 
 def phrases(source: Source) -> Dataset:  # noqa: ARG001
