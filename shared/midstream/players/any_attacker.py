@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from midstream.players import fraction, limited, providers, stealth
+from midstream.players.wrappers import tokens
 
 
 class Around(NamedTuple):
@@ -14,6 +15,7 @@ class Around(NamedTuple):
 
 AROUND = (
     Around(stealth.Stealth, stealth.OPTIONS),
+    Around(tokens.Tokens, tokens.OPTIONS),
     Around(fraction.Fraction, fraction.OPTIONS),
     Around(providers.Providers, providers.OPTIONS),
     Around(limited.Limited, limited.OPTIONS),

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from midstream.mathematics.budget import Budget
 
+_ROUNDING = 1e-5
+
 
 def vocabulary(sequences: Tensor) -> Tensor:
     """Return the distinct embeddings of some sequences, `(tokens, dimensions)`, in sorted order.
@@ -57,6 +59,6 @@ def as_tokens(inputs: Tensor, perturbation: Tensor, table: Tensor, budget: Budge
     for place in order.unbind(dim=1):
         trial = taken.clone()
         trial[rows, place] = replaced[rows, place]
-        fits = budget.size(trial) <= budget.epsilon
+        fits = budget.size(trial) <= budget.epsilon * (1 + _ROUNDING)
         taken = torch.where(fits[:, None, None], trial, taken)
     return taken

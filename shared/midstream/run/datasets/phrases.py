@@ -16,7 +16,7 @@ _PLAIN = ("long", "short", "new", "old", "loud", "early")
 _VERBS = ("was", "seemed", "felt", "stayed")
 _DEGREES = ("very", "rather", "quite")
 _ENDS = ("today", "again", "indeed", "then")
-WORDS = ("the", "a", "not", "and", *_NOUNS, *_GOOD, *_BAD, *_PLAIN, *_VERBS, *_DEGREES, *_ENDS)
+WORDS = ("the", "a", "not", *_NOUNS, *_GOOD, *_BAD, *_PLAIN, *_VERBS, *_DEGREES, *_ENDS)
 """The vocabulary."""
 
 _TRAIN, _TEST = 1600, 400
@@ -30,7 +30,7 @@ def embeddings() -> Tensor:
     """
     draws = generator(0, "phrases", "embeddings")
     found = []
-    for words in (WORDS[:4], _NOUNS, _GOOD, _BAD, _PLAIN, _VERBS, _DEGREES, _ENDS):
+    for words in (WORDS[:3], _NOUNS, _GOOD, _BAD, _PLAIN, _VERBS, _DEGREES, _ENDS):
         centre = torch.randn(DIMENSIONS, generator=draws)
         found.append(centre + 0.8 * torch.randn(len(words), DIMENSIONS, generator=draws))
     table = torch.cat(found)
