@@ -45,7 +45,8 @@ def batch() -> Batch:
 
 def distances(rows: Tensor) -> Tensor:
     """Return the distance of each row to each word's embedding."""
-    return (rows[:, None] - embeddings()).norm(dim=2)
+    found: Tensor = (rows[:, None] - embeddings()).norm(dim=2)
+    return found
 
 
 def are_words(inputs: Tensor) -> Tensor:
