@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import midstream
 from midstream import Budget, Defender, level_1_attack, level_1_defense, validation_gradient
-from midstream.mathematics.derivatives.check import check_derivatives
+from midstream.mathematics.derivatives.checking.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.loss import Loss
 from midstream.plugins import PluginError

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from midstream.players.interface import View
-from midstream.players.scored import Scored
+from midstream.players.scores.scored import Scored
 
 
 @dataclass(kw_only=True)

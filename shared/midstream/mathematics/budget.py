@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from midstream.mathematics.capturing import within_program
-from midstream.mathematics.column_scale import ColumnScale
+from midstream.mathematics.graphs.capturing import within_program
+from midstream.mathematics.inputs.column_scale import ColumnScale
 
 Norm = Literal["l2", "linf"]
 

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
+from midstream.mathematics.graphs.program import Programs
 from midstream.mathematics.loss import Loss, cross_entropy
-from midstream.mathematics.program import Programs
 
 
 def replayed_validation_gradient(
