@@ -71,9 +71,7 @@ class AttackedRun:
         self._described = described = game.model()
         self._following = NextStep.described(specification, described)
         self.task = task_of(described.task, described.loss, allowed=settings.allowed)
-        """What the run learns, with its loss."""
-        scale = None if described.scale is None else tuple(described.scale)
-        self.budget = replace(budget_of(specification, settings), scale=scale)
+        self.budget = replace(budget_of(specification, settings), scale=described.scale)
         self.input_shape = tuple(described.input_shape)
         self.classes = len(described.classes)
         dval = game.validation()

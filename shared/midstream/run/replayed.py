@@ -11,7 +11,6 @@ def replayed_validation_gradient(
     programs: Programs,
     model: nn.Module,
     validation: tuple[Tensor, Tensor],
-    *,
     loss: Loss = cross_entropy,
 ) -> Gradient:
     """Return `v` of a model; see `midstream.validation_gradient`.

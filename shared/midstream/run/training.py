@@ -49,8 +49,8 @@ class Training:
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, loss, optimizer or schedule, or a minibatch is
-            too small for the model's batch norm.
+        midstream.plugins.PluginError: there is no such model, loss, optimizer or schedule, or a batch is too
+            small for the model's batch norm.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
 
@@ -67,8 +67,6 @@ class Training:
         self.input_shape = tuple(split.validation.inputs.shape[1:])
         self.classes = split.classes
         self.task = task_of(split.task, specification.loss, allowed=allowed)
-        """What is learned, with its loss."""
-        self.scale = split.scale
         self.budget = replace(specification.budget, scale=split.scale)
         """The defender's ball, with the scale of the columns."""
         self.train_size = len(split.train)
@@ -91,10 +89,9 @@ class Training:
         self.optimization = Optimization(
             specification, self.model, train_size=self.train_size, allowed=allowed
         )
-        self.use_chunk_size(
-            specification.chunk_size
-            or chunk_size_here(self.model, *self.validation_here, loss=self.task.loss)
-        )
+        loss = self.task.loss
+        size = specification.chunk_size or chunk_size_here(self.model, *self.validation_here, loss=loss)
+        self.use_chunk_size(size)
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
 
@@ -112,8 +109,7 @@ class Training:
     def _check(self) -> Order:
         inputs = self._example()
         with in_float32():
-            few = self.validation_here[1][: len(inputs)]
-            order = check_derivatives(self.model, inputs, few, loss=self.task.loss)
+            order = check_derivatives(self.model, inputs, self.validation_here[1][:FEW], loss=self.task.loss)
         remember(computing(self.model), inputs, order, loss=self.task.loss)
         return order
 
@@ -149,7 +145,7 @@ class Training:
             loss=self.task.loss_name,
             reduction="sum",
             task=self.task.kind,
-            scale=None if self.scale is None else list(self.scale),
+            scale=self.budget.scale,
             chunk_size=self.chunk_size,
             derivatives=self.order,
             **self.optimization.described(),
@@ -163,9 +159,7 @@ class Training:
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
         if self._known is None or self._known[0] != self.step:
-            v = replayed_validation_gradient(
-                self.programs, self.model, self.validation_here, loss=self.task.loss
-            )
+            v = replayed_validation_gradient(self.programs, self.model, self.validation_here, self.task.loss)
             self._known = (self.step, v)
         return self._known[1]
 

@@ -247,5 +247,4 @@ def progress_text(epoch: int, loss: float, measures: Mapping[str, float | None])
     'epoch 1, loss 2.250, test accuracy 0.500'
     """
     found = headline(measures)
-    measured = "" if found is None else f", {found[0]} {found[1]:.3f}"
-    return f"epoch {epoch + 1}, loss {loss:.3f}{measured}"
+    return f"epoch {epoch + 1}, loss {loss:.3f}" + (f", {found[0]} {found[1]:.3f}" if found else "")

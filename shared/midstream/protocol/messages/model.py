@@ -38,7 +38,7 @@ class ModelDescription(Message):
     classes: list[str] = Field(description="Names of the classes, targets or labels, one for each output.")
     loss: str = Field(description="The training loss, with options.")
     task: Kind = Field("classification", description="What the outputs and the targets are.")
-    scale: list[float] | None = Field(
+    scale: tuple[float, ...] | None = Field(
         None,
         description="The unit in which a budget measures each column, the last dimension of an input; a "
         "column of 0 may not move. null for 1 everywhere.",
