@@ -1,115 +1,112 @@
-"""Perturbed embeddings as tokens: the attack that sends only tokens, and the defence that restores them."""
+"""Tokens: what a file must be like, whose a token is, and that none is ever shown."""
 
-from dataclasses import replace
+import stat
+from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from midstream import Batch, Budget, View, cross_entropy, plugins, validation_gradient
-from midstream.networks.text_cnn import text_cnn
-from midstream.plugins import PluginError
-from midstream.run.datasets import Source
-from midstream.run.datasets.phrases import WORDS, embeddings, phrases
-from midstream.run.models import build_model
-from midstream.tasks.tokens import as_tokens, nearest, vocabulary
+from midstream.protocol.tokens import ROLES, Tokens, may, read_token, read_tokens, write_tokens
 
-WIDE = Budget(1.5, "l2", -float("inf"), float("inf"))
+OBSERVER, PROVIDER, OPERATOR = "o" * 20, "p" * 20, "q" * 20
 
 
-@pytest.fixture(scope="module")
-def view() -> View:
-    train = phrases(Source()).train
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = text_cnn((8, 16), 2).eval()
-    x, y = train.inputs[100:300], train.labels[100:300]
-    return View(
-        model=model,
-        parameters_version=0,
-        loss=cross_entropy,
-        learning_rate=0.01,
-        validation_inputs=x,
-        validation_labels=y,
-        budget=WIDE,
-        seed=0,
-        role="attacker",
-        gradient_source=lambda: validation_gradient(model, x, y),
-    )
+def kept(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
 
 
-def batch() -> Batch:
-    train = phrases(Source()).train
-    return Batch(0, train.inputs[:20], train.labels[:20])
+def test_fresh_tokens_differ_and_are_their_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.yaml"
+    write_tokens(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    written = dict(line.split(": ") for line in path.read_text().splitlines())
+    assert tuple(written) == ROLES
+    assert len({*written.values()}) == 3
+    tokens = read_tokens(path, {})
+    assert tokens is not None
+    assert [tokens.role_of(token) for token in written.values()] == list(ROLES)
 
 
-def distances(rows: Tensor) -> Tensor:
-    """Return the distance of each row to each word's embedding."""
-    found: Tensor = (rows[:, None] - embeddings()).norm(dim=2)
-    return found
+def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = kept(tmp_path / "tokens.yaml", "mine")
+    with pytest.raises(FileExistsError, match="name another"):
+        write_tokens(path)
+    assert path.read_text() == "mine"
 
 
-def are_words(inputs: Tensor) -> Tensor:
-    return distances(inputs.flatten(0, 1)).amin(1) < 1e-5
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o660])
+def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    path = kept(tmp_path / "tokens.yaml", f"operator: {OPERATOR}", mode)
+    for read in (read_tokens, read_token):
+        with pytest.raises(ValueError, match=f"chmod 600 {path}"):
+            read(path, {})
 
 
-def test_the_vocabulary_of_the_validation_set_is_that_of_the_data(view: View) -> None:
-    table = vocabulary(view.validation_inputs)
-    assert len(table) == len(WORDS)
-    assert (distances(table).amin(1) == 0).all()
+FAULTS: dict[str, tuple[str, str]] = {
+    "short": ("operator: secret-word", "at least 16"),
+    "an unknown role": (f"admin: {OPERATOR}", "observer, provider, operator"),
+    "a list": (f"- {OPERATOR}", "role: token"),
+    "empty": ("", "role: token"),
+    "no YAML": (f"operator: [{OPERATOR}", "role: token"),
+    "a number": ("operator: 1234567890123456789", "quotes"),
+    "a space": ("operator: 'secret-word secret-word'", "a header cannot"),
+    "two the same": (f"observer: {OPERATOR}\noperator: {OPERATOR}", "its own"),
+}
 
 
-def test_an_attack_by_tokens_sends_words_and_stays_in_its_ball(view: View) -> None:
-    sent = batch()
-    free = plugins.make("attackers", "level-1,beta=0").perturb(sent, view)
-    assert not are_words(sent.inputs + free).all()
-    moves = plugins.make("attackers", "level-1,beta=0,tokens=nearest").perturb(sent, view)
-    assert are_words(sent.inputs + moves).all()
-    assert (view.budget.size(moves) <= view.budget.epsilon * (1 + 1e-5)).all()
-    changed = moves.norm(dim=2) > 0
-    assert int(changed.any(dim=1).sum()) > 0
-    wanted = nearest(sent.inputs + free, embeddings())
-    assert torch.allclose((sent.inputs + moves)[changed], wanted[changed], atol=1e-6)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_with_a_file_is_said_without_its_content(tmp_path: Path, fault: str) -> None:
+    text, mention = FAULTS[fault]
+    path = kept(tmp_path / "tokens.yaml", text)
+    with pytest.raises(ValueError, match=mention) as raised:
+        read_tokens(path, {})
+    for secret in ("secret-word", OPERATOR, "1234567890"):
+        assert secret not in str(raised.value)
+    assert raised.value.__cause__ is None  # no parser's message, which would quote the file
 
 
-def test_a_position_that_would_leave_the_ball_keeps_its_token() -> None:
-    table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-    inputs = torch.zeros(1, 3, 2)
-    pull = torch.tensor([[[0.6, 0.0], [0.0, 1.5], [0.9, 0.0]]])  # to tokens at distances 1, 2 and 1
-
-    def places(epsilon: float) -> list[bool]:
-        moved = as_tokens(inputs, pull, table, replace(WIDE, epsilon=epsilon))
-        found: list[bool] = moved.any(dim=2)[0].tolist()
-        return found
-
-    assert places(0.5) == [False, False, False]
-    assert places(1.0) == [False, False, True]  # the second is too far, the first no longer fits
-    assert places(2.0) == [False, True, False]
-    assert places(3.0) == [True, True, True]
+def test_the_environment_where_there_is_no_file(tmp_path: Path) -> None:
+    assert read_tokens(None, {}) is None
+    environment = {"MIDSTREAM_PROVIDER_TOKEN": PROVIDER, "MIDSTREAM_OPERATOR_TOKEN": OPERATOR}
+    tokens = read_tokens(None, environment)
+    assert tokens is not None
+    assert (tokens.role_of(PROVIDER), tokens.role_of(OPERATOR)) == ("provider", "operator")
+    filed = read_tokens(kept(tmp_path / "tokens", f"observer: {OBSERVER}"), environment)
+    assert filed is not None
+    assert filed.role_of(OPERATOR) is None
 
 
-def test_the_defence_restores_the_words_of_a_free_attack(view: View) -> None:
-    sent = batch()
-    small = replace(view, budget=replace(WIDE, epsilon=0.3))
-    free = plugins.make("attackers", "level-1,beta=0").perturb(sent, small)
-    received = replace(sent, inputs=sent.inputs + free)
-    back = plugins.make("defenders", "nearest-token").perturb(received, small)
-    assert torch.allclose(received.inputs + small.budget.project(back), sent.inputs, atol=1e-5)
+def test_a_clients_token(tmp_path: Path) -> None:
+    assert read_token(None, {}) is None
+    assert read_token(None, {"MIDSTREAM_TOKEN": PROVIDER}) == PROVIDER
+    assert read_token(kept(tmp_path / "bare", f"{PROVIDER}\n"), {"MIDSTREAM_TOKEN": OPERATOR}) == PROVIDER
+    assert read_token(kept(tmp_path / "line", f"provider: {PROVIDER}\n"), {}) == PROVIDER
+    for text in ("short", f"provider: {PROVIDER}\noperator: {OPERATOR}\n", f"{PROVIDER}\n{OPERATOR}\n"):
+        path = tmp_path / "wrong"
+        path.unlink(missing_ok=True)
+        with pytest.raises(ValueError, match="token") as raised:
+            read_token(kept(path, text), {})
+        assert PROVIDER not in str(raised.value)
 
 
-def test_images_have_no_tokens(view: View) -> None:
-    images = replace(view, validation_inputs=torch.rand(4, 1, 8, 8))
-    with pytest.raises(ValueError, match=r"shape \(4, 1, 8, 8\) are no sequences of embeddings"):
-        plugins.make("defenders", "nearest-token").perturb(
-            Batch(0, torch.rand(2, 1, 8, 8), torch.zeros(2)), images
-        )
+def test_whose_a_token_is() -> None:
+    tokens = Tokens({"operator": OPERATOR, "observer": OBSERVER})
+    assert tokens.role_of(OBSERVER) == "observer"
+    for other in ("", "x", OBSERVER[:-1], OBSERVER + "o", PROVIDER, "ö" * 20, "\udcff"):
+        assert tokens.role_of(other) is None
+    assert [[may(role, needed) for needed in ROLES] for role in ROLES] == [
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
 
 
-def test_the_network_refuses_what_is_no_sequence() -> None:
-    with pytest.raises(
-        PluginError, match=r"takes sequences of embeddings, \(tokens, dimensions\), not \(5,\)"
-    ):
-        build_model("text-cnn", (5,), 2)
-    model = build_model("text-cnn,channels=4", (8, 16), 3)
-    assert isinstance(model, nn.Module)
-    assert model(torch.zeros(2, 8, 16)).shape == (2, 3)
+def test_no_token_is_kept_in_the_clear() -> None:
+    tokens = Tokens({"operator": OPERATOR})
+
+    def inside(value: Any) -> str:
+        return repr(value) + "".join(inside(item) for item in getattr(value, "__dict__", {}).values())
+
+    assert OPERATOR not in inside(tokens)
