@@ -16,6 +16,8 @@ from midstream.mathematics.derivatives.checking.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.loss import Loss
 from midstream.plugins import PluginError
+from midstream.run.datasets import Dataset, Examples
+from midstream.run.datasets.dataset_checks import DatasetError, check_dataset
 from midstream.run.tasks.making import task_of
 from midstream.tasks.losses import bce, each, huber, mse
 from midstream.tasks.measures import agreements, errors
@@ -183,3 +185,67 @@ def test_a_defender_of_a_loop_corrects_a_regression_and_leaves_fixed_columns_alo
     expected = moves(model, replace(WIDE, scale=scale))[1]
     assert torch.allclose(moved, expected, rtol=1e-9, atol=1e-12)
     assert not moved[:, 1].any()
+
+
+def test_what_cannot_be_measured_is_left_out() -> None:
+    assert set(errors(torch.zeros(3, 2), torch.ones(3, 2))) == {"rmse"}
+    one = errors(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), torch.tensor([[5.0, 1.0], [5.0, 2.0]]))
+    assert one["r2"] == 1.0
+    assert set(agreements(torch.zeros(3, 2), torch.zeros(3, 2))) == {"subset_accuracy", "hamming_loss"}
+
+
+GOOD: dict[str, Any] = {"inputs": torch.rand(4, 3), "labels": torch.tensor([[0.0], [1.0], [0.5], [2.0]])}
+
+
+@pytest.mark.parametrize(
+    ("changed", "rest", "said"),
+    [
+        ({"labels": torch.arange(4)}, {}, "train: its targets are torch.int64; the targets of a regression"),
+        (
+            {"labels": torch.rand(4)},
+            {},
+            r"its targets have shape \(4,\), not \(4, 1\), a number for each output",
+        ),
+        ({"labels": torch.full((4, 1), torch.inf)}, {}, "its targets hold a NaN or an infinity"),
+        ({"labels": torch.full((4, 1), 3.0)}, {}, "all 4 targets number 0 are 3; R² needs two values"),
+        (
+            {"labels": torch.full((4, 1), 3.0)},
+            {"task": "multi-label"},
+            "targets range from 3 to 3; labels that",
+        ),
+        ({"labels": torch.zeros(4, 1)}, {"task": "multi-label"}, "none of its 4 examples has a label"),
+        (
+            {},
+            {"task": "ranking"},
+            "its task is 'ranking', which is none of classification, regression, multi",
+        ),
+        ({}, {"classes": ()}, "it names 0 targets; name each target of the regression in classes"),
+        ({}, {"scale": (1.0, 2.0)}, "its scale has 2 numbers for 3 columns; give one for each"),
+        ({}, {"scale": (0.0, 0.0, 0.0)}, "each number is finite and at least 0, and one is above 0"),
+        ({}, {"scale": [1.0, 1.0, 1.0]}, "its scale is a list; give a tuple of numbers"),
+    ],
+)
+def test_a_data_set_that_cannot_be_learned_is_refused(
+    changed: dict[str, Any], rest: dict[str, Any], said: str
+) -> None:
+    settings = {"task": "regression", "classes": ("price",)} | rest
+    classes = settings.pop("classes")
+    train, test = Examples(**(GOOD | changed)), Examples(**GOOD)
+    with pytest.raises(DatasetError, match=said):
+        check_dataset("mine", {"train": train, "test": test}, classes, **settings)
+    check_dataset("mine", {"train": test, "test": test}, ("price",), task="regression", scale=(1.0, 0.0, 2.0))
+
+
+def test_the_digest_covers_task_scale_and_targets() -> None:
+    def digest(shift: float = 0.0, **settings: Any) -> str:
+        part = Examples(GOOD["inputs"], GOOD["labels"] + shift)
+        return Dataset(part, part, ("price",), **settings).sha256()
+
+    digests = [
+        digest(task="regression"),
+        digest(task="regression", scale=(1.0, 1.0, 0.0)),
+        digest(task="regression", scale=(1.0, 2.0, 0.0)),
+        digest(task="multi-label"),
+        digest(0.5, task="regression"),
+    ]
+    assert len(set(digests)) == len(digests)

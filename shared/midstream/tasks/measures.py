@@ -35,11 +35,12 @@ def errors(outputs: Tensor, targets: Tensor) -> dict[str, float]:
 
     `R²_j = 1 - Σ_i (f_ij - y_ij)² / Σ_i (y_ij - ȳ_j)²`, averaged over the outputs: 1 for exact predictions, 0
     for the mean of the targets, and below 0 for worse ones. The RMSE is `√(mean (f_ij - y_ij)²)`, in units of
-    the targets. Both are computed in double precision.
+    the targets. Both are computed in double precision. An output whose targets are all equal has no R², and
+    without any other there is none.
 
     Args:
         outputs: predictions, `(examples, outputs)`.
-        targets: numbers of the same shape; each output must take two values at least.
+        targets: numbers of the same shape.
 
     >>> found = errors(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [2.0], [3.0]]))
     >>> {name: round(value, 4) for name, value in found.items()}
@@ -48,17 +49,18 @@ def errors(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     outputs, targets = outputs.double(), targets.double()
     squares = (outputs - targets).square()
     spread = (targets - targets.mean(dim=0)).square().sum(dim=0)
-    return {
-        "r2": float((1 - squares.sum(dim=0) / spread).mean()),
-        "rmse": float(squares.mean().sqrt()),
-    }
+    varies = spread > 0
+    explained = 1 - squares.sum(dim=0)[varies] / spread[varies]
+    found = {"r2": float(explained.mean())} if len(explained) else {}
+    return found | {"rmse": float(squares.mean().sqrt())}
 
 
 def agreements(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """Return three measures of independent labels, each in [0, 1].
 
     The mean average precision is the mean, over the labels that any example has, of the precision at each
-    example that has the label, when examples are sorted by their logit. The subset accuracy is the share of
+    example that has the label, when examples are sorted by their logit; there is none if no example has a
+    label. The subset accuracy is the share of
     examples whose labels are all right, if positive logits say yes. The Hamming loss is the share of wrong
     labels.
 
@@ -77,8 +79,8 @@ def agreements(outputs: Tensor, targets: Tensor) -> dict[str, float]:
         for label in range(outputs.shape[1])
         if applies[:, label].any()
     ]
-    return {
-        "average_precision": sum(precisions) / max(len(precisions), 1),
+    ranked = {"average_precision": sum(precisions) / len(precisions)} if precisions else {}
+    return ranked | {
         "subset_accuracy": int(right.all(dim=1).sum()) / len(right),
         "hamming_loss": int((~right).sum()) / right.numel(),
     }
