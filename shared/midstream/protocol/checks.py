@@ -37,7 +37,8 @@ class BatchRules:
     def largest_body(self) -> int:
         """Maximum size of an encoded batch, in bytes."""
         largest = min(self.specification.batch_size, self.train_size)
-        return largest_body(largest, self.input_shape, targets=self.classes)
+        targets = 1 if self.task == "classification" else self.classes
+        return largest_body(largest, self.input_shape, targets=targets)
 
     def check(self, batch: WireBatch, *, seq: int) -> Batch:
         """Validate the batch received as number `seq`, and return it with its inputs as float32 pixels.
