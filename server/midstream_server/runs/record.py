@@ -212,7 +212,7 @@ class RecordedRun:
             "steps": self.run.step,
             "epochs": -(-self.run.step // self.run.steps_per_epoch),
             "test_accuracy": self.evaluation.test_accuracy,
-            **({} if self.run.task.classifies else {"measures": self.evaluation.measures}),
+            "measures": self.evaluation.measures,
             "validation_loss": self.evaluation.validation_loss,
             "conversion_rate": self.evaluation.conversion_rate,
             "evasion_rate": self.evaluation.evasion_rate,

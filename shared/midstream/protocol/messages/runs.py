@@ -28,6 +28,8 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "validation_loss": 2.1,
     "conversion_rate": 0.13,
     "evasion_rate": 0.42,
+    "measures": None,
+    "task": "classification",
     "passed_clean": {"attacker": 0, "defender": 0},
     "resumed_anyway": {"attacker": 0},
     "steps_per_second": 40.0,
