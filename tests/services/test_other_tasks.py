@@ -229,3 +229,26 @@ def test_other_targets_are_refused(registry: Registry, targets: Tensor, said: st
         assert validation["labels"].dtype == torch.float32
         answer = put(client, 0, WireBatch(0, None, torch.zeros(10, 10), targets))
         assert (answer.status_code, answer.json()["detail"]) == (422, said)
+
+
+def test_a_regression_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path: Path) -> None:
+    settings = SIZES | {"dataset": "diabetes", "attacker": "level-1", "defender": "level-1"}
+    settings |= {"threads": 1, "device": "cpu"}
+    whole = midstream.play(**settings, out=tmp_path, run="whole", follow=lambda *_: None)
+    with midstream.Game(**settings, out=tmp_path, run="parts") as game:
+        for step in game:
+            if step.seq == 3:
+                break
+        assert set(game.measures()) == {"test_r2", "test_rmse"}
+        with pytest.raises(LookupError, match=r"has no accuracy: .* has test_r2 and test_rmse"):
+            game.accuracy()
+    with midstream.Game(**settings, out=tmp_path, run="parts") as game:
+        assert [step.seq for step in game] == [4, 5]
+        assert game.result.parameters_sha256 == whole.parameters_sha256
+        assert game.result.measures == whole.measures
+
+
+def test_a_surrogate_learns_the_regression_that_it_is_attacked_on(tmp_path: Path) -> None:
+    hidden = {"access": "black-box", "surrogate": "mlp,hidden=8", "surrogate_epochs": 1}
+    result = local(tmp_path, dataset="diabetes", attacker="level-1", cache=tmp_path / "cache", **hidden)
+    assert result.score[0] == "test R²"
