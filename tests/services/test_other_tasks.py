@@ -1,5 +1,6 @@
 """Games of other tasks than classification: over HTTP and in one process they end in the same bits."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,12 @@ def test_a_surrogate_learns_the_regression_that_it_is_attacked_on(tmp_path: Path
     hidden = {"access": "black-box", "surrogate": "mlp,hidden=8", "surrogate_epochs": 1}
     result = local(tmp_path, dataset="diabetes", attacker="level-1", cache=tmp_path / "cache", **hidden)
     assert result.score[0] == "test R²"
+
+
+def test_the_file_of_a_loss_belongs_to_the_game(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def square(outputs, targets):\n    return (outputs - targets).square().sum()\n")
+    result = local(tmp_path, dataset="diabetes", attacker="level-1", loss=f"{own}:square")
+    assert list(json.loads((result.folder / "plugins.json").read_text())) == [f"{own}:square"]
+    usual = local(tmp_path / "usual", dataset="diabetes", attacker="level-1")
+    assert result.score[1] == pytest.approx(usual.score[1], abs=1e-4)  # the squared error under another name
