@@ -184,9 +184,7 @@ def test_players_that_need_classes_are_refused_by_name(tmp_path: Path, side: str
 
 @pytest.mark.parametrize("settings", [{"attacker": "conversion,target=0"}, {"attacker": "none", "target": 0}])
 def test_a_target_class_is_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
-    with pytest.raises(
-        (MidstreamError, ValueError), match="target is class 0, but the run learns a regression"
-    ):
+    with pytest.raises((MidstreamError, ValueError), match="target is class 0, but the task is regression"):
         local(tmp_path, dataset="diabetes", **settings)
 
 

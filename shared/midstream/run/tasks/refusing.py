@@ -13,7 +13,7 @@ def refuse_target(target: int | None, task: Kind) -> None:
     """
     if target is not None and task != "classification":
         raise ValueError(
-            f"target is class {target}, but the run learns a {task}, which has no classes; leave it out"
+            f"target is class {target}, but the task is {task}, which has no classes; leave it out"
         )
 
 
