@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import midstream
-from midstream import Budget, Defender, level_1_attack, level_1_defense, validation_gradient
+from midstream import Budget, Defender, MomentumHistory, level_1_attack, level_1_defense, validation_gradient
 from midstream.mathematics.derivatives.checking.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.loss import Loss
@@ -109,6 +109,14 @@ def test_a_scaled_projection_is_the_plain_one_in_units_of_the_columns(norm: Any)
     assert torch.allclose(found, scale * replace(budget, scale=None).project(units))
     assert (budget.size(found) <= 0.3 * (1 + 1e-6)).all()
     assert budget.size(p).isinf().all()  # it moved the fixed column
+
+
+def test_a_blend_keeps_its_direction_in_units_of_the_columns() -> None:
+    scale = (2.0, 0.0, 0.5, 1.0, 3.0)
+    history = MomentumHistory(0.5, "whole")
+    p = drawn(7, 4, 5) * torch.tensor(scale)
+    blended = history.blend(torch.zeros(4, 5, dtype=torch.float64), p, replace(WIDE, scale=scale))
+    assert torch.allclose(blended, 0.7 * p / replace(WIDE, scale=scale).size(p)[:, None])
 
 
 def test_a_scale_for_other_columns_is_refused() -> None:

@@ -88,6 +88,19 @@ class Budget:
             return _unit(gradient.flatten(1)).reshape(gradient.shape)
         return gradient.sign().where(~gradient.isnan(), gradient)
 
+    def outward(self, perturbation: Tensor) -> Tensor:
+        """Return the point of the unit ball that a perturbation points to, one per example.
+
+        Without a scale it is `direction`, in which the scale counts twice: at the gradient, and at the move.
+
+        Args:
+            perturbation: `(batch, *input)`, in pixel units.
+        """
+        if self.scale is None:
+            return self.direction(perturbation)
+        unit = ColumnScale(self.scale)
+        return unit.back(self._plain.direction(unit.units(perturbation)))
+
     def project(self, perturbation: Tensor) -> Tensor:
         """Return the nearest perturbation inside the ball of radius ε, one per example.
 
