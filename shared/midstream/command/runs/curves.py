@@ -29,7 +29,7 @@ def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
     axes = figure.add_subplot()
     for label, folder in runs.items():
         _accuracy(axes, label, [read_metrics(folder)])
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right" if axes.get_ylabel() == words(ACCURACY) else "best")
     figure.savefig(picture, dpi=150)
 
 
