@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import midstream
+from midstream.command.demo import _table
 from midstream.command.main import cli
 from midstream.command.runs.played import read_run
 from midstream.command.runs.report import report
@@ -72,3 +73,13 @@ def test_a_report_and_a_notebook_show_r2(played: list[midstream.GameResult]) -> 
     cell = played[0]._repr_html_()
     assert "test R² over 4 steps" in cell
     assert "test RMSE" in cell
+
+
+def test_the_table_of_the_demo_is_of_r2(played: list[midstream.GameResult]) -> None:
+    clean, attacked = played
+    table = _table("diabetes", {"clean": clean, "attacked": attacked, "defended": clean})
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    lost = clean.score[1] - attacked.score[1]
+    assert cells["R²"] == [f"{one.score[1]:.3f}" for one in (clean, attacked, clean)]
+    assert cells["lost"] == ["", f"{lost:.3f}", f"{0:.3f}"]
+    assert cells["won back"] == ["", "", f"{lost:.3f}"]
