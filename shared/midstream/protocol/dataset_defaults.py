@@ -63,7 +63,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "pixel_range": "unbounded",
         "validation_size": 200,
         "batch_size": 100,
-        "epochs": 20,
+        "epochs": 40,
     },
     "photos": {"model": "auto", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
 }
