@@ -34,6 +34,9 @@ GIVEN = {
 OF_A_FILE = {"replay"}
 """Players whose perturbations have the shape of a file; tests/test_poisons.py plays them."""
 
+OF_TEXT = {"nearest-token"}
+"""Players of embedded sentences, which refuse images; tests/test_embedded_text.py plays them."""
+
 VARIANTS: dict[Side, list[str]] = {
     "attackers": [
         "level-1,validation=minibatch",
@@ -109,7 +112,7 @@ def kind(text: str) -> str:
 def installed(side: Side) -> list[Chosen]:
     """Return every installed player of a side by name, with the options that it needs, and the variants."""
     texts = []
-    for name in plugins.names(side):
+    for name in sorted({*plugins.names(side)} - OF_TEXT):
         options = [
             option for option in inspect.signature(plugins.find(side, name)).parameters if option in GIVEN
         ]

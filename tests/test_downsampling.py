@@ -14,7 +14,7 @@ RECORDS = st.lists(
         {
             "loss": st.floats(0, 1e6),
             "correction": st.floats(0, 10),
-            "test_accuracy": st.sampled_from([None, None, None, 0.5]),
+            "test_loss": st.sampled_from([None, None, None, 0.5]),
         }
     ),
     max_size=200,
@@ -28,9 +28,9 @@ def test_what_is_kept(records: list[dict[str, Any]], points: int) -> None:
     steps = [record["step"] for record in kept]
     assert steps == sorted(set(steps))
     assert all(records[record["step"] - 1] is record for record in kept)
-    evaluated = [record for record in records if record["test_accuracy"] is not None]
+    evaluated = [record for record in records if record["test_loss"] is not None]
     assert all(record in kept for record in evaluated)
-    assert len([record for record in kept if record["test_accuracy"] is None]) <= points
+    assert len([record for record in kept if record["test_loss"] is None]) <= points
     if records:
         assert (kept[0], kept[-1]) == (records[0], records[-1])
         for name in ("loss", "correction"):
@@ -40,7 +40,7 @@ def test_what_is_kept(records: list[dict[str, Any]], points: int) -> None:
 
 @pytest.mark.parametrize("peak", [1, 4321, 99_998])
 def test_no_peak_of_a_long_history_is_lost(peak: int) -> None:
-    quiet = {"loss": 1.0, "correction": 0.5, "test_accuracy": None}
+    quiet = {"loss": 1.0, "correction": 0.5, "test_loss": None}
     records: list[dict[str, Any]] = [{"step": step, **quiet} for step in range(100_000)]
     records[peak]["correction"] = 1.5
     kept = thinned(records, 2000)

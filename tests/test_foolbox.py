@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from foolbox.models.pytorch import PyTorchModel
 
 RATE = 0.1
-WIDE = {"low": -100.0, "high": 100.0}  # where a clamp acts, Foolbox keeps its perturbation clamped; we do not
+WIDE = (-100.0, 100.0)  # where a clamp acts, Foolbox keeps its perturbation clamped; we do not
 
 Field = Callable[[Tensor], Tensor]
 every_norm = pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -91,7 +91,7 @@ def ours(p: Problem, side: str, budget: Budget, *, steps: int, step_size: float,
 def test_finite_steps(
     norm: Norm, side: str, epsilon: float, step_size: float, at_the_border: set[int]
 ) -> None:
-    p, budget = CONV.build(), Budget(epsilon, norm, **WIDE)
+    p, budget = CONV.build(), Budget(epsilon, norm, *WIDE)
     field = uphill(p)
     towards = field if side == "attack" else lambda x: -field(x)
     expected = theirs(p, towards, budget, 5 * [step_size], raw=True)
@@ -105,7 +105,7 @@ def test_finite_steps(
 @pytest.mark.parametrize("side", ["attack", "defense"])
 @pytest.mark.parametrize("share", [math.inf, 0.25])
 def test_infinite_steps_are_the_limit_of_theirs(norm: Norm, side: str, share: float) -> None:
-    p, budget = TANH_MLP.build(), Budget(0.5, norm, **WIDE)  # smooth: no pixel's gradient is exactly zero
+    p, budget = TANH_MLP.build(), Budget(0.5, norm, *WIDE)  # smooth: no pixel's gradient is exactly zero
     field = uphill(p)
     towards = field if side == "attack" else lambda x: -field(x)
     later = 1e8 if math.isinf(share) else share * budget.epsilon

@@ -89,7 +89,7 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 def test_no_name_is_suggested_where_none_is_near() -> None:
-    with pytest.raises(PluginError, match=r"there is no data set called 'zzz'\. Known: cifar10, cifar100"):
+    with pytest.raises(PluginError, match=r"there is no data set called 'zzz'\. Known: breast-cancer, "):
         find("datasets", "zzz")
 
 

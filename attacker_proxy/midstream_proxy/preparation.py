@@ -127,7 +127,8 @@ class Preparation:
             undo.callback(memory.close)
             attacked = attacked_run(game, self._settings, tell=tell, say=say)
             specification, size = game.specification(), game.train_size()
-            rules = BatchRules(specification, size, attacked.input_shape, attacked.classes)
+            kind = attacked.task.kind
+            rules = BatchRules(specification, size, attacked.input_shape, attacked.classes, kind)
             self.runs[run] = RememberedAttack(
                 attacked,
                 rules,

@@ -24,7 +24,8 @@ def note(path: Path | None, came: WireBatch, sent: WireBatch) -> None:
     if path is None:
         return
     moved = (pixels(came.inputs).cpu() != sent.inputs.cpu()).flatten(1).any(dim=1)
-    altered = moved | (came.labels.cpu() != sent.labels.cpu())
+    relabelled = (came.labels.cpu() != sent.labels.cpu()).reshape(len(moved), -1).any(dim=1)
+    altered = moved | relabelled
     attacked = altered.nonzero()[:, 0].tolist()
     try:
         append_line(path, {"seq": came.seq, "examples": len(altered), "attacked": attacked})

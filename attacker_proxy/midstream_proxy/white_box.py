@@ -1,5 +1,6 @@
 """The attacker's side of a run whose parameters it can read: a copy of the model at θ_t, and the attack."""
 
+from dataclasses import replace
 from functools import cache, partial
 
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from midstream.mathematics.derivatives.known_orders import agreed_order, remembe
 from midstream.mathematics.graphs.program import Programs
 from midstream.mathematics.inputs.content_keys import content_keys
 from midstream.mathematics.inputs.pixels import pixels
-from midstream.mathematics.loss import cross_entropy
 from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
@@ -27,6 +27,8 @@ from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.pretrained.prepared import must_learn, prepare
 from midstream.run.process.precision import computing, in_float32
 from midstream.run.replayed import replayed_validation_gradient
+from midstream.run.tasks.making import task_of
+from midstream.run.tasks.refusing import refuse_needs_classes
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.memory.before import Before, Copies, Nothing
 from midstream_proxy.reading.host_errors import hosting
@@ -68,7 +70,8 @@ class AttackedRun:
         self._specification = specification = game.specification()
         self._described = described = game.model()
         self._following = NextStep.described(specification, described)
-        self.budget = budget_of(specification, settings)
+        self.task = task_of(described.task, described.loss, allowed=settings.allowed)
+        self.budget = replace(budget_of(specification, settings), scale=described.scale)
         self.input_shape = tuple(described.input_shape)
         self.classes = len(described.classes)
         dval = game.validation()
@@ -83,10 +86,12 @@ class AttackedRun:
         )
         self._model = self._models.new().eval()
         refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
+        refuse_needs_classes("attacker", settings.attacker, self.player, described.task)
         few = self._few(), self._validation[1][:FEW]
         with in_float32():
-            self._order = agreed_order(self._model, *few, described.derivatives)
-        remember(computing(self._model), self._few(), self._order)
+            loss = self.task.loss
+            self._order = agreed_order(self._model, *few, described.derivatives, loss=loss)
+        remember(computing(self._model), self._few(), self._order, loss=loss)
         self.programs = Programs(self._model.state_dict(keep_vars=True).values)
         choose_chunk_size(self._model, described.chunk_size)
         self._version: int | None = None
@@ -169,7 +174,7 @@ class AttackedRun:
         return View(
             model=self._model,
             parameters_version=self._version,
-            loss=cross_entropy,
+            loss=self.task.loss,
             learning_rate=self._following.rate(self._version),
             validation_inputs=self._validation[0],
             validation_labels=self._validation[1],
@@ -179,6 +184,7 @@ class AttackedRun:
             gradient_source=self._validation_gradient,
             step_source=self._training_step,
             batch_source=lambda count: self._data.upcoming(batch, count),
+            task=self.task.kind,
             programs=self.programs,
         )
 
@@ -202,7 +208,8 @@ class AttackedRun:
 
     def another_model(self) -> nn.Module:
         """Return a new model of the run's architecture; see `ModelSource.another`."""
-        return self._models.another(self._few(), order=self._order, chunk_size=self._described.chunk_size)
+        size, loss = self._described.chunk_size, self.task.loss
+        return self._models.another(self._few(), order=self._order, chunk_size=size, loss=loss)
 
     def _training_step(self) -> TrainingStep:
         if self._step is None:
@@ -223,7 +230,9 @@ class AttackedRun:
                     found = self._game.validation_gradient(self._version)
                 self._gradient = self._laid_out(found)
             else:
-                self._gradient = replayed_validation_gradient(self.programs, self._model, self._validation)
+                self._gradient = replayed_validation_gradient(
+                    self.programs, self._model, self._validation, loss=self.task.loss
+                )
         return self._gradient
 
     def _laid_out(self, read: Gradient) -> Gradient:

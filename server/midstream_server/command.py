@@ -125,7 +125,8 @@ def command(
         encrypted=certificate is not None,
         insecure=insecure or fd is not None,
     )
-    named = [settings[key] for key in ("dataset", "model", "optimizer") if settings[key] is not None]
+    code = ("dataset", "model", "optimizer", "loss")
+    named = [settings[key] for key in code if settings[key] is not None]
     if settings["defender"] is not None:
         named += plugins.members(settings["defender"])
     if settings["checker"] is not None:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from midstream.players.interface import Batch, Player, View
     from midstream.players.scores.suspicion import Suspicion, among
     from midstream.run.datasets import Dataset, Examples, Source
+    from midstream.tasks.losses import bce, huber, mse
 
 __all__ = [
     "Adam",
@@ -86,12 +87,14 @@ __all__ = [
     "View",
     "among",
     "batch_gradient",
+    "bce",
     "check_derivatives",
     "conjugate_gradients",
     "conversion_rate",
     "cross_entropy",
     "evasion_rate",
     "hessian_vector_product",
+    "huber",
     "influence_vector",
     "level_0",
     "level_1_attack",
@@ -101,6 +104,7 @@ __all__ = [
     "level_k_defense",
     "mixed_derivative",
     "mixed_derivative_by_double_backward",
+    "mse",
     "optimal_contraction_vector",
     "pixels",
     "play",
@@ -159,6 +163,7 @@ _HOMES = {
     "midstream.players.interface": ("Batch", "Player", "View"),
     "midstream.players.scores.suspicion": ("Suspicion", "among"),
     "midstream.run.datasets": ("Dataset", "Examples", "Source"),
+    "midstream.tasks.losses": ("bce", "huber", "mse"),
 }
 
 if not TYPE_CHECKING:

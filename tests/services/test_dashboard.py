@@ -1,17 +1,20 @@
 """The dashboard in a real browser: what it draws is what the resources say, and its buttons act."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 
 pytest.importorskip("playwright", reason="the pages are tested with playwright: pip install playwright")
 
 from playwright.sync_api import Browser
 
 from midstream.protocol.tokens import ROLES, Role, Tokens
+from midstream.protocol.wire import encode_batch
 from midstream.web.hosting import OPEN, Guard
 from midstream_server.http.app import make_app, wake
 from midstream_server.runs.hosting.registry import Registry
@@ -20,6 +23,7 @@ from services import tiny
 from services.browser import Seen, chromium, points
 from services.loopback import client_of, served
 from services.tiny import STEPS, TinyRun
+from services.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -123,6 +127,30 @@ def test_a_targets_rates_have_curves_and_players_reports_stand_on_the_card(
     first = seen.card("tiny").locator(".reports").inner_text().split(",")[0]
     assert first.startswith(f"defender: {name.replace('_', ' ')} ")
     assert float(first.split()[-1]) == float(f"{value:.3g}")
+    assert not seen.complaints
+    seen.context.close()
+
+
+def test_another_task_has_curves_and_a_headline_of_its_own(browser: Browser, site: Site) -> None:
+    run = TinyRun(site.client, dataset="digit-traits")
+    for seq in range(STEPS):
+        own = tiny.batch(seq)
+        labels = torch.stack([own.labels % 2 == 0, own.labels > 4] * 2, dim=1).float()
+        content = b"".join(encode_batch(replace(own, labels=labels)))
+
+        def taken(seq: int = seq, content: bytes = content) -> bool:
+            return run.put(seq, content).status_code == 200
+
+        until(taken, f"batch {seq} to be taken")
+    measures = run.until("finished")["measures"]
+    seen = Seen(browser, site.url)
+    seen.until("tiny", "finished")
+    seen.page.wait_for_function("() => midstream.drawn().test_average_precision.tiny?.values.length === 2")
+    assert seen.page.locator("[data-chart=test_average_precision]").is_visible()
+    assert not seen.page.locator("[data-chart=test_accuracy]").is_visible()
+    card = seen.card("tiny").inner_text()
+    assert "test mean average precision" in card.lower()
+    assert f"{100 * measures['test_average_precision']:.1f} %" in card
     assert not seen.complaints
     seen.context.close()
 

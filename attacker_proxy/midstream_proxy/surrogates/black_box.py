@@ -64,6 +64,7 @@ class BlackBoxRun:
         self._white_box.prepare(tell=tell, say=say)
         self.budget = self._white_box.budget
         self.input_shape, self.classes = self._white_box.input_shape, self._white_box.classes
+        self.task = self._white_box.task
 
     @property
     def player(self) -> Player:
@@ -145,6 +146,8 @@ def _describe(specification: Specification, split: Split, settings: AttackSettin
     model, _ = plugins.parse(specification.model)
     optimizer, _ = plugins.parse(specification.optimizer)
     own = [plugins.find("optimizers", optimizer, allowed=settings.allowed)] if ":" in optimizer else []
+    if specification.loss is not None:
+        own.append(plugins.find("losses", plugins.parse(specification.loss)[0], allowed=settings.allowed))
     parts = *_classes(plugins.make("attackers", settings.attacker)), plugins.find("models", model), *own
     data = {
         "inputs": split.train.inputs,

@@ -93,7 +93,7 @@ def _take_step(surrogate: Surrogate, attacked: AttackedRun, batches: BatchSource
         raise SurrogateError(f"the surrogate's training failed: {error}") from error
     surrogate.perturbations.update(zip(content_keys(inputs), (sent.cpu() - inputs).unbind(), strict=True))
     if training.step % training.steps_per_epoch == 0:
-        total = total_loss(training.model, *training.validation_here).item()
+        total = total_loss(training.model, *training.validation_here, loss=training.task.loss).item()
         losses.append(total / len(training.validation))
     last = f", validation loss {losses[-1]:.3f}" if losses else ""
     return f"surrogate, epoch {seq // training.steps_per_epoch + 1}{last}"

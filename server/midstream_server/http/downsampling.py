@@ -23,7 +23,7 @@ def thinned(records: Sequence[R], points: int) -> list[R]:
         records: one record per step.
         points: maximum number of records besides the evaluated ones, at least `FEWEST`.
 
-    >>> records = [{"loss": loss, "correction": 0.0, "test_accuracy": None} for loss in range(1000)]
+    >>> records = [{"loss": loss, "correction": 0.0, "test_loss": None} for loss in range(1000)]
     >>> records[500]["loss"] = 9999
     >>> kept = [record["loss"] for record in thinned(records, 10)]
     >>> kept, len(kept) <= 10
@@ -32,7 +32,7 @@ def thinned(records: Sequence[R], points: int) -> list[R]:
     if len(records) <= points:
         return list(records)
     kept = {0, len(records) - 1}
-    kept |= {place for place, record in enumerate(records) if record["test_accuracy"] is not None}
+    kept |= {place for place, record in enumerate(records) if record["test_loss"] is not None}
     stretches = (points - 2) // (2 * len(_CURVES))
     bounds = [number * len(records) // stretches for number in range(stretches + 1)]
     for first, end in pairwise(bounds):

@@ -28,6 +28,8 @@ def describe(hosted: HostedRun) -> Status:
         test_loss=evaluation.test_loss if evaluation else None,
         validation_accuracy=evaluation.validation_accuracy if evaluation else None,
         validation_loss=evaluation.validation_loss if evaluation else None,
+        measures=dict(evaluation.measures) if evaluation and evaluation.measures else None,
+        task=hosted.run.task.kind,
         conversion_rate=evaluation.conversion_rate if evaluation else None,
         evasion_rate=evaluation.evasion_rate if evaluation else None,
         passed_clean=PassedClean.model_validate(recorded.passed_clean),

@@ -9,16 +9,19 @@ from midstream.players.wrappers.combination import rehearses
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
 from midstream.run.batch_norm import refuse_single_example, refuse_wrong_player
+from midstream.run.tasks.refusing import refuse_needs_classes
+from midstream.tasks.task import Kind
 
 
-def refuse_defender(defender: Player, specification: Specification, model: nn.Module) -> None:
-    """Refuse a defender that is wrong for the run's batch norm, or for its accumulation of gradients.
+def refuse_defender(defender: Player, specification: Specification, model: nn.Module, task: Kind) -> None:
+    """Refuse a defender that is wrong for the run's batch norm, its task, or its accumulation of gradients.
 
     Raises:
-        midstream.plugins.PluginError: the defender is wrong for the model.
+        midstream.plugins.PluginError: the defender is wrong for the model, or needs classes in a run without.
         ValueError: the defender adds steps, and the run steps on several batches together.
     """
     refuse_wrong_player("defender", specification.defender, defender, model)
+    refuse_needs_classes("defender", specification.defender, defender, task)
     if (specification.accumulate or 1) > 1 and rehearses(defender):
         raise ValueError(
             f"defender {specification.defender!r} has the run step on further batches after each one, "
@@ -26,13 +29,16 @@ def refuse_defender(defender: Player, specification: Specification, model: nn.Mo
         )
 
 
-def refuse_gate(gate: Gate, defender: Player, model: nn.Module, input_shape: tuple[int, ...]) -> None:
-    """Refuse a checker whose action the run cannot take.
+def refuse_gate(
+    gate: Gate, defender: Player, model: nn.Module, input_shape: tuple[int, ...], task: Kind
+) -> None:
+    """Refuse a checker whose action the run cannot take, or that needs classes in a run without.
 
     Raises:
-        midstream.plugins.PluginError: it repairs without a defender, or may drop all examples but one of a
-            minibatch, which the model's batch norm cannot train on.
+        midstream.plugins.PluginError: it needs classes, repairs without a defender, or may drop all examples
+            but one of a minibatch, which the model's batch norm cannot train on.
     """
+    refuse_needs_classes("checker", gate.name, gate, task)
     if gate.action == "repair" and type(defender) is NoDefense:
         raise PluginError(f"checker {gate.name!r} repairs nothing without a defender; add one")
     if gate.action == "drop":

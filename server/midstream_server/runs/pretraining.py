@@ -33,7 +33,7 @@ def pretrain(
         validation_inputs=pixels(inputs),
         validation_labels=labels,
         classes=len(run.classes),
-        budget=specification.budget,
+        budget=run.budget,
         learning_rate=specification.learning_rate,
         batch_size=specification.batch_size,
         seed=specification.seed,

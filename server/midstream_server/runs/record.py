@@ -143,7 +143,8 @@ class RecordedRun:
         if evaluation is not None:
             record |= asdict(evaluation)
         seq = step.step - 1
-        pictured = seq % self.run.steps_per_epoch == 0 and step.received.dim() == 4
+        shown = self.run.task.classifies and step.received.dim() == 4
+        pictured = shown and seq % self.run.steps_per_epoch == 0
         if pictured:
             received, defended, labels = (
                 part[:PICTURED].cpu() for part in (step.received, step.defended, step.labels)
@@ -211,6 +212,7 @@ class RecordedRun:
             "steps": self.run.step,
             "epochs": -(-self.run.step // self.run.steps_per_epoch),
             "test_accuracy": self.evaluation.test_accuracy,
+            "measures": self.evaluation.measures,
             "validation_loss": self.evaluation.validation_loss,
             "conversion_rate": self.evaluation.conversion_rate,
             "evasion_rate": self.evaluation.evasion_rate,

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from midstream import plugins
 from midstream.defences.levels import NoDefense
-from midstream.mathematics.loss import cross_entropy
 from midstream.players.checking import Gate
 from midstream.players.checks import Checks
 from midstream.players.interface import Batch, Player, View
@@ -21,6 +20,7 @@ from midstream.protocol.specification import Specification
 from midstream.run.augmentation import Augmentation
 from midstream.run.datasets import Split
 from midstream.run.pretrained.prepared import must_learn
+from midstream.run.tasks.refusing import refuse_target
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.defending import Moved, moved, passed_clean
 from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
@@ -58,6 +58,7 @@ class TrainingRun(Training):
         defender: Player | None = None,
         gate: Gate | None = None,
     ) -> None:
+        refuse_target(specification.target, split.task)
         if specification.target is not None and specification.target >= len(split.classes):
             raise ValueError(
                 f"target is class {specification.target}, but {specification.dataset!r} has the classes 0 to "
@@ -65,11 +66,11 @@ class TrainingRun(Training):
             )
         super().__init__(specification, split, device=device, allowed=allowed)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
-        refuse_defender(self.defender, specification, self.model)
+        refuse_defender(self.defender, specification, self.model, self.task.kind)
         if gate is None and specification.checker is not None:
             gate = plugins.make_gate(specification.checker, allowed=allowed)
         if gate is not None:
-            refuse_gate(gate, self.defender, self.model, self.input_shape)
+            refuse_gate(gate, self.defender, self.model, self.input_shape, self.task.kind)
         self.gate = gate
         self.prepared = not must_learn(self.defender) and not must_learn(self.gate)
         """Whether the pretraining of the defender and the checker is complete."""
@@ -109,11 +110,11 @@ class TrainingRun(Training):
         return View(
             model=self.model,
             parameters_version=self.step,
-            loss=cross_entropy,
+            loss=self.task.loss,
             learning_rate=self.learning_rate,
             validation_inputs=self.validation_here[0],
             validation_labels=self.validation_here[1],
-            budget=self.specification.budget,
+            budget=self.budget,
             seed=self.specification.seed,
             role="defender",
             gradient_source=self.validation_gradient,
@@ -121,6 +122,7 @@ class TrainingRun(Training):
             classes=len(self.classes),
             steps_per_epoch=self.steps_per_epoch,
             batch_size=self.specification.batch_size,
+            task=self.task.kind,
             programs=self.programs,
         )
 
@@ -157,7 +159,7 @@ class TrainingRun(Training):
                 found = passed_clean(self.gate, batch, view, error)
             correction = None
             if found.defended is not batch.inputs:
-                size = self.specification.budget.size(found.defended - batch.inputs)
+                size = self.budget.size(found.defended - batch.inputs)
                 correction = checks.number(size.mean())
             nothing = not len(found.trained_on.labels)
             trained_on = batch if nothing else self._augmentation(found.trained_on, "after")
@@ -205,7 +207,7 @@ class TrainingRun(Training):
 
     def _one_step(self, batch: Batch, rehearsed: list[Batch], checks: Checks, only: bool) -> float:
         if only:
-            loss = loss_of(self.model, batch, checks)
+            loss = loss_of(self.model, batch, checks, loss=self.task.loss)
             self.optimization.pass_by(self.step)  # the others of its group are still stepped on
             self.step += 1
             return loss
@@ -232,4 +234,5 @@ class TrainingRun(Training):
             validation=self.validation_here,
             test=self._test,
             target=self.specification.target,
+            task=self.task,
         )

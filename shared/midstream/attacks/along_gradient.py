@@ -47,6 +47,11 @@ class GradientAttacker(FollowsGradient):
             raise ValueError("at=memory needs a memory, and beta=0 turns it off; choose a beta above 0")
 
     @property
+    def needs_classes(self) -> str:
+        """Why the attacker needs classes; empty if its goal is untargeted."""
+        return "" if self.goal == "untargeted" else f"its goal, {self.goal}, is about a class"
+
+    @property
     def remembers(self) -> bool:
         """Whether the player has state: without momentum, each move is independent."""
         return self.beta > 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -117,6 +118,8 @@ class EvoShift:
         weight: weight of the difference that makes a child.
         every: number of batches from one generation to the next; the patterns stay the same in between.
     """
+
+    needs_classes: ClassVar[str] = "it evolves a pattern for each class"
 
     pixels: int = 5
     population: int = 10

@@ -1,6 +1,7 @@
 """Flipped labels: the inputs stay as they are."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ class LabelFlip:
     Args:
         rate: probability that an example's label is flipped.
     """
+
+    needs_classes: ClassVar[str] = "it changes the class of an example"
 
     rate: float = 0.2
 

@@ -1,6 +1,7 @@
 """Detection by clustering activations."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class Activation(ByClass):
     Args:
         window: number of earlier batches that are clustered together with this one.
     """
+
+    needs_classes: ClassVar[str] = "it clusters each class"
 
     window: int = 5
 

@@ -1,6 +1,7 @@
 """Detection by the model's confidence."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,8 @@ class Confidence(Scored):
 
     Shapes: inputs `(batch, *input)`; scores `(batch,)`. Cost: one forward pass of the batch and one of Dval.
     """
+
+    needs_classes: ClassVar[str] = "it reads probabilities of classes"
 
     def score(self, inputs: Tensor, labels: Tensor, view: View) -> Tensor:  # noqa: ARG002
         """Return the log-odds against each prediction."""

@@ -1,7 +1,7 @@
 """Detection by the distance to the nearest trusted examples."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ class Knn:
         space: where distances are measured.
         floor: λ, in squared pixel units: the variance that is taken for noise.
     """
+
+    needs_classes: ClassVar[str] = "it compares the classes of neighbours"
 
     k: int = 3
     space: Literal["whitened", "pixels", "features"] = "whitened"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional
 
 from midstream.players.interface import View
 from midstream.players.scores.scored import Scored
+from midstream.tasks.losses import each
 
 
 @dataclass(kw_only=True)
@@ -17,10 +17,10 @@ class Loss(Scored):
     examples that were moved towards another class have a high loss once the model has learned something;
     attacks that lower the loss, such as error-minimising noise, hide from it.
 
-    Shapes: inputs `(batch, *input)`, labels `(batch,)`; scores `(batch,)`, in nats. Cost: one forward pass of
+    Shapes: inputs `(batch, *input)`, labels as in `Batch`; scores `(batch,)`. Cost: one forward pass of
     the batch and one of Dval.
     """
 
     def score(self, inputs: Tensor, labels: Tensor, view: View) -> Tensor:
         """Return the loss of each example."""
-        return functional.cross_entropy(view.model(inputs), labels, reduction="none")
+        return each(view.loss, view.model(inputs), labels)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from midstream.mathematics.derivatives.functional import functional_call, trainable
 from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch, View
 from midstream.players.scores.suspicion import Suspicion, among
+from midstream.tasks.losses import each
 
 
 @dataclass(kw_only=True)
@@ -22,8 +22,8 @@ class LossTrajectory:
     each training example; an attacked example differs at each visit, so its losses are
     computed at earlier parameters instead.
 
-    Shapes: inputs `(batch, *input)`, labels `(batch,)`; scores `(batch,)`. Cost: snapshots + 1 forward passes
-    of the batch and of Dval. Memory: the snapshots, which are part of the run's checkpoints.
+    Shapes: inputs `(batch, *input)`, labels as in `Batch`; scores `(batch,)`. Cost: snapshots + 1 forward
+    passes of the batch and of Dval. Memory: the snapshots, which are part of the run's checkpoints.
 
     Args:
         snapshots: number of earlier parameters.
@@ -61,7 +61,7 @@ class LossTrajectory:
     def _trajectory(self, now: dict[str, Tensor], inputs: Tensor, labels: Tensor, view: View) -> Tensor:
         with torch.no_grad():
             losses = [
-                functional.cross_entropy(functional_call(view.model, at, (inputs,)), labels, reduction="none")
+                each(view.loss, functional_call(view.model, at, (inputs,)), labels)
                 for at in (*self._snapshots, now)
             ]
         return torch.stack(losses, dim=1).log1p()

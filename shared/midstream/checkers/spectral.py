@@ -1,6 +1,7 @@
 """Detection by spectral signatures."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class Spectral(ByClass):
     Args:
         window: number of earlier batches that mean and direction are taken from, besides this one.
     """
+
+    needs_classes: ClassVar[str] = "it compares examples of a class"
 
     window: int = 5
 

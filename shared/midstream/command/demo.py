@@ -1,4 +1,4 @@
-"""`midstream demo`: three games on the embedded digits, clean, attacked and defended."""
+"""`midstream demo`: three games on embedded data, clean, attacked and defended."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import click
 from midstream.console import options
 from midstream.console.process_options import checker_option
 from midstream.console.specification_options import specification_of
-from midstream.protocol.dataset_defaults import defaults
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,12 +29,21 @@ _GAMES = {"clean": ("none", "none"), "attacked": ("level-1", "none"), "defended"
     type=click.Path(path_type=Path),
     help="Parent of the run folders.",
 )
-@options.option("--epochs", default=defaults("digits")["epochs"], show_default=True, help="Epochs per game.")
+@options.option(
+    "--dataset",
+    default="digits",
+    show_default=True,
+    shell_complete=options.named("datasets"),
+    help="digits, diabetes, breast-cancer, california-like, digit-traits or phrases.",
+)
+@options.option("--epochs", type=int, help="Epochs per game; by default the data set's, 60 on digits.")
 @options.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
 @checker_option
 @click.option("--json", "as_json", is_flag=True, help="Print the three outcomes as one JSON object.")
 @options.show_config
-def command(out: Path, epochs: int, seed: int, checker: str | None, as_json: bool) -> None:
+def command(
+    out: Path, dataset: str, epochs: int | None, seed: int, checker: str | None, as_json: bool
+) -> None:
     """Play three games on embedded data. Each game runs in three processes that communicate over HTTP.
 
     \b
@@ -52,7 +60,7 @@ def command(out: Path, epochs: int, seed: int, checker: str | None, as_json: boo
     folder = out / free_name(out, "demo")
     outcomes: dict[str, GameResult] = {}
     for name, (attacker, defender) in _GAMES.items():
-        settings = {"dataset": "digits", "epochs": epochs, "seed": seed, "defender": defender, "name": name}
+        settings = {"dataset": dataset, "epochs": epochs, "seed": seed, "defender": defender, "name": name}
         specification = specification_of(settings, checker=checker)
         plan = GamePlan(specification, attacker, specification.budget, out=folder, threads=1)
         outcomes[name] = play_game(plan, label=name)
@@ -61,38 +69,39 @@ def command(out: Path, epochs: int, seed: int, checker: str | None, as_json: boo
     if as_json:
         click.echo(json.dumps({name: outcome.as_dict() for name, outcome in outcomes.items()}))
         return
-    Console(highlight=False).print(_table(outcomes))
+    Console(highlight=False).print(_table(dataset, outcomes))
     for name, outcome in outcomes.items():
         if outcome.checker is not None:
             click.echo(f"{name}: {checker_words(outcome.checker)}")
     click.echo(f"run folders: {', '.join(outcome.run for outcome in outcomes.values())}")
     click.echo(f"learning curves: {picture}")
-    if epochs < _ENOUGH:
+    if dataset == "digits" and epochs is not None and epochs < _ENOUGH:
         click.echo(
             f"note: {epochs} epochs are too few. The harm grows over epochs, and the defender slows the "
             f"first ones. From {_ENOUGH} epochs on, the defended game is ahead."
         )
 
 
-def _table(outcomes: "dict[str, GameResult]") -> "Table":
+def _table(dataset: str, outcomes: "dict[str, GameResult]") -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(title="Level 1 on digits: three games over HTTP", box=box.SIMPLE_HEAD)
+    measure = outcomes["clean"].score[0].removeprefix("test ")
+    table = Table(title=f"Level 1 on {dataset}: three games over HTTP", box=box.SIMPLE_HEAD)
     for heading in ("game", "attacker", "defender"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("accuracy", "lost", "won back", "val. loss"):
+    for heading in (measure, "lost", "won back", "val. loss"):
         table.add_column(heading, justify="right", no_wrap=True)
-    clean, attacked = (outcomes[name].test_accuracy for name in ("clean", "attacked"))
+    clean, attacked = (outcomes[name].score[1] for name in ("clean", "attacked"))
     for name, outcome in outcomes.items():
-        accuracy = outcome.test_accuracy
+        score = outcome.score[1]
         table.add_row(
             name,
             outcome.attacker,
             outcome.defender,
-            f"{accuracy:.3f}",
-            "" if name == "clean" else f"{clean - accuracy:.3f}",
-            f"{accuracy - attacked:.3f}" if name == "defended" else "",
+            f"{score:.3f}",
+            "" if name == "clean" else f"{clean - score:.3f}",
+            f"{score - attacked:.3f}" if name == "defended" else "",
             f"{outcome.validation_loss:.3f}",
         )
     return table

@@ -57,6 +57,7 @@ def command(
         split.validation.inputs.to(where),
         split.validation.labels.to(where),
         learning_rate=specification.learning_rate,
+        loss=run.task.loss,
     )
     c = constant_of_rule(run.input_shape) if c is None else c
     rule = {"smoothness": estimate.value, "epsilon": specification.epsilon}

@@ -108,6 +108,7 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
     from midstream.command.games.playing import plan_of, play_game
+    from midstream.tasks.measures import WORDS
 
     plan = plan_of(settings, resume=resume)
     result = (plan.finished() if resume else None) or play_game(plan)
@@ -115,8 +116,10 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
     if as_json:
         click.echo(json.dumps(outcome))
         return
-    measured = ("test_accuracy", "validation_loss", "conversion_rate", "evasion_rate")
-    figures = [f"{key.replace('_', ' ')} {outcome[key]:.4f}" for key in measured if outcome[key] is not None]
+    test = {f"test {WORDS[key.removeprefix('test_')]}": value for key, value in result.of_test().items()}
+    others = ("validation_loss", "conversion_rate", "evasion_rate")
+    measured = test | {key.replace("_", " "): outcome[key] for key in others}
+    figures = [f"{words} {value:.4f}" for words, value in measured.items() if value is not None]
     click.echo(
         f"{', '.join(figures)} after {result.steps} steps in {result.seconds:.0f} s; "
         f"the run folder is {plan.folder}"

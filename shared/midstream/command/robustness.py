@@ -86,6 +86,10 @@ def command(
     specification = specification_of(played)
     digest = (played.environment or {}).get("dataset_sha256")
     split = load_split(specification, Source(data_root, download), dataset_sha256=digest)
+    if split.task != "classification":
+        raise click.UsageError(
+            f"the task of {run} is {split.task}; robustness counts inputs whose class changes"
+        )
     model = model_of(played, specification, split).to(where)
     order = torch.from_numpy(permutation(len(split.test), specification.seed, "robustness"))[:examples]
     test = split.test[order]

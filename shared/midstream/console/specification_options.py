@@ -20,7 +20,8 @@ specification_options = together(
     option(
         "--dataset",
         shell_complete=named("datasets"),
-        help="digits, mnist, mnist-1-vs-7, fashion-mnist, cifar10, cifar100, folder:PATH or module:function.",
+        help="digits, mnist, mnist-1-vs-7, fashion-mnist, cifar10, cifar100, diabetes, breast-cancer, "
+        "california-like, digit-traits, phrases, folder:PATH or module:function.",
     ),
     option("--image-size", type=int, help="Side length to which a folder's images are scaled and cropped."),
     option(
@@ -28,6 +29,12 @@ specification_options = together(
         shell_complete=named("models"),
         help="auto, mnist-cnn, cifar-cnn, resnet18, vit-tiny, …, torchvision:NAME, timm:NAME or "
         "module:function; mnist-cnn,dropout=0.2.",
+    ),
+    option(
+        "--loss",
+        shell_complete=named("losses"),
+        help="The loss: cross-entropy, mse, huber,delta=1.0, bce or module:function; by default the usual "
+        "one of the data set's task.",
     ),
     option(
         "--batch-norm",

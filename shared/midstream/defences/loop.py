@@ -1,6 +1,6 @@
 """The level-1 defender for a training loop of your own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from torch import Tensor, nn
@@ -50,10 +50,13 @@ class Defender:
             corrects its part of the batch, and they share the gradient of the validation loss.
         validation_inputs: clean inputs that you trust, `(examples, *input)`, on the model's device; the same
             on every rank.
-        validation_labels: their labels, `(examples,)`, or the share of each class, `(examples, classes)`.
+        validation_labels: their labels, `(examples,)`, the share of each class, `(examples, classes)`, or
+            another loss's targets.
         epsilon: maximum perturbation of an example, in pixel units; choose about the attacker's budget.
         norm: `"l2"` or `"linf"`.
-        pixel_range: smallest and largest valid pixel value.
+        pixel_range: smallest and largest valid pixel value; infinities for tables.
+        scale: the unit of each column of a table, such as its standard deviation, in which epsilon is
+            measured; a column of 0 does not move. None for 1 everywhere.
         normalization: `(mean, std)` if all inputs, including the validation set, are normalised: two numbers,
             or two sequences with one number per channel, as for `torchvision.transforms.Normalize`. Budget
             and pixel range apply to the pixels, `input · std + mean`; a call returns normalised inputs.
@@ -85,6 +88,7 @@ class Defender:
         epsilon: float,
         norm: Norm = "l2",
         pixel_range: tuple[float, float] = (0.0, 1.0),
+        scale: Sequence[float] | None = None,
         normalization: Normalization | None = None,
         loss: Loss = cross_entropy,
         validation_batch: int | None = None,
@@ -94,7 +98,7 @@ class Defender:
         self.model = network_of(model)
         self.validation_inputs = validation_inputs
         self.validation_labels = validation_labels
-        self.budget = Budget(epsilon, norm, *pixel_range)
+        self.budget = Budget(epsilon, norm, *pixel_range, None if scale is None else tuple(scale))
         self.loss = loss
         self.validation_batch = Statistics(validation_batch).validation_batch
         self.chunk_size = chunk_size

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,8 @@ class OrthogonalProjection:
         steps: steps of the linear model on each minibatch.
         learning_rate: of the linear model, on the mean loss.
     """
+
+    needs_classes: ClassVar[str] = "it learns a logistic regression"
 
     steps: int = 10
     learning_rate: float = 0.1

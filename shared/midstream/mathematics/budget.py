@@ -1,13 +1,14 @@
 """The perturbation ball: its projection, its steepest directions, and the pixel range."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from midstream.mathematics.graphs.capturing import within_program
+from midstream.mathematics.inputs.column_scale import ColumnScale
 
 Norm = Literal["l2", "linf"]
 
@@ -37,6 +38,9 @@ class Budget:
         norm: `"l2"` (the paper's game) or `"linf"`.
         low: smallest valid pixel value; -inf for no lower bound.
         high: largest valid pixel value; inf for no upper bound.
+        scale: the unit of each column, the last dimension of an input: the ball is that of `p / scale`, so ε
+            is in units of the scale, such as standard deviations. A column of scale 0 does not move. None
+            for 1 everywhere.
 
     >>> import torch
     >>> budget = Budget(epsilon=1.0)
@@ -49,6 +53,7 @@ class Budget:
     norm: Norm = "l2"
     low: float = 0.0
     high: float = 1.0
+    scale: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.epsilon < float("inf"):
@@ -57,6 +62,10 @@ class Budget:
             raise ValueError(f"norm must be 'l2' or 'linf', not {self.norm!r}")
         if not self.low < self.high:
             raise ValueError(f"the pixel range [{self.low}, {self.high}] is empty")
+
+    @property
+    def _plain(self) -> "Budget":
+        return replace(self, scale=None)
 
     @property
     def white(self) -> float:
@@ -72,9 +81,25 @@ class Budget:
         Args:
             gradient: `(batch, *input)`; its scale does not matter, not even a very small one.
         """
+        if self.scale is not None:  # the furthest point of the ball of `p / s` along u is `s e(s u)`
+            unit = ColumnScale(self.scale)
+            return unit.back(self._plain.direction(unit.back(gradient)))
         if self.norm == "l2":
             return _unit(gradient.flatten(1)).reshape(gradient.shape)
         return gradient.sign().where(~gradient.isnan(), gradient)
+
+    def outward(self, perturbation: Tensor) -> Tensor:
+        """Return the point of the unit ball that a perturbation points to, one per example.
+
+        Without a scale it is `direction`, in which the scale counts twice: at the gradient, and at the move.
+
+        Args:
+            perturbation: `(batch, *input)`, in pixel units.
+        """
+        if self.scale is None:
+            return self.direction(perturbation)
+        unit = ColumnScale(self.scale)
+        return unit.back(self._plain.direction(unit.units(perturbation)))
 
     def project(self, perturbation: Tensor) -> Tensor:
         """Return the nearest perturbation inside the ball of radius ε, one per example.
@@ -84,6 +109,9 @@ class Budget:
         Args:
             perturbation: `(batch, *input)`, in pixel units.
         """
+        if self.scale is not None:
+            unit = ColumnScale(self.scale)
+            return unit.back(self._plain.project(unit.units(perturbation)))
         if self.norm == "linf":
             return perturbation.clamp(-self.epsilon, self.epsilon)
         flat = perturbation.flatten(1)
@@ -161,7 +189,14 @@ class Budget:
         )
 
     def size(self, perturbation: Tensor) -> Tensor:
-        """Return the norm of each example's perturbation, `(batch,)`, in pixel units."""
+        """Return the norm of each example's perturbation, `(batch,)`, in units of ε.
+
+        It is infinite if a column that may not move did.
+        """
+        if self.scale is not None:
+            unit = ColumnScale(self.scale)
+            found = self._plain.size(unit.units(perturbation))
+            return found.masked_fill(unit.moved_fixed(perturbation), math.inf)
         flat = perturbation.flatten(1)
         return flat.norm(dim=1) if self.norm == "l2" else flat.abs().amax(dim=1)
 

@@ -94,4 +94,4 @@ class MomentumHistory:
         self.rows.load_state_dict(state)
 
     def _within(self, blend: Tensor, budget: Budget) -> Tensor:
-        return budget.project(blend) if self.rule == "project" else budget.epsilon * budget.direction(blend)
+        return budget.project(blend) if self.rule == "project" else budget.epsilon * budget.outward(blend)

@@ -48,7 +48,8 @@ def estimate_smoothness(
     Args:
         model: the model at θ_t; it is not changed.
         validation_inputs: `(examples, *input)`.
-        validation_labels: `(examples,)`; the first ten classes among them are tried.
+        validation_labels: `(examples,)`; the first ten classes among them are tried. Of targets that are no
+            classes, `(examples, outputs)`, ten are, from the smallest to the largest.
         learning_rate: η, for the sum of the batch's losses.
         high: the value of a white pixel.
         loss: a loss that sums over its batch.
@@ -72,12 +73,20 @@ def estimate_smoothness(
         utility(
             model,
             white,
-            validation_labels.new_tensor([label]),
+            label[None],
             validation_inputs,
             validation_labels,
             learning_rate=learning_rate,
             loss=loss,
         )
-        for label in sorted(set(validation_labels.tolist()))[:10]
+        for label in _tried(validation_labels)
     ]
     return Smoothness(tuple(math.sqrt(white.numel()) * abs(float(change)) for change in changes))
+
+
+def _tried(targets: Tensor) -> Tensor:
+    """Return at most ten distinct targets."""
+    found: Tensor = torch.unique(targets, dim=0)
+    if not targets.is_floating_point():
+        return found[:10]
+    return found[torch.linspace(0, len(found) - 1, min(10, len(found))).round().long()]

@@ -21,7 +21,7 @@ def mlp(
 
     Args:
         input_shape: any shape.
-        classes: number of classes.
+        classes: number of classes, or of another task's outputs.
         hidden: nodes of a hidden layer.
         layers: number of hidden layers.
         norm: the norm before each ReLU.

@@ -31,8 +31,8 @@ class Ground:
     Attributes:
         validation_inputs: inputs of the public validation set Dval, `(examples, *input)`, float32 in the
             pixel range.
-        validation_labels: labels of the validation set, `(examples,)`.
-        classes: the number of classes.
+        validation_labels: labels of the validation set, as in `midstream.players.interface.Batch`.
+        classes: the number of classes, or of another task's outputs.
         budget: the ball that the player's moves are projected onto.
         learning_rate: η of the training optimizer.
         batch_size: examples per minibatch of the run.

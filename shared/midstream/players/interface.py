@@ -21,6 +21,7 @@ from midstream.mathematics.loss import Loss
 from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.mathematics.seeds import generator
 from midstream.players.reports import REPORTS, check_report
+from midstream.tasks.task import Kind
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Batch:
         seq: position in the run, counted from 0; the step on batch `seq` starts from θ_seq.
         inputs: `(batch, *input)`, float32 within the pixel range.
         labels: class indices, `(batch,)`, int64. If an `Augmenting` defender mixed examples, the share of
-            each class, `(batch, classes)`, float32; each row sums to 1.
+            each class, `(batch, classes)`, float32; each row sums to 1. For another task than classification,
+            targets, `(batch, outputs)`, float32.
         key_source: how the host computes the `content_keys`; None computes them from `inputs`. A player that
             makes a batch of the same examples in another order sets it to None.
     """
@@ -73,7 +75,7 @@ class View:
         learning_rate: η of the training optimizer.
         validation_inputs: inputs of the public validation set Dval, `(examples, *input)`, as stored:
             float32, or uint8, which `midstream.pixels` converts to float32.
-        validation_labels: labels of the validation set, `(examples,)`.
+        validation_labels: labels of the validation set, as in `Batch`.
         budget: the ball that the host projects the move onto, and the pixel range.
         seed: seed of the player's random numbers: the run's seed, or one that the host derived from it.
         role: `"attacker"`, `"defender"` or `"checker"`.
@@ -81,10 +83,12 @@ class View:
         step_source: how the host reads `training_step`.
         batch_source: how the host looks up `upcoming` batches.
         reports: the numbers that `report` has collected for this move.
-        classes: number of classes in the run. The server's players get this; attackers see 0.
+        classes: number of classes, or of another task's outputs. The server's players get this; attackers
+            see 0.
         steps_per_epoch: batches per epoch. The server's players get this; attackers see 1.
         batch_size: examples per minibatch; the last one of an epoch may have fewer. The server's players get
             this; attackers see 1.
+        task: what the run learns.
         programs: computes pure functions of tensors, which a CUDA device may replay as graphs.
     """
 
@@ -104,6 +108,7 @@ class View:
     classes: int = 0
     steps_per_epoch: int = 1
     batch_size: int = 1
+    task: Kind = "classification"
     programs: Programs = field(default_factory=partial(Programs, capture=False), repr=False)
 
     def validation_gradient(self) -> Gradient:

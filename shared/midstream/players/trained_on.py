@@ -17,6 +17,8 @@ from midstream.mathematics.seeds import derive
 from midstream.players.culprit import place
 from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 from midstream.players.referee import HostError, PlayerError
+from midstream.tasks import targets
+from midstream.tasks.task import Kind
 
 Answer = TypeVar("Answer")
 
@@ -103,14 +105,17 @@ def _trainable(what: str, found: object, like: Batch, view: View, *, length: int
         found_there = "a NaN" if lowest != lowest else f"pixels from {lowest:.4g} to {highest:.4g}"
         raise refused(f"{found_there}, outside of [{view.budget.low:g}, {view.budget.high:g}],")
     labels = labels.detach().to(like.inputs.device)
-    if fault := _fault(labels, length, view.classes):
+    if fault := _fault(labels, length, view.classes, view.task):
         raise refused(fault)
     labels = labels.to(like.inputs.dtype) if labels.is_floating_point() else labels
     return Batch(like.seq, inputs, labels)
 
 
-def _fault(labels: Tensor, length: int, classes: int) -> str | None:
+def _fault(labels: Tensor, length: int, classes: int, task: Kind) -> str | None:
     """Return what is wrong with labels, as text; None if they are valid."""
+    if task != "classification":
+        reason = targets.fault(task, labels, length=length, outputs=classes)
+        return None if reason is None else f"targets that {reason},"
     if labels.dtype == torch.int64 and labels.shape == (length,):
         first, last = (int(value) for value in labels.aminmax())
         return (

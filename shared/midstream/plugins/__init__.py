@@ -1,4 +1,4 @@
-"""Plug-ins by name: attackers, defenders, checkers, models, data sets and optimizers.
+"""Plug-ins by name: attackers, defenders, checkers, models, data sets, optimizers and losses.
 
 A name is an entry point (`level-1`), a dotted path (`package.module:Name`) or a file (`path/file.py:Name`).
 Options follow it: `level-1,beta=0.9`. A plus sign combines defenders: `level-1+cutmix,on=both`.

@@ -12,7 +12,7 @@ from midstream.errors import MidstreamError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
-Kind = Literal["attackers", "defenders", "checkers", "models", "datasets", "optimizers"]
+Kind = Literal["attackers", "defenders", "checkers", "models", "datasets", "optimizers", "losses"]
 
 SINGULAR: dict[str, str] = {
     "attackers": "attacker",
@@ -21,6 +21,7 @@ SINGULAR: dict[str, str] = {
     "models": "model",
     "datasets": "data set",
     "optimizers": "optimizer",
+    "losses": "loss",
 }
 
 LIBRARIES = ("torchvision", "timm")

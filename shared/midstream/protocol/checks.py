@@ -11,6 +11,8 @@ from midstream.players.interface import Batch
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch
+from midstream.tasks.targets import fault
+from midstream.tasks.task import Kind
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,22 @@ class BatchRules:
         specification: the run's specification.
         train_size: number of training examples.
         input_shape: shape of one input.
-        classes: number of classes.
+        classes: number of classes; for another task, of outputs.
+        task: what the targets are.
     """
 
     specification: Specification
     train_size: int
     input_shape: tuple[int, ...]
     classes: int
+    task: Kind = "classification"
 
     @property
     def largest_body(self) -> int:
         """Maximum size of an encoded batch, in bytes."""
-        return largest_body(min(self.specification.batch_size, self.train_size), self.input_shape)
+        largest = min(self.specification.batch_size, self.train_size)
+        targets = 1 if self.task == "classification" else self.classes
+        return largest_body(largest, self.input_shape, targets=targets)
 
     def check(self, batch: WireBatch, *, seq: int) -> Batch:
         """Validate the batch received as number `seq`, and return it with its inputs as float32 pixels.
@@ -49,16 +55,19 @@ class BatchRules:
             input_shape=self.input_shape,
             classes=self.classes,
             pixel_range=self.specification.pixel_range,
+            task=self.task,
         )
 
 
-def largest_body(examples: int, input_shape: tuple[int, ...]) -> int:
-    """Return the maximum size of an encoded batch in bytes: float32 pixels, int64 labels, and framing.
+def largest_body(examples: int, input_shape: tuple[int, ...], *, targets: int = 1) -> int:
+    """Return the maximum size of an encoded batch in bytes: float32 pixels, labels, and framing.
+
+    Labels are int64, or `targets` float32 numbers for each example; the larger counts.
 
     >>> largest_body(500, (1, 28, 28))
     1576096
     """
-    return examples * (4 * math.prod(input_shape) + 8) + 4096
+    return examples * (4 * math.prod(input_shape) + max(8, 4 * targets)) + 4096
 
 
 def check_number(batch: WireBatch, seq: int) -> None:
@@ -75,6 +84,7 @@ def check_batch(
     input_shape: tuple[int, ...],
     classes: int,
     pixel_range: PixelRange = "valid",
+    task: Kind = "classification",
 ) -> Batch:
     """Validate a batch, and return it with its inputs as float32 pixels.
 
@@ -83,8 +93,9 @@ def check_batch(
         seq: its sequence number, from the request's path.
         length: number of examples that this batch of the run must hold.
         input_shape: shape of one input.
-        classes: number of classes.
+        classes: number of classes; for another task, of outputs.
         pixel_range: whether pixels must lie in [0, 1] or only be finite.
+        task: what the targets are.
 
     Raises:
         Problem: 422, naming the field and its value.
@@ -99,13 +110,18 @@ def check_batch(
         raise _wrong(
             "inputs", f"shape is {tuple(batch.inputs.shape)}; batch {seq} of this run has {expected}"
         )
-    if tuple(batch.labels.shape) != (length,):
+    if task == "classification" and tuple(batch.labels.shape) != (length,):
         raise _wrong(
             "labels", f"shape is {tuple(batch.labels.shape)}; batch {seq} of this run has {(length,)}"
         )
     if batch.inputs.dtype not in (torch.uint8, torch.float32):
         raise _wrong("inputs", f"dtype is {batch.inputs.dtype}; inputs are uint8 or float32")
-    if batch.labels.dtype != torch.int64:
+    if (
+        task != "classification"
+        and (reason := fault(task, batch.labels, length=length, outputs=classes)) is not None
+    ):
+        raise _wrong("labels", f"they {reason}")
+    if task == "classification" and batch.labels.dtype != torch.int64:
         raise _wrong("labels", f"dtype is {batch.labels.dtype}; labels are int64")
     inputs = pixels(batch.inputs)
     bounds = torch.stack([*inputs.aminmax(), *batch.labels.aminmax()])
@@ -115,7 +131,7 @@ def check_batch(
         what = "hold a NaN" if lowest != lowest else f"range from {lowest} to {highest}"
         must = "lie in [0, 1]" if pixel_range == "valid" else "be finite"
         raise _wrong("inputs", f"the pixels {what}; they must {must}")
-    if not (first >= 0 and last < classes):
+    if task == "classification" and not (first >= 0 and last < classes):
         first, last = (int(value) for value in batch.labels.aminmax())
         raise _wrong("labels", f"they range from {first} to {last}; this run has classes 0 to {classes - 1}")
     return Batch(seq, inputs, batch.labels)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# The paper's settings (section 6 and A.1.2). Those for digits are ours, sized for a demonstration.
+# The paper's settings (section 6 and A.1.2). Those for digits, tables and phrases are ours, to demonstrate.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {
         "model": "digits-cnn",
@@ -33,6 +33,38 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 400,
         "epochs": 240,
     },
+    "diabetes": {
+        "model": "mlp,hidden=64",
+        "epsilon": 1.0,
+        "pixel_range": "unbounded",
+        "validation_size": 100,
+        "batch_size": 40,
+        "epochs": 40,
+    },
+    "breast-cancer": {
+        "model": "mlp,hidden=64",
+        "epsilon": 2.0,
+        "pixel_range": "unbounded",
+        "validation_size": 100,
+        "batch_size": 40,
+        "epochs": 40,
+    },
+    "california-like": {
+        "model": "mlp,hidden=64",
+        "epsilon": 0.5,
+        "pixel_range": "unbounded",
+        "validation_size": 500,
+        "batch_size": 100,
+        "epochs": 20,
+    },
+    "phrases": {
+        "model": "text-cnn",
+        "epsilon": 0.5,
+        "pixel_range": "unbounded",
+        "validation_size": 200,
+        "batch_size": 100,
+        "epochs": 40,
+    },
     "photos": {"model": "auto", "epsilon": 4.0, "validation_size": 250, "batch_size": 100, "epochs": 40},
 }
 _FAMILY = {
@@ -42,6 +74,11 @@ _FAMILY = {
     "fashion-mnist": "mnist",
     "cifar10": "cifar",
     "cifar100": "cifar",
+    "digit-traits": "digits",
+    "diabetes": "diabetes",
+    "breast-cancer": "breast-cancer",
+    "california-like": "california-like",
+    "phrases": "phrases",
 }
 
 

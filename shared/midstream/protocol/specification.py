@@ -99,6 +99,12 @@ class Specification(BaseModel):
         description="Whether the images are transformed before the defence, after it, or both, each by draws "
         "of its own; null for before.",
     )
+    loss: str | None = Field(
+        None,
+        min_length=1,
+        description="The loss, with options: huber,delta=1.0 or module:function, summed over a batch; null "
+        "for the usual one of the data set's task: cross-entropy, mse or bce.",
+    )
     chunk_size: int | None = Field(
         None,
         ge=1,

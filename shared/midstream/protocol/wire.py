@@ -49,7 +49,7 @@ class WireBatch:
         seq: its number in the run.
         parameters_version: version of the parameters that it was attacked at; None before the attack.
         inputs: uint8 pixels, or float32 in the pixel range.
-        labels: class indices, int64.
+        labels: class indices, int64; or targets, float32.
         report: numbers by name that the attacker reports for the run's metrics; nothing depends on them.
         signature: of `midstream.protocol.signature`; None if it is unsigned.
     """

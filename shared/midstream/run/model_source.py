@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
+from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.protocol.specification import Specification
 from midstream.run.models import build_model
 from midstream.run.process.precision import computing
@@ -58,15 +59,18 @@ class ModelSource:
         )
         return model.to(self._device)
 
-    def another(self, example: Tensor, *, order: Order, chunk_size: int | None) -> nn.Module:
+    def another(
+        self, example: Tensor, *, order: Order, chunk_size: int | None, loss: Loss = cross_entropy
+    ) -> nn.Module:
         """Return a `new` model in evaluation mode, whose derivatives are taken as the live model's are.
 
         Args:
             example: a few inputs, by whose shape the order is remembered.
             order: the live model's order of differentiation.
             chunk_size: how many examples are differentiated at a time; None leaves it to the derivatives.
+            loss: the loss that is differentiated.
         """
         model = computing(self.new().eval())
-        remember(model, example, order)
+        remember(model, example, order, loss=loss)
         choose_chunk_size(model, chunk_size)
         return model

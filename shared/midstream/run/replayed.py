@@ -4,10 +4,14 @@ from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
 from midstream.mathematics.graphs.program import Programs
+from midstream.mathematics.loss import Loss, cross_entropy
 
 
 def replayed_validation_gradient(
-    programs: Programs, model: nn.Module, validation: tuple[Tensor, Tensor]
+    programs: Programs,
+    model: nn.Module,
+    validation: tuple[Tensor, Tensor],
+    loss: Loss = cross_entropy,
 ) -> Gradient:
     """Return `v` of a model; see `midstream.validation_gradient`.
 
@@ -15,7 +19,8 @@ def replayed_validation_gradient(
         programs: the programs of the model's host.
         model: the model.
         validation: inputs and labels of the validation set.
+        loss: a loss that sums over its batch.
     """
-    values = programs("v", lambda: tuple(validation_gradient(model, *validation).values()))
+    values = programs("v", lambda: tuple(validation_gradient(model, *validation, loss=loss).values()))
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return dict(zip(names, values, strict=True))

@@ -1,6 +1,7 @@
 """A model in training: the run's model on the server, or an attacker's surrogate."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from midstream.run.optimizing.descent import Descent
 from midstream.run.optimizing.optimization import Optimization
 from midstream.run.process.precision import computing, in_float32
 from midstream.run.replayed import replayed_validation_gradient
+from midstream.run.tasks.making import task_of
 
 
 class DivergedError(MidstreamError, ArithmeticError):
@@ -47,7 +49,7 @@ class Training:
         allowed: the dotted paths and files that the specification may name; None allows all.
 
     Raises:
-        midstream.plugins.PluginError: there is no such model, optimizer or schedule, or a minibatch is too
+        midstream.plugins.PluginError: there is no such model, loss, optimizer or schedule, or a batch is too
             small for the model's batch norm.
         midstream.DerivativeError: no order of differentiation gives correct derivatives of the model.
     """
@@ -64,6 +66,9 @@ class Training:
         self.device = device
         self.input_shape = tuple(split.validation.inputs.shape[1:])
         self.classes = split.classes
+        self.task = task_of(split.task, specification.loss, allowed=allowed)
+        self.budget = replace(specification.budget, scale=split.scale)
+        """The defender's ball, with the scale of the columns."""
         self.train_size = len(split.train)
         self.dataset_sha256 = split.dataset_sha256
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
@@ -73,7 +78,7 @@ class Training:
         )
         with seeded(torch.device("cpu"), specification.seed, "model"):
             self.model = self._models.new()
-        self.descent = Descent(self.model)
+        self.descent = Descent(self.model, loss=self.task.loss)
         self._has_buffers = any(True for _ in self.model.buffers())
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
@@ -84,7 +89,9 @@ class Training:
         self.optimization = Optimization(
             specification, self.model, train_size=self.train_size, allowed=allowed
         )
-        self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
+        loss = self.task.loss
+        size = specification.chunk_size or chunk_size_here(self.model, *self.validation_here, loss=loss)
+        self.use_chunk_size(size)
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
 
@@ -96,13 +103,14 @@ class Training:
 
     def another_model(self) -> nn.Module:
         """Return a new model of the run's architecture; see `ModelSource.another`."""
-        return self._models.another(self._example(), order=self.order, chunk_size=self.chunk_size)
+        size, loss = self.chunk_size, self.task.loss
+        return self._models.another(self._example(), order=self.order, chunk_size=size, loss=loss)
 
     def _check(self) -> Order:
         inputs = self._example()
         with in_float32():
-            order = check_derivatives(self.model, inputs, self.validation_here[1][: len(inputs)])
-        remember(computing(self.model), inputs, order)
+            order = check_derivatives(self.model, inputs, self.validation_here[1][:FEW], loss=self.task.loss)
+        remember(computing(self.model), inputs, order, loss=self.task.loss)
         return order
 
     def _example(self) -> Tensor:
@@ -134,8 +142,10 @@ class Training:
             model=self.specification.model,
             input_shape=list(self.input_shape),
             classes=list(self.classes),
-            loss="cross-entropy",
+            loss=self.task.loss_name,
             reduction="sum",
+            task=self.task.kind,
+            scale=self.budget.scale,
             chunk_size=self.chunk_size,
             derivatives=self.order,
             **self.optimization.described(),
@@ -149,7 +159,7 @@ class Training:
     def validation_gradient(self) -> Gradient:
         """Return the validation gradient `v` at the live parameters, computed once per version."""
         if self._known is None or self._known[0] != self.step:
-            v = replayed_validation_gradient(self.programs, self.model, self.validation_here)
+            v = replayed_validation_gradient(self.programs, self.model, self.validation_here, self.task.loss)
             self._known = (self.step, v)
         return self._known[1]
 

@@ -24,7 +24,7 @@ SPECIFICATION: Kinds = {
     **dict.fromkeys(("name", "dataset", "defender", "norm"), (str,)),
     "epsilon": _NUMBER,
 }
-RESULT: Kinds = {"parameters_sha256": (str,), "test_accuracy": _NUMBER}
+RESULT: Kinds = {"parameters_sha256": (str,), "test_accuracy": _MAYBE}
 
 
 class DamagedRunError(MidstreamError, ValueError):

@@ -2,6 +2,7 @@
 
 import { shareOfBudget } from "./budget.js";
 import { swatch } from "./colours.js";
+import { headline } from "./measures.js";
 import { story } from "./story.js";
 import { decimal, duration, percent, rate, short } from "./numbers.js";
 
@@ -9,9 +10,9 @@ const PATIENCE = 2000; // milliseconds; shorter waits are not shown
 const OVER = ["finished", "stopped", "failed"];
 
 const NUMBERS = [
-  ["Test accuracy", ({ status }) => percent(status.test_accuracy)],
+  [({ status }) => titled(headline(status, "test").words), ({ status }) => headline(status, "test").text],
   ["Test loss", ({ status }) => decimal(status.test_loss)],
-  ["Validation accuracy", ({ status }) => percent(status.validation_accuracy)],
+  [({ status }) => titled(headline(status, "validation").words), ({ status }) => headline(status, "validation").text],
   ["Validation loss", ({ status }) => decimal(status.validation_loss)],
   ["Training loss", ({ status }) => decimal(status.loss)],
   ["Defender moved, of ε", (run) => percent(shareOfBudget(run.history.records.at(-1), run.status))],
@@ -26,6 +27,10 @@ const BUTTONS = [
   ["checkpoint", "Checkpoint", (state) => !OVER.includes(state)],
   ["stop", "Stop…", (state) => !OVER.includes(state)],
 ];
+
+function titled(words) {
+  return words[0].toUpperCase() + words.slice(1);
+}
 
 /** Return what a run waits for and for how long, or why it ended; "" while it trains. */
 export function situation(run) {
@@ -88,7 +93,7 @@ export function makeCard(name, number, { act, choose, shown: isShown }) {
   const values = NUMBERS.map(([term]) => {
     const value = element("dd");
     const pair = element("div");
-    pair.append(element("dt", { textContent: term }), value);
+    pair.append(element("dt", { textContent: typeof term === "string" ? term : "" }), value);
     list.append(pair);
     return value;
   });
@@ -123,7 +128,10 @@ export function fillCard(parts, run, steers, all) {
   write(parts.told, story(status.name, run, all));
   const reports = [failures(status), reported(run.history.records.at(-1))];
   write(parts.reports, reports.filter((text) => text !== "").join(" · "));
-  NUMBERS.forEach(([, value], place) => write(parts.values[place], value(run)));
+  NUMBERS.forEach(([term, value], place) => {
+    write(parts.values[place], value(run));
+    if (typeof term !== "string") write(parts.values[place].previousSibling, term(run));
+  });
   // Not `disabled`, so that a button that was just pressed keeps the keyboard focus.
   BUTTONS.forEach(([, , usable], place) => {
     parts.controls[place].ariaDisabled = String(!steers || !usable(status.state));

@@ -3,12 +3,17 @@
 import uPlot from "./vendor/uPlot.esm.js";
 import { shareOfBudget } from "./budget.js";
 import { colour, dashes, ink } from "./colours.js";
+import { learns, measured } from "./measures.js";
 import { decimal, percent } from "./numbers.js";
 
 const UNIT = [0, 1];
 const CHARTS = [
-  { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT, says: "The share of images that the model never saw and names correctly. This is what the attack wants to lower and the defence to keep." },
-  { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT, says: "The same on the validation images, which both sides know. If it falls with the test accuracy, the attack works." },
+  { key: "test_accuracy", title: "Test accuracy", text: percent, range: UNIT, shown: learns("classification"), says: "The share of images that the model never saw and names correctly. This is what the attack wants to lower and the defence to keep." },
+  { key: "validation_accuracy", title: "Validation accuracy", text: percent, range: UNIT, shown: learns("classification"), says: "The same on the validation images, which both sides know. If it falls with the test accuracy, the attack works." },
+  { key: "test_r2", title: "Test R²", text: decimal, of: (record) => measured(record, "test_r2"), shown: learns("regression"), says: "The share of the targets' variance that the model explains: 1 is exact, 0 is no better than their mean. This is what the attack wants to lower and the defence to keep." },
+  { key: "test_rmse", title: "Test RMSE, units of the target", text: decimal, of: (record) => measured(record, "test_rmse"), shown: learns("regression"), says: "The root of the mean squared error." },
+  { key: "test_average_precision", title: "Test mean average precision", text: percent, range: UNIT, of: (record) => measured(record, "test_average_precision"), shown: learns("multi-label"), says: "How well the model ranks the examples of each label before the others. This is what the attack wants to lower and the defence to keep." },
+  { key: "test_subset_accuracy", title: "Test subset accuracy", text: percent, range: UNIT, of: (record) => measured(record, "test_subset_accuracy"), shown: learns("multi-label"), says: "The share of examples whose labels are all right." },
   { key: "correction", title: "Defender's correction, share of its budget", text: percent, of: shareOfBudget, says: "How far the defender moves an image, on average. It is 0 without a defender. The server cannot know how far the attacker moved it." },
   { key: "suspicion", title: "Checker: suspicion of the batch", text: percent, range: UNIT, of: suspicion, shown: isChecked, says: "The share of clean batches that would look less suspicious. Near 100 % for many steps, it is an alarm." },
   { key: "flagged", title: "Checker: examples flagged in the batch", text: String, of: flagged, shown: isChecked, says: "The images of the batch that are more suspicious than the threshold. Some clean ones are among them." },

@@ -40,7 +40,7 @@ export class History {
     }
     if (record.step <= this.last) return false;
     this.records.push(record);
-    if (record.test_accuracy === null) this.#since += 1;
+    if (record.test_loss === null) this.#since += 1;
     return this.#since > POINTS;
   }
 }

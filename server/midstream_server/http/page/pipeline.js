@@ -1,6 +1,7 @@
 // Who sits where: the way of one run's minibatches, from the provider to the model.
 
 import { shareOfBudget } from "./budget.js";
+import { headline } from "./measures.js";
 import { percent, rate } from "./numbers.js";
 
 const PLACES = [
@@ -37,7 +38,7 @@ const FACTS = {
     const { model, optimizer, learning_rate: step } = status.specification;
     return [`${model}, version ${status.step}`, [
       ["takes", `a step of ${optimizer}, learning rate ${step}, on x″`],
-      ["test accuracy", percent(status.test_accuracy)],
+      [headline(status, "test").words, headline(status, "test").text],
     ]];
   },
 };

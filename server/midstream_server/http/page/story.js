@@ -1,5 +1,6 @@
 // What an attack has cost a run, and what its defender has won back, in words.
 
+import { judged } from "./measures.js";
 import { percent } from "./numbers.js";
 
 const SAME = ["dataset", "model", "seed", "batch_size", "train_size", "optimizer", "learning_rate"];
@@ -35,7 +36,7 @@ function comparable(run, other) {
   return SAME.every((key) => run.status.specification[key] === other.status.specification[key]);
 }
 
-/** Return the test accuracies at the last step that all of the runs have evaluated; "" if there is none. */
+/** Return the test accuracies, or other headlines, at the last step that all of the runs have evaluated; "" if there is none. */
 function both(run, other, clean = other) {
   const [ours, theirs, cleans] = [run, other, clean].map(({ history }) => accuracies(history.records));
   const step = [...ours.keys()].findLast((at) => theirs.has(at) && cleans.has(at));
@@ -43,7 +44,7 @@ function both(run, other, clean = other) {
 }
 
 function accuracies(records) {
-  return new Map(records.filter((record) => typeof record.test_accuracy === "number").map((record) => [record.step, record.test_accuracy]));
+  return new Map(records.filter((record) => judged(record) !== null).map((record) => [record.step, judged(record)]));
 }
 
 function points(share) {

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from midstream.tasks.measures import headline
 from midstream_server.runs.hosting.worker import Worker
 from midstream_server.runs.recovery.durable import DurableRun
 from midstream_server.runs.recovery.room import Room
@@ -56,8 +57,10 @@ class Settling:
         return recorded.records[-1] if recorded.records else None
 
     def _say_how_good(self, record: dict[str, object] | None) -> None:
-        if record is not None and record["test_accuracy"] is not None:
+        recorded = self._durable.recorded
+        found = None if recorded.evaluation is None else headline(recorded.evaluation.of_test())
+        if record is not None and record["test_loss"] is not None and found is not None:
             self._say(
-                f"step {record['step']} of {self._durable.recorded.run.total_steps}, "
-                f"loss {record['loss']:.3f}, test accuracy {record['test_accuracy']:.3f}"
+                f"step {record['step']} of {recorded.run.total_steps}, "
+                f"loss {record['loss']:.3f}, {found[0]} {found[1]:.3f}"
             )

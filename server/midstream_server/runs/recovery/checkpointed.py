@@ -29,7 +29,9 @@ class CheckpointedRun:
         self.kept_from = 0
         """The first batch that could still be needed again."""
         run = recorded.run
-        self.rules = BatchRules(run.specification, run.train_size, run.input_shape, len(run.classes))
+        self.rules = BatchRules(
+            run.specification, run.train_size, run.input_shape, len(run.classes), run.task.kind
+        )
         self._every = checkpoint_every
         self._checkpointed = run.step
         self._seconds = 0.0

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -157,6 +158,8 @@ class CarliniWagner(MomentumOption):
         initial: the first weight c.
         normalised: scale each change to the ball's edge; false leaves smaller changes as they are.
     """
+
+    needs_classes: ClassVar[str] = "it moves inputs towards other classes"
 
     confidence: float = Search.confidence
     learning_rate: float = Search.learning_rate

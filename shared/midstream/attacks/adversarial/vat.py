@@ -1,6 +1,7 @@
 """Virtual adversarial training's direction, along which the model's prediction changes fastest."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class Vat:
     Args:
         iterations: iterations of power iteration; the original takes 1.
     """
+
+    needs_classes: ClassVar[str] = "it compares probabilities of classes"
 
     iterations: int = 1
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class Atn:
         epochs: epochs of the network's training, over Dval.
         learning_rate: Adam's learning rate for the network.
     """
+
+    needs_classes: ClassVar[str] = "it trains its generator on cross-entropy"
 
     surrogate_epochs: int = 60
     epochs: int = 60

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ class DeepConfuse:
         epochs: epochs of each surrogate's training.
         learning_rate: Adam's learning rate for the generator.
     """
+
+    needs_classes: ClassVar[str] = "it trains its generator on cross-entropy"
 
     trials: int = 30
     epochs: int = 20

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -71,6 +72,8 @@ class Autoregressive:
     the noise stays bounded and the filters of other classes respond to it. Here the steadiest of 128 random
     candidates is taken for all channels.
     """
+
+    needs_classes: ClassVar[str] = "it has a pattern for each class"
 
     _found: tuple[int, dict[int, Tensor]] | None = field(default=None, init=False, repr=False, compare=False)
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -79,6 +80,8 @@ class LinearlySeparable:
     Args:
         patch: side of a patch in pixels; by default a quarter of the image's smaller side.
     """
+
+    needs_classes: ClassVar[str] = "it has a pattern for each class"
 
     patch: int | None = None
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -74,6 +75,8 @@ class OnePixel:
     the border of digits is always black and would suit every class. A small constant keeps the ratio of
     pixels without variance finite.
     """
+
+    needs_classes: ClassVar[str] = "it has a pixel for each class"
 
     _places: Tensor | None = field(default=None, init=False, repr=False, compare=False)
     _colours: Tensor | None = field(default=None, init=False, repr=False, compare=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class Crafted:
     The surrogate is a new network of the run's architecture, trained by Adam at the run's learning rate. An
     input that is not among the training data is crafted during the game, on the trained surrogate.
     """
+
+    needs_classes: ClassVar[str] = "it crafts perturbations against classes"
 
     _table: Table | None = field(default=None, init=False, repr=False, compare=False)
     _surrogate: nn.Module | None = field(default=None, init=False, repr=False, compare=False)

@@ -113,8 +113,22 @@ class Game:
         return self._live().model() if self._result is None else self._result.model()
 
     def accuracy(self) -> float:
-        """Return the test accuracy at the live parameters, in [0, 1]."""
-        return self._live().accuracy() if self._result is None else self._result.test_accuracy
+        """Return the test accuracy at the live parameters, in [0, 1].
+
+        Raises:
+            LookupError: the task is not classification; `measures` has what is measured instead.
+        """
+        found = self.measures()
+        if (accuracy := found.get("test_accuracy")) is None:
+            raise LookupError(f"this game has no accuracy: measures() has {' and '.join(found)}")
+        return accuracy
+
+    def measures(self) -> dict[str, float | None]:
+        """Return the measures of the test set at the live parameters by name.
+
+        They are `test_accuracy`, or `test_r2` and `test_rmse` of a regression, or those of several labels.
+        """
+        return self._live().measures() if self._result is None else self._result.of_test()
 
     @property
     def result(self) -> GameResult:

@@ -13,6 +13,7 @@ from midstream.command.api.picture import as_html
 from midstream.command.runs.detection import detection
 from midstream.storage.run_files import read_records
 from midstream.storage.run_folder import METRICS
+from midstream.tasks.measures import headline
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +27,8 @@ class Metrics(Mapping[str, Array]):
     """A run's metrics, one array per name and one entry per step.
 
     `step` and `epoch` are integers, all others float64. A value that a step does not have is NaN: accuracies
-    are measured only at evaluations. Numbers that a player reported are named `attacker.NAME`,
+    are measured only at evaluations, and so are `test_r2` and the other measures of another task. Numbers
+    that a player reported are named `attacker.NAME`,
     `defender.NAME` and `checker.NAME`.
 
     Args:
@@ -59,11 +61,13 @@ class Metrics(Mapping[str, Array]):
 
     def evaluated(self) -> dict[str, Array]:
         """Return the learning curve: the metrics of the steps after which the model was evaluated."""
-        rows = np.isfinite(self["test_accuracy"]) if "test_accuracy" in self else np.zeros(0, dtype=bool)
+        rows = np.isfinite(self["test_loss"]) if "test_loss" in self else np.zeros(0, dtype=bool)
         return {name: values[rows] for name, values in self.items()}
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, object]:
+    record = {**record, **(record.get("measures") or {})}
+    record.pop("measures", None)
     sides = {side: record.get(side) or {} for side in ("attacker", "defender", "checker")}
     reports = {f"{side}.{name}": value for side, found in sides.items() for name, value in found.items()}
     return {name: value for name, value in record.items() if name not in sides} | reports
@@ -72,6 +76,9 @@ def _flat(record: Mapping[str, Any]) -> dict[str, object]:
 @dataclass(frozen=True, kw_only=True)
 class GameResult:
     """The result of a finished game. Its fields are the keys of `midstream play --json`.
+
+    If the task is not classification, `midstream play --json` has the `measures` by name, such as `test_r2`
+    and `test_rmse`, in place of `test_accuracy`.
 
     Attributes:
         run: the run folder.
@@ -87,7 +94,8 @@ class GameResult:
         seed: seed of every random draw.
         steps: steps taken.
         epochs: epochs played.
-        test_accuracy: at the final parameters, in [0, 1].
+        test_accuracy: at the final parameters, in [0, 1]; None if the task is not classification.
+        measures: the measures of another task at the final parameters by name; None for classification.
         validation_loss: at the final parameters, in nats per example.
         conversion_rate: share of the other classes' test inputs predicted as the target; None without one.
         evasion_rate: share of the target's test inputs predicted as another class; None without one.
@@ -112,7 +120,8 @@ class GameResult:
     seed: int
     steps: int
     epochs: int
-    test_accuracy: float
+    test_accuracy: float | None
+    measures: Mapping[str, float] | None
     validation_loss: float
     conversion_rate: float | None
     evasion_rate: float | None
@@ -159,7 +168,26 @@ class GameResult:
 
     def as_dict(self) -> dict[str, object]:
         """Return the object that `midstream play --json` prints."""
-        return asdict(self)
+        found: dict[str, object] = {}
+        for name, value in asdict(self).items():
+            if name == "test_accuracy" and self.measures is not None:
+                found |= self.measures
+            elif name != "measures":
+                found[name] = value
+        return found
+
+    def of_test(self) -> dict[str, float | None]:
+        """Return the measures of the test set by name: `test_accuracy`, or those of another task."""
+        if self.measures is None:
+            return {"test_accuracy": self.test_accuracy}
+        return {name: value for name, value in self.measures.items() if name.startswith("test_")}
+
+    @property
+    def score(self) -> tuple[str, float]:
+        """The measure that the game is judged by, in words, and its value: the test accuracy, the R², …"""
+        found = headline(self.of_test())
+        assert found is not None
+        return found
 
     @property
     def folder(self) -> Path:

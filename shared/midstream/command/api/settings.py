@@ -36,6 +36,7 @@ class Settings(TypedDict, total=False):
     dataset: str | None
     image_size: int | None
     model: str | None
+    loss: str | None
     batch_norm: Literal["refuse", "evaluation", "training", "training-with-v"] | None
     train_size: int | None
     validation_size: int | None

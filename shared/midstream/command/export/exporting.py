@@ -99,7 +99,7 @@ def _played_again(played: PlayedRun, plan: GamePlan, everything: bool, follow: F
 
 
 def _card(
-    plan: GamePlan, result: Mapping[str, object], dataset_sha256: str | None, everything: bool
+    plan: GamePlan, result: Mapping[str, Any], dataset_sha256: str | None, everything: bool
 ) -> dict[str, Any]:
     specification = plan.specification
     return {
@@ -120,5 +120,6 @@ def _card(
         "steps": result["steps"],
         "epochs": result["epochs"],
         "test_accuracy": result["test_accuracy"],
+        **(result.get("measures") or {}),
         "parameters_sha256": result["parameters_sha256"],
     }

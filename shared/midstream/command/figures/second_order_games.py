@@ -109,10 +109,11 @@ def play(game: Game, split: Split, attacker: str, *, seed: int, threads: int) ->
 
 
 def _point(observed: ObservedGame, turn: Turn) -> Point:
-    model = observed.run.model
+    model, accuracy = observed.run.model, observed.run.evaluate().test_accuracy
+    assert accuracy is not None
     return Point(
         epoch=turn.seq,
-        accuracy=observed.run.evaluate().test_accuracy,
+        accuracy=accuracy,
         gradient_norm=gradient_norm(model, turn.attacked, turn.labels),
         clean_gradient_norm=gradient_norm(model, turn.clean, turn.labels),
         report=dict(turn.report),

@@ -20,6 +20,7 @@ from midstream.protocol.specification import Specification
 from midstream.run.process.precisions import Precision
 from midstream.storage.run_files import read_object
 from midstream.storage.run_folder import holds_run, write_json, write_whole
+from midstream.tasks.measures import headline
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_server.runs.recovery.provenance import SPECIFICATION, read_standing
 from midstream_server.runs.recovery.resuming import is_left
@@ -187,7 +188,7 @@ class GamePlan:
         specification = self.specification
         named = [specification.dataset, specification.model, specification.optimizer]
         named += plugins.members(specification.defender)
-        named += [] if specification.checker is None else [specification.checker]
+        named += [one for one in (specification.checker, specification.loss) if one is not None]
         return frozenset(one for text in named for one in plugins.permitted(text))
 
     def write_scenario(self) -> None:
@@ -239,11 +240,11 @@ class GamePlan:
         return {"attack_epsilon": self.attack_budget.epsilon, "attack_norm": self.attack_budget.norm}
 
 
-def progress_text(epoch: int, loss: float, accuracy: float | None) -> str:
+def progress_text(epoch: int, loss: float, measures: Mapping[str, float | None]) -> str:
     """Return the text that follows the progress bar; epochs are counted from 0.
 
-    >>> progress_text(0, 2.25, 0.5)
+    >>> progress_text(0, 2.25, {"test_accuracy": 0.5})
     'epoch 1, loss 2.250, test accuracy 0.500'
     """
-    measured = "" if accuracy is None else f", test accuracy {accuracy:.3f}"
-    return f"epoch {epoch + 1}, loss {loss:.3f}{measured}"
+    found = headline(measures)
+    return f"epoch {epoch + 1}, loss {loss:.3f}" + (f", {found[0]} {found[1]:.3f}" if found else "")

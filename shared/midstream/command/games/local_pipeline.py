@@ -227,14 +227,14 @@ class LocalPipeline:
         """Return the live model."""
         return self.run.model
 
-    def accuracy(self) -> float:
-        """Return the test accuracy at the live parameters."""
-        return self.run.evaluate().test_accuracy
+    def measures(self) -> dict[str, float | None]:
+        """Return the measures of the test set at the live parameters, such as `test_accuracy`."""
+        return self.run.evaluate().of_test()
 
     def describe(self, step: GameStep) -> str:
         """Return a short progress text; see `progress_text`."""
         last = self.recorded.evaluation
-        return progress_text(step.metrics["epoch"], step.loss, None if last is None else last.test_accuracy)
+        return progress_text(step.metrics["epoch"], step.loss, {} if last is None else last.of_test())
 
 
 def say(who: str, text: str) -> None:

@@ -20,6 +20,7 @@ from midstream.protocol.signature import read_key
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.models import build_model
+from midstream.run.tasks.making import task_of
 from midstream.storage.run_files import RESULT, read_object
 from midstream.storage.run_folder import METRICS
 from midstream.web.client import Client
@@ -130,8 +131,8 @@ class HttpPipeline:
         model.load_state_dict(self._game.client.parameters(self.plan.name, self.step))
         return model.eval()
 
-    def accuracy(self) -> float:
-        """Return the test accuracy at the live parameters, measured in this process; see `model`."""
+    def measures(self) -> dict[str, float | None]:
+        """Return the test set's measures at the live parameters, computed in this process; see `model`."""
         test, validation = self._split.test, self._split.validation
         return evaluate(
             self.model(),
@@ -139,7 +140,8 @@ class HttpPipeline:
             validation=(validation.inputs, validation.labels),
             test=(test.inputs, test.labels),
             target=None,
-        ).test_accuracy
+            task=task_of(self._split.task, self.plan.specification.loss),
+        ).of_test()
 
 
 class _Records:

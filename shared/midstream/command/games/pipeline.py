@@ -53,5 +53,5 @@ class Pipeline(Protocol):
     def model(self) -> nn.Module:
         """Return the model at the live parameters."""
 
-    def accuracy(self) -> float:
-        """Return the test accuracy at the live parameters."""
+    def measures(self) -> dict[str, float | None]:
+        """Return the measures of the test set at the live parameters, such as `test_accuracy`."""

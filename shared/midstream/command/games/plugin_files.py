@@ -27,7 +27,8 @@ def plugin_files(specification: Specification, attacker: str, surrogate: str | N
     texts = [attacker, *plugins.members(specification.defender)]
     texts += [specification.model, specification.optimizer, specification.dataset]
     evaded = plugins.parse(attacker)[1].get("stealth_checker")
-    texts += [one for one in (surrogate, specification.checker, evaded) if one is not None]
+    others = surrogate, specification.checker, specification.loss, evaded
+    texts += [one for one in others if one is not None]
     named = {plugins.parse(text)[0] for text in texts if not text.startswith("folder:")}
     files = {name: _file(name.rpartition(":")[0]) for name in sorted(named) if ":" in name}
     if path := plugins.parse(attacker)[1].get("path"):

@@ -237,4 +237,4 @@ def _follow_to_the_end(
 
 def _describe(status: Status, loss: float) -> str:
     epoch = (max(status.step, 1) - 1) // status.steps_per_epoch
-    return progress_text(epoch, loss, status.test_accuracy)
+    return progress_text(epoch, loss, {"test_accuracy": status.test_accuracy, **(status.measures or {})})

@@ -81,7 +81,7 @@ class StepProgram:
 
         def gradient() -> Gradient:  # computed once, for both sides
             if not found:
-                found.append(validation_gradient(run.model, *run.validation_here))
+                found.append(validation_gradient(run.model, *run.validation_here, loss=run.task.loss))
             return found[0]
 
         with one_program():
@@ -110,7 +110,7 @@ class StepProgram:
         return moved, written[-1] if written else None
 
     def _defend(self, batch: Batch, gradient: Callable[[], Gradient], checks: Checks) -> Tensor:
-        run, budget = self.run, self.run.specification.budget
+        run, budget = self.run, self.run.budget
         if type(run.defender) is NoDefense:
             checks.require(budget.within(batch.inputs), lambda: budget.refusal(batch.inputs))
             return batch.inputs

@@ -15,7 +15,10 @@ def _names(_: click.Context, __: click.Parameter, names: Sequence[str]) -> Seque
 
 output_options = options.together(
     click.option(
-        "--value", default="test_accuracy", show_default=True, help="The value that tables and plots show."
+        "--value",
+        default="test_accuracy",
+        show_default=True,
+        help="The value that tables and plots show, such as test_r2.",
     ),
     click.option(
         "--rows",

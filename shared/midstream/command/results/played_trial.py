@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from midstream.command.api.result import GameResult
+from midstream.command.runs.measured import flat
 from midstream.command.sweep.trial import Setting, Trial
 from midstream.storage.run_files import read_records
 
@@ -46,8 +47,8 @@ class PlayedTrial:
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """The run's metrics, one record per step."""
-        return read_records(self.folder / "metrics.jsonl")
+        """The run's metrics, one record per step, each `flat`."""
+        return [flat(record) for record in read_records(self.folder / "metrics.jsonl")]
 
     def curve(self, value: str = ACCURACY) -> list[tuple[int, float]]:
         """Return a value over the steps after which it was measured."""

@@ -104,17 +104,19 @@ def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, obje
     from rich.table import Table
 
     from midstream.command.runs.curves import mean_curve, sparkline
+    from midstream.command.runs.measured import words
 
     if any(len(group.runs) > 1 for group in groups):
         varied = {name: values for name, values in varied.items() if name != "seed"}
+    measured = " or ".join(dict.fromkeys(words(group.judged) for group in groups))
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("run", *(re.sub("[_-]", " ", name) for name in varied), "test accuracy"):
+    for heading in ("run", *(re.sub("[_-]", " ", name) for name in varied), measured):
         table.add_column(heading, overflow="fold")
     checked = any(group.end_of_checker("auc") is not None for group in groups)
     for heading in ("at the end", "at best", "val. loss", *["AUC"] * checked, "steps", "training"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in groups:
-        curve = mean_curve([run.evaluated for run in group.runs.values()], "test_accuracy")
+        curve = mean_curve([run.evaluated for run in group.runs.values()], group.judged)
         spent = [
             numbers["seconds_per_step"]["in_all"] for numbers in group.numbers.values() if numbers["steps"]
         ]
@@ -122,7 +124,7 @@ def _table(groups: Sequence["SeedGroup"], varied: Mapping[str, Mapping[str, obje
             _titled(group),
             *(_cell(values[group.first]) for values in varied.values()),
             sparkline([spread.mean for _, spread in curve], width=20),
-            *(_spread(found) for found in (group.end("test_accuracy"), group.best())),
+            *(_spread(found) for found in (group.end(group.judged), group.best())),
             _spread(group.end("validation_loss")),
             *[_spread(group.end_of_checker("auc"))] * checked,
             str(group.numbers[group.first]["steps"]),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from midstream.command.results.spread import Spread, spread
+from midstream.command.runs.measured import ACCURACY, flat, judged, words
 from midstream.storage.run_folder import read_metrics
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -18,7 +19,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
-    """Draw test accuracy over steps as a PNG.
+    """Draw test accuracy over steps as a PNG; for another task, the measure that it is judged by.
 
     Args:
         picture: the file to write.
@@ -28,7 +29,7 @@ def draw_learning_curves(picture: Path, runs: Mapping[str, Path]) -> None:
     axes = figure.add_subplot()
     for label, folder in runs.items():
         _accuracy(axes, label, [read_metrics(folder)])
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right" if axes.get_ylabel() == words(ACCURACY) else "best")
     figure.savefig(picture, dpi=150)
 
 
@@ -63,7 +64,8 @@ def draw_groups(picture: Path, groups: Mapping[str, Sequence[Records]]) -> None:
         _line(correction, group, "correction")
     accuracy.set_xlabel("")
     accuracy.legend(loc="best")
-    loss.set(ylabel="validation loss, nats per example")
+    nats = judged(record for group in groups.values() for one in group for record in one) == ACCURACY
+    loss.set(ylabel="validation loss" + ", nats per example" * nats)
     correction.set(ylabel="defender's correction, pixel units", xlabel="step")
     for axes in (loss, correction):
         axes.axhline(0, color="0.6", linewidth=0.8)
@@ -84,14 +86,14 @@ def mean_curve(group: Sequence[Records], name: str) -> list[tuple[int, Spread]]:
 
 
 def sparkline(shares: Sequence[float], width: int = 60) -> str:
-    """Return a sparkline: numbers in [0, 1] as at most `width` block characters.
+    """Return a sparkline: numbers in [0, 1] as at most `width` block characters; a smaller one counts as 0.
 
     >>> sparkline([0.0, 0.5, 1.0])
     '▁▅█'
     """
     count = min(width, len(shares))
     shown = [shares[round(place * (len(shares) - 1) / max(count - 1, 1))] for place in range(count)]
-    return "".join(_BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)] for share in shown)
+    return "".join(_BLOCKS[min(int(max(share, 0) * len(_BLOCKS)), len(_BLOCKS) - 1)] for share in shown)
 
 
 def _blank(width: float, height: float) -> Figure:
@@ -101,11 +103,15 @@ def _blank(width: float, height: float) -> Figure:
 
 
 def _accuracy(axes: Axes, label: str, group: Sequence[Records]) -> None:
-    curve = mean_curve(group, "test_accuracy")
+    name = judged(record for records in group for record in records)
+    group = [[flat(record) for record in records if record["test_loss"] is not None] for records in group]
+    curve = mean_curve(group, name)
     end = f", {curve[-1][1]} at the end" if curve else ", not evaluated yet"
-    _line(axes, group, "test_accuracy", label + end)
-    axes.set(xlabel="step", ylabel="test accuracy", ylim=(0, 1.02))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _line(axes, group, name, label + end)
+    axes.set(xlabel="step", ylabel=words(name))
+    if name == ACCURACY:
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
 
 

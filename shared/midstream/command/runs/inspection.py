@@ -20,6 +20,11 @@ _CURVE = {
     "test_accuracy": "test acc.",
     "test_loss": "test loss",
     "validation_accuracy": "val. acc.",
+    "test_r2": "test R²",
+    "test_rmse": "test RMSE",
+    "test_average_precision": "test mAP",
+    "test_subset_accuracy": "all labels",
+    "test_hamming_loss": "Hamming",
     "validation_loss": "val. loss",
     "conversion_rate": "conversion",
     "evasion_rate": "evasion",
@@ -155,15 +160,17 @@ def _reports(reports: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterat
 
 def _learning_curve(numbers: dict[str, Any]) -> Iterator[str]:
     from midstream.command.runs.curves import sparkline
+    from midstream.command.runs.measured import judged, words
 
     curve, best = numbers["learning_curve"], numbers["best"]
     if not curve:
         yield "no evaluation yet"
         return
-    end = f"test accuracy {curve[-1]['test_accuracy']:.4f} at step {curve[-1]['step']}"
-    yield f"{end}; best {best['test_accuracy']:.4f} at step {best['step']}"
-    yield f"  {sparkline([point['test_accuracy'] for point in curve])}"
-    columns = [name for name in _CURVE if curve[-1][name] is not None]
+    name = judged(curve)
+    end = f"{words(name)} {curve[-1][name]:.4f} at step {curve[-1]['step']}"
+    yield f"{end}; best {best[name]:.4f} at step {best['step']}"
+    yield f"  {sparkline([point[name] for point in curve])}"
+    columns = [column for column in _CURVE if curve[-1].get(column) is not None]
     yield "".join(f"{_CURVE[name]:>12}" for name in columns)
     stride = -(-len(curve) // _ROWS)
     for point in curve[(len(curve) - 1) % stride :: stride]:

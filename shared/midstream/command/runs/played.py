@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from midstream.command.runs.measured import flat
 from midstream.command.runs.unaltered import refuse_altered
 from midstream.console.scenario import read_values
 from midstream.console.service_options import is_whole_url
@@ -49,8 +50,8 @@ class PlayedRun:
 
     @property
     def evaluated(self) -> list[dict[str, object]]:
-        """The learning curve: records of the steps after which the model was evaluated."""
-        return [record for record in self.records if record["test_accuracy"] is not None]
+        """The learning curve: records of the steps after which the model was evaluated, each `flat`."""
+        return [flat(record) for record in self.records if record["test_loss"] is not None]
 
     @property
     def folder(self) -> Path | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from midstream.command.runs.measured import flat, judged, words
 from midstream.console.service_options import reading_options, token_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _SIDES = """A minibatch goes from the data provider through the attacker to the 
 small perturbation to each example, x′ = x + δ. The server's defender adds a correction, x″ = x′ + σ. The
 model is trained on x″. Neither changes a label."""
 
-_CURVES = """Test accuracy is what the attack wants to lower and the defence to keep. Both sides reason about
+_CURVES = """ is what the attack wants to lower and the defence to keep. Both sides reason about
 the validation loss. The last curve is the distance by which the defender moved an example, on average."""
 
 _PICTURES = """Each row is one example: as it arrived at the server (x′), the defender's correction (σ, grey
@@ -75,13 +76,17 @@ def report(runs: Mapping[str, "PlayedRun"]) -> str:
     Args:
         runs: each run by its label.
     """
+    measured = words(judged(record for run in runs.values() for record in run.evaluated))
+    title = measured[:1].upper() + measured[1:]
     parts = [
         f"<h1>midstream: {escape(', '.join(runs))}</h1>",
         f"<p class=note>{_SIDES}</p>",
         "<h2>Who played, and the result</h2>",
-        _table([_OUTCOME, *(_outcome(label, run) for label, run in runs.items())]),
+        _table([[*_OUTCOME, measured, "validation loss"], *(_outcome(*one) for one in runs.items())]),
         "<h2>Over the steps</h2>",
-        _figure(_curves(runs), "Test accuracy, validation loss and the defender's correction", _CURVES),
+        _figure(
+            _curves(runs), f"{title}, validation loss and the defender's correction", f"{title}{_CURVES}"
+        ),
         *_pictures(runs),
         "<h2>Settings</h2>",
         _table([["setting", *runs], *_settings(runs)]),
@@ -91,14 +96,14 @@ def report(runs: Mapping[str, "PlayedRun"]) -> str:
     return f"<!doctype html><html lang=en><head>{head}{viewport}</head><body>{''.join(parts)}</body></html>\n"
 
 
-_OUTCOME = ["run", "attacker", "defender", "ε", "state", "steps", "test accuracy", "validation loss"]
+_OUTCOME = ["run", "attacker", "defender", "ε", "state", "steps"]
 
 
 def _outcome(label: str, run: "PlayedRun") -> list[str]:
     attacker = "not recorded" if run.scenario is None else str(run.scenario["attacker"])
     last = run.evaluated[-1] if run.evaluated else None
     final = run.result or last or {}
-    numbers = [final.get(name) for name in ("test_accuracy", "validation_loss")]
+    numbers = [flat(final).get(name) for name in (judged(run.evaluated), "validation_loss")]
     return [
         label,
         attacker,

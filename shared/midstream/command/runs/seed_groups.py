@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midstream.command.results.spread import Spread, spread
+from midstream.command.runs.measured import judged
 from midstream.command.runs.played import PlayedRun
 from midstream.run.process.affecting_bits import AFFECTING_BITS
 
@@ -43,6 +44,11 @@ class SeedGroup:
         return next(iter(self.runs))
 
     @property
+    def judged(self) -> str:
+        """The name of the measure that the runs are judged by."""
+        return judged(record for run in self.runs.values() for record in run.evaluated)
+
+    @property
     def label(self) -> str:
         """The run's label; for several runs the first one's, their number and their seeds."""
         if len(self.runs) == 1:
@@ -65,14 +71,14 @@ class SeedGroup:
         return _spread([(numbers["checker"] or {}).get(name) for numbers in self.numbers.values()])
 
     def best(self) -> Spread | None:
-        """Return the spread of the best test accuracies, or None if a run has none."""
-        return _spread([(numbers["best"] or {}).get("test_accuracy") for numbers in self.numbers.values()])
+        """Return the spread of the best test accuracies or other headlines, or None if a run has none."""
+        return _spread([(numbers["best"] or {}).get(self.judged) for numbers in self.numbers.values()])
 
     def document(self) -> dict[str, object]:
         """Return the group as one JSON value."""
         spreads = {
-            "test_accuracy": self.end("test_accuracy"),
-            "best_test_accuracy": self.best(),
+            self.judged: self.end(self.judged),
+            f"best_{self.judged}": self.best(),
             "validation_loss": self.end("validation_loss"),
             "checker_auc": self.end_of_checker("auc"),
         }

@@ -5,9 +5,11 @@ from statistics import fmean, median
 from typing import Any
 
 from midstream.command.runs.detection import detection
+from midstream.command.runs.measured import judged
 from midstream.command.runs.played import PlayedRun
 from midstream.players.referee import PASSED_CLEAN
 from midstream.players.remembering import RESUMED_ANYWAY
+from midstream.tasks.measures import WORDS
 
 _EVALUATED = (
     *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
@@ -41,7 +43,8 @@ def summary(run: PlayedRun) -> dict[str, Any]:
         },
         "seconds_per_step": {"median": median(seconds), "in_all": sum(seconds)} if seconds else None,
         "learning_curve": [
-            {"step": record["step"], "epoch": record["epoch"]} | {key: record[key] for key in _EVALUATED}
+            {"step": record["step"], "epoch": record["epoch"]}
+            | {key: record[key] for key in (*_EVALUATED, *_measures(record))}
             for record in run.evaluated
         ],
         "best": best(run.evaluated),
@@ -71,9 +74,15 @@ def budget_share(run: PlayedRun) -> float | None:
 
 
 def best(evaluated: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the first step with the best test accuracy."""
-    found = max(evaluated, key=lambda record: record["test_accuracy"], default=None)
-    return None if found is None else {key: found[key] for key in ("step", "test_accuracy")}
+    """Return the first step with the best test accuracy; for another task, with the best headline."""
+    name = judged(evaluated)
+    found = max(evaluated, key=lambda record: record[name], default=None)
+    return None if found is None else {key: found[key] for key in ("step", name)}
+
+
+def _measures(record: Mapping[str, Any]) -> list[str]:
+    """Return the names of the measures of another task in a flat record."""
+    return [name for name in record if name.partition("_")[2] in WORDS and name not in _EVALUATED]
 
 
 def _checker(run: PlayedRun) -> dict[str, Any] | None:

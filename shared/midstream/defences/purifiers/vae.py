@@ -142,4 +142,6 @@ class DefenseCvae(DefenseVae):
     convolutions and to the latents. In the game the label is the one received with the image.
     """
 
+    needs_classes: ClassVar[str] = "its network gets the class"
+
     conditional: ClassVar[bool] = True

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +51,8 @@ class Clip:
     Args:
         width: half width of the range, in standard deviations of the pixel.
     """
+
+    needs_classes: ClassVar[str] = "it clips to the range of a class"
 
     width: float = 1.0
 

@@ -1,7 +1,7 @@
 """CutMix: replace a box of each image, and the same share of its label, by another image's."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +70,8 @@ class CutMix:
         on: `training` mixes the received batches, `validation` mixes the batches that a player such as
             train-on-validation rehearses, `both` mixes both.
     """
+
+    needs_classes: ClassVar[str] = "it mixes shares of classes"
 
     on: Literal["training", "validation", "both"] = "training"
 

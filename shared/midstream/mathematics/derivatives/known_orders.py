@@ -59,7 +59,14 @@ def remember(model: nn.Module, inputs: Tensor, order: Order, *, loss: Loss = cro
             _keep(known, _circumstances(model, inputs, loss, ORDERS), order)
 
 
-def agreed_order(model: nn.Module, inputs: Tensor, labels: Tensor, theirs: str | None) -> Order:
+def agreed_order(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    theirs: str | None,
+    *,
+    loss: Loss = cross_entropy,
+) -> Order:
     """Return the order that the server uses for the same model, after checking that it is correct here.
 
     Args:
@@ -67,19 +74,20 @@ def agreed_order(model: nn.Module, inputs: Tensor, labels: Tensor, theirs: str |
         inputs: a few inputs, floating point.
         labels: their targets.
         theirs: the server's order; None if it does not say, in which case the order found here is returned.
+        loss: the loss.
 
     Raises:
         DerivativeError: the order is unknown or incorrect here.
     """
     if theirs is None:
-        return check_derivatives(model, inputs, labels)
+        return check_derivatives(model, inputs, labels, loss=loss)
     known = [order for order in ORDERS if order == theirs]
     if not known:
         raise DerivativeError(
             f"the server's order of derivatives is {theirs!r}, which is none of {', '.join(ORDERS)}"
         )
     try:
-        return check_derivatives(model, inputs, labels, orders=known)
+        return check_derivatives(model, inputs, labels, loss=loss, orders=known)
     except DerivativeError as error:
         raise DerivativeError(
             f"the server's order of derivatives, {theirs}, is wrong here: {error}"

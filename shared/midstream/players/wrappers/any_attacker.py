@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from midstream.players.wrappers import fraction, limited, providers, stealth
+from midstream.players.wrappers import fraction, limited, providers, stealth, tokens
 
 
 class Around(NamedTuple):
@@ -14,6 +14,7 @@ class Around(NamedTuple):
 
 AROUND = (
     Around(stealth.Stealth, stealth.OPTIONS),
+    Around(tokens.Tokens, tokens.OPTIONS),
     Around(fraction.Fraction, fraction.OPTIONS),
     Around(providers.Providers, providers.OPTIONS),
     Around(limited.Limited, limited.OPTIONS),

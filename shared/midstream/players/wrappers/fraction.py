@@ -55,7 +55,7 @@ class Fraction(Wrapper):
         labels = self.inner.relabel(batch, view)
         if not isinstance(labels, Tensor) or labels.shape != kept.shape or labels.dtype != kept.dtype:
             return labels  # for the host to refuse
-        return torch.where(touched.to(labels.device), labels, kept)
+        return torch.where(per_example(touched.to(labels.device), labels), labels, kept)
 
     def _touched(self, batch: Batch, view: View) -> Tensor:
         if self.fraction_of == "batches":

@@ -8,6 +8,12 @@ CONVERSION = "Share of the other classes' test inputs predicted as the target cl
 EVASION = "Share of the target class's test inputs predicted as another class; null without a target."
 
 
+MEASURES = (
+    "Measures of another task than classification, such as test_r2, test_rmse and validation_r2; null for "
+    "classification."
+)
+
+
 class Record(Message):
     """One step. Accuracies, evaluation losses and rates are null if the step was not evaluated."""
 
@@ -23,12 +29,13 @@ class Record(Message):
         description="The batch's suspicion, the numbers of examples flagged and dropped, whether the batch "
         "raised an alarm (1 or 0), and values that the checker reported; null without a checker.",
     )
-    test_accuracy: float | None = Field(description="In [0, 1].")
+    test_accuracy: float | None = Field(description="In [0, 1]; null if the task is not classification.")
     test_loss: float | None = Field(description="In nats per example.")
-    validation_accuracy: float | None = Field(description="In [0, 1].")
+    validation_accuracy: float | None = Field(description="In [0, 1]; likewise.")
     validation_loss: float | None = Field(description="In nats per example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
+    measures: dict[str, float] | None = Field(None, description=MEASURES)
 
 
 class RunRecord(Record):

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from midstream.mathematics.derivatives.orders import Order
 from midstream.protocol.messages.message import Message
+from midstream.tasks.task import Kind
 
 
 class ModelDescription(Message):
@@ -34,8 +35,14 @@ class ModelDescription(Message):
 
     model: str = Field(description="The model's name, with options.")
     input_shape: list[int] = Field(description="Shape of one input.")
-    classes: list[str] = Field(description="Names of the classes, in the order of the logits.")
-    loss: Literal["cross-entropy"] = Field(description="The training loss.")
+    classes: list[str] = Field(description="Names of the classes, targets or labels, one for each output.")
+    loss: str = Field(description="The training loss, with options.")
+    task: Kind = Field("classification", description="What the outputs and the targets are.")
+    scale: tuple[float, ...] | None = Field(
+        None,
+        description="The unit in which a budget measures each column, the last dimension of an input; a "
+        "column of 0 may not move. null for 1 everywhere.",
+    )
     reduction: Literal["sum"] = Field(description="How the loss is reduced over a batch.")
     optimizer: str = Field(description="The training optimizer, with options.")
     learning_rate: float = Field(

@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from midstream.protocol.messages.history import CONVERSION, EVASION
+from midstream.protocol.messages.history import CONVERSION, EVASION, MEASURES
 from midstream.protocol.messages.message import Message
 from midstream.protocol.specification import Specification
+from midstream.tasks.task import Kind
 
 EXAMPLE_STATUS: dict[str, Any] = {
     "name": "digits-1",
@@ -27,6 +28,8 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "validation_loss": 2.1,
     "conversion_rate": 0.13,
     "evasion_rate": 0.42,
+    "measures": None,
+    "task": "classification",
     "passed_clean": {"attacker": 0, "defender": 0},
     "resumed_anyway": {"attacker": 0},
     "steps_per_second": 40.0,
@@ -81,7 +84,10 @@ class Result(Message):
     seed: int = Field(description="Its seed.")
     steps: int = Field(description="Steps taken.")
     epochs: int = Field(description="Epochs played.")
-    test_accuracy: float = Field(description="At the final parameters, in [0, 1].")
+    test_accuracy: float | None = Field(
+        description="At the final parameters, in [0, 1]; null if the task is not classification."
+    )
+    measures: dict[str, float] | None = Field(None, description=MEASURES)
     validation_loss: float = Field(description="At the final parameters, in nats per example.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
@@ -127,6 +133,8 @@ class Status(Message):
     test_loss: float | None = Field(description="At the last evaluation, in nats per example.")
     validation_accuracy: float | None = Field(description="At the last evaluation, in [0, 1].")
     validation_loss: float | None = Field(description="At the last evaluation, in nats per example.")
+    measures: dict[str, float] | None = Field(None, description=MEASURES)
+    task: Kind = Field("classification", description="What the run learns.")
     conversion_rate: float | None = Field(description=CONVERSION)
     evasion_rate: float | None = Field(description=EVASION)
     passed_clean: PassedClean = Field(description=PASSED_CLEAN)

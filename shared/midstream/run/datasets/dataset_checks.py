@@ -8,6 +8,8 @@ from torch import Tensor
 
 from midstream.errors import MidstreamError
 from midstream.mathematics.budget import PixelRange, pixel_bounds
+from midstream.run.tasks.data import check_names, check_scale, check_targets
+from midstream.tasks.task import Kind
 
 
 class DatasetError(MidstreamError, ValueError):
@@ -44,6 +46,8 @@ def check_dataset(
     *,
     image_size: int | None = None,
     pixel_range: PixelRange = "valid",
+    task: Kind = "classification",
+    scale: object = None,
 ) -> None:
     """Refuse a data set that cannot be trained on, or that would train incorrectly.
 
@@ -55,6 +59,8 @@ def check_dataset(
         classes: the names of the classes, in the order of the labels.
         image_size: the requested side length; None if none was requested.
         pixel_range: whether float32 inputs must lie in [0, 1], or may be any finite number.
+        task: what is learned.
+        scale: the unit of each column; None for 1 everywhere.
 
     Raises:
         DatasetError: the data set violates a rule of `midstream.run.datasets.Dataset`.
@@ -65,9 +71,9 @@ def check_dataset(
     Traceback (most recent call last):
     midstream.run.datasets.dataset_checks.DatasetError: data set 'mine', train: labels range from 0 to 7 ...
     """
-    count = _check_classes(name, classes)
+    count = _check_classes(name, classes, task)
     checked = {
-        part: _check_part(f"data set {name!r}, {part}", examples, count, pixel_range)
+        part: _check_part(f"data set {name!r}, {part}", examples, count, pixel_range, task)
         for part, examples in parts.items()
     }
     shape = checked["train"][0].shape[1:]
@@ -82,25 +88,34 @@ def check_dataset(
             f"data set {name!r} has inputs of shape {tuple(shape)}, not of image size {image_size}: only "
             f"folder: data sets and functions that read source.image_size are scaled. Remove --image-size"
         )
+    if reason := check_scale(scale, int(shape[-1])):
+        raise DatasetError(f"data set {name!r}: {reason}")
     labels = checked["train"][1]
-    if bool((labels == labels[0]).all()):
+    if task == "classification" and bool((labels == labels[0]).all()):
         raise DatasetError(
             f"data set {name!r}, train: all {len(labels)} labels are {int(labels[0])}; training needs "
             f"examples of at least two classes"
         )
 
 
-def _check_part(where: str, examples: object, classes: int, pixel_range: PixelRange) -> tuple[Tensor, Tensor]:
+def _check_part(
+    where: str, examples: object, classes: int, pixel_range: PixelRange, task: Kind
+) -> tuple[Tensor, Tensor]:
     if not (hasattr(examples, "inputs") and hasattr(examples, "labels")):
         raise DatasetError(
             f"{where}: it is a {type(examples).__name__}; it must be a midstream.run.datasets.Examples of "
             f"inputs and labels"
         )
     inputs = _check_inputs(where, examples.inputs, pixel_range)
-    return inputs, _check_labels(where, examples.labels, len(inputs), classes)
+    if task == "classification":
+        return inputs, _check_labels(where, examples.labels, len(inputs), classes)
+    targets = _check_tensor(where, "targets", examples.labels)
+    if reason := check_targets(task, targets, len(inputs), classes):
+        raise DatasetError(f"{where}: {reason}")
+    return inputs, targets
 
 
-def _check_classes(name: str, classes: object) -> int:
+def _check_classes(name: str, classes: object, task: Kind) -> int:
     if isinstance(classes, str) or not isinstance(classes, (tuple, list)):
         raise DatasetError(
             f"data set {name!r}: classes is {classes!r}, a {type(classes).__name__}; give a tuple of names"
@@ -108,7 +123,9 @@ def _check_classes(name: str, classes: object) -> int:
     for one in classes:
         if not isinstance(one, str):
             raise DatasetError(f"data set {name!r}: class name {one!r} is not a str")
-    if len(classes) < 2:
+    if reason := check_names(task, len(classes)):
+        raise DatasetError(f"data set {name!r}: {reason}")
+    if task == "classification" and len(classes) < 2:
         raise DatasetError(
             f"data set {name!r}: it names {len(classes)} class{'' if len(classes) == 1 else 'es'}, "
             f"{tuple(classes)}; a classifier needs at least two"

@@ -48,6 +48,8 @@ def load(
         dataset.classes,
         image_size=source.image_size,
         pixel_range=pixel_range,
+        task=dataset.task,
+        scale=dataset.scale,
     )
     return dataset
 
@@ -93,4 +95,6 @@ def split(dataset: Dataset, *, validation_size: int, train_size: int | None, see
         test=dataset.test,
         classes=dataset.classes,
         dataset_sha256=dataset.sha256(),
+        task=dataset.task,
+        scale=dataset.scale,
     )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from midstream.mathematics.derivatives.functional import random_layer
 from midstream.mathematics.graphs.capturing import switched_on
 from midstream.mathematics.graphs.program import Programs
-from midstream.mathematics.loss import cross_entropy
+from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.seeds import seeded
 from midstream.mathematics.stacks.recognised import stack_of
@@ -20,10 +20,12 @@ class Descent:
 
     Args:
         model: the model, in training mode; afterwards it is in evaluation mode.
+        loss: a loss that sums over its batch.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, loss: Loss = cross_entropy) -> None:
         self._model = model
+        self._loss = loss
         self._layers = layers_in_training_mode(model)
         model.eval()
 
@@ -54,18 +56,19 @@ class Descent:
 
         Args:
             inputs: `(batch, *input)`, float32.
-            labels: class indices, or shares of the classes.
+            labels: class indices, or shares of the classes; for another loss, its targets.
         """
         wanted = self._trained()
         if not wanted:
             raise RuntimeError("no parameter of the model requires a gradient, so there is nothing to train")
         with switched(self._layers, training=True):
-            if (stack := stack_of(self._model, inputs, labels)) is not None:
+            plain = self._loss is cross_entropy
+            if plain and (stack := stack_of(self._model, inputs, labels)) is not None:
                 with torch.no_grad():
                     loss, found = stack.loss_and_gradient(inputs, labels)
                 return loss, [_laid_out(one, like) for one, like in zip(found, wanted, strict=True)]
             with torch.enable_grad():
-                loss = cross_entropy(self._model(inputs), labels)
+                loss = self._loss(self._model(inputs), labels)
                 gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
         return loss.detach(), [
             None if one is None else _laid_out(one, like) for one, like in zip(gradients, wanted, strict=True)
