@@ -26,6 +26,7 @@ from midstream.run.models import build_model
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.precision import computing, in_float32
 from midstream.run.prepared import must_learn, prepare
+from midstream.run.ranks.here import share_run_model
 from midstream.run.replayed import replayed_validation_gradient
 from midstream_proxy.attack import AttackSettings, Game, budget_of
 from midstream_proxy.host_errors import hosting
@@ -81,6 +82,8 @@ class AttackedRun:
         remember(computing(self._model), self._few(), self._order)
         self.programs = Programs(self._model.state_dict(keep_vars=True).values)
         choose_chunk_size(self._model, described.chunk_size)
+        model = specification.model_copy(update={"model": described.model})
+        share_run_model(self._model, model, described.classes, self._order, self._validation)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None

@@ -27,6 +27,7 @@ from midstream.run.descent import Descent
 from midstream.run.models import build_model
 from midstream.run.optimizing.optimization import Optimization
 from midstream.run.precision import computing, in_float32
+from midstream.run.ranks.here import share_run_model
 from midstream.run.replayed import replayed_validation_gradient
 
 
@@ -83,6 +84,7 @@ class Training:
             specification, self.model, train_size=self.train_size, allowed=allowed
         )
         self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *self.validation_here))
+        share_run_model(self.model, specification, self.classes, self.order, self.validation_here)
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
 
