@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from benchmarks.measure import Row, interleaved
-from midstream.mathematics.derivatives.gradients import mixed_derivative, validation_gradient
+from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
+from midstream.mathematics.derivatives.gradients import CHUNK, mixed_derivative, validation_gradient
 from midstream.run.descent import Descent
 from midstream.run.ranks.here import Reduce, share
 from midstream.run.ranks.opening import ranks
@@ -25,6 +26,8 @@ from midstream.web.hosting import listen
 
 _MODEL = "resnet18,norm=group"
 _SHAPE = (3, 32, 32)
+_WHOLE = 5_000
+"""Validation images of the whole measurement; minibatch and chunk shrink with a smaller number."""
 _BATCH = 128
 _WORLD = 2
 _AT_LEAST = 1.7
@@ -86,12 +89,13 @@ def rank(turns: int, size: int, mode: Reduce) -> None:
 
 
 def _seconds(turns: int, size: int) -> dict[str, float]:
-    description = Description(_MODEL, _SHAPE, 10, "refuse", _BATCH, 0, "reverse-over-forward")
+    length, chunk = max(_BATCH * size // _WHOLE, 8), max(CHUNK * size // _WHOLE, 2)
+    description = Description(_MODEL, _SHAPE, 10, "refuse", length, 0, "reverse-over-forward")
     device = torch.device("cpu")
     drawn = torch.Generator().manual_seed(0)
     validation = torch.randint(0, 256, (size, *_SHAPE), generator=drawn, dtype=torch.uint8)
     labels = torch.randint(0, 10, (size,), generator=drawn)
-    batch = torch.rand(_BATCH, *_SHAPE, generator=drawn), labels[:1].repeat(_BATCH)
+    batch = torch.rand(length, *_SHAPE, generator=drawn), torch.randint(0, 10, (length,), generator=drawn)
 
     def step(model: nn.Module, descent: Descent) -> Callable[[], object]:
         def taken() -> object:
@@ -107,6 +111,7 @@ def _seconds(turns: int, size: int) -> dict[str, float]:
         model = description.built(device, None)
         descent = Descent(model)
         description.settle(model, device)
+        choose_chunk_size(model, chunk)
         if name == "shared":
             share(model, description.written(), (validation, labels))
         found[name] = step(model, descent)
