@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks.measure import Row, interleaved
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import CHUNK, mixed_derivative, validation_gradient
-from midstream.run.descent import Descent
+from midstream.run.optimizing.descent import Descent
 from midstream.run.ranks.here import Reduce, share
 from midstream.run.ranks.opening import ranks
 from midstream.run.ranks.work import Description

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import mixed_derivative, validation_gradient
-from midstream.mathematics.program import Programs
+from midstream.mathematics.graphs.program import Programs
 from midstream.players.interface import Batch
-from midstream.run.descent import Descent
+from midstream.run.optimizing.descent import Descent
 from midstream.run.ranks import leader as leading
 from midstream.run.ranks import work
 from midstream.run.ranks.errors import RankError

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from midstream.mathematics.sharing.spans import Span
 from midstream.players.reporting import Say
-from midstream.run.descent import Descent
+from midstream.run.optimizing.descent import Descent
 from midstream.run.ranks import work
 from midstream.run.ranks.adding import added, flat, joined, laid_out
 from midstream.run.ranks.wire import Wire, byte_count, unpacked

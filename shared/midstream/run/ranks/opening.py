@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from midstream.mathematics.capturing import switch
-from midstream.run.environment import configure, describe, differences
-from midstream.run.precisions import Precision
+from midstream.mathematics.graphs.capturing import switch
+from midstream.run.process.environment import configure, describe, differences
+from midstream.run.process.precisions import Precision
 from midstream.run.ranks.errors import LostRankError, RankError
 from midstream.run.ranks.follower import Follower
 from midstream.run.ranks.here import Reduce, lead
@@ -73,7 +73,7 @@ def ranks(
     Every other rank computes what rank 0 asks for; this yields False once rank 0 has ended.
 
     Args:
-        device: as in `midstream.run.environment.configure`; with `auto` and `cuda`, each rank has a
+        device: as in `midstream.run.process.environment.configure`; with `auto` and `cuda`, each rank has a
             GPU of its own.
         threads: CPU threads of each rank.
         precision: the precision of all ranks.

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from midstream.mathematics.derivatives.gradients import loss_and_gradient, mixed_derivative
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.modes import BatchNorm
-from midstream.mathematics.pixels import pixels
 from midstream.mathematics.seeds import seeded
 from midstream.mathematics.sharing.registry import StepGradients
 from midstream.mathematics.sharing.spans import Span
 from midstream.run.models import build_model
-from midstream.run.precision import computing
+from midstream.run.process.precision import computing
 from midstream.run.ranks.adding import is_channels_last
 from midstream.run.ranks.wire import packed
 
