@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 LOCAL = [
     *("play", "--transport", "local", "--device", "cpu", "--threads", "1", "--json", "--out", "runs"),
     *("--dataset", "digits", "--run", "game", "--defender", "level-1"),
-    *("--train-size", "200", "--validation-size", "200", "--batch-size", "50", "--max-steps", "60"),
+    *("--train-size", "200", "--validation-size", "200", "--batch-size", "50", "--max-steps", "20"),
     *("--chunk-size", "20"),
 ]
 
