@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -91,9 +91,13 @@ def ranks(
     chosen = configure(threads=threads, device=_device_of(device, here), precision=precision)
     wire = _connected(here, by_nccl=chosen.type == "cuda" and device in ("auto", "cuda"))
     processes = _introduced(wire, chosen)
-    watch = Watch(processes, lambda rank: leave(GONE.format(rank, processes[rank], here.rank)))
+
+    def gone(rank: int) -> None:
+        leave(GONE.format(rank, processes[rank], here.rank))
+
+    watch = Watch(processes, gone)
     if here.rank == 0:
-        with _leading(wire, chosen, reduce, watch):
+        with _leading(wire, chosen, reduce, watch, gone):
             yield True
         return
     _follow(wire, chosen, allowed, watch)
@@ -162,7 +166,9 @@ def _follow(wire: Wire, device: torch.device, allowed: Collection[str] | None, w
 
 
 @contextmanager
-def _leading(wire: Wire, device: torch.device, reduce: Reduce, watch: Watch) -> Iterator[None]:
+def _leading(
+    wire: Wire, device: torch.device, reduce: Reduce, watch: Watch, gone: Callable[[int], None]
+) -> Iterator[None]:
     leader = Leader(wire, device=device, exact=reduce == "exact", leave=leave_after_watch)
 
     def share(model: nn.Module, description: Mapping[str, Any], validation: tuple[Tensor, Tensor]) -> None:
@@ -171,6 +177,10 @@ def _leading(wire: Wire, device: torch.device, reduce: Reduce, watch: Watch) -> 
     lead(share, world=wire.world, reduce=reduce)
     try:
         yield
+    except KeyboardInterrupt:
+        if (rank := watch.ended()) is not None:  # torchrun interrupts this one because that one has ended
+            gone(rank)
+        raise
     finally:
         lead(None)
         watch.close()

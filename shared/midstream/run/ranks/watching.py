@@ -25,29 +25,40 @@ class Watch:
 
     def __init__(self, processes: Mapping[int, int], gone: Callable[[int], None]) -> None:
         self._processes = dict(processes)
+        self._opened = {rank: _opened(process) for rank, process in processes.items()}
         self._gone = gone
         self._closed = Event()
         self._thread = Thread(target=self._watch, name="ranks", daemon=True)
         self._thread.start()
 
+    def ended(self, wait: float = 0.0) -> int | None:
+        """Return a rank whose process has ended, as soon as there is one; None if there is none in time.
+
+        Args:
+            wait: how long to wait, in seconds.
+        """
+        known = [one for one in self._opened.values() if one is not None]
+        if len(known) == len(self._opened):
+            select.select(known, [], [], wait)
+        else:
+            time.sleep(wait)
+        of = self._processes
+        return next((rank for rank, one in self._opened.items() if _ended(of[rank], one)), None)
+
     def close(self) -> None:
         """Stop watching."""
         self._closed.set()
         self._thread.join()
+        for descriptor in self._opened.values():
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _watch(self) -> None:
-        opened = {rank: _opened(process) for rank, process in self._processes.items()}
-        try:
-            while not self._closed.is_set():
-                for rank, descriptor in opened.items():
-                    if _ended(self._processes[rank], descriptor) and not self._closed.is_set():
-                        self._gone(rank)
-                        return
-                self._closed.wait(_EVERY)
-        finally:
-            for descriptor in opened.values():
-                if descriptor is not None:
-                    os.close(descriptor)
+        while not self._closed.is_set():
+            rank = self.ended(_EVERY)
+            if rank is not None and not self._closed.is_set():
+                self._gone(rank)
+                return
 
 
 def _opened(process: int) -> int | None:
