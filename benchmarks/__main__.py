@@ -19,6 +19,7 @@ from benchmarks import (
     levels,
     memory,
     players,
+    ranks,
     step,
     strangers,
     transport,
@@ -46,9 +47,19 @@ _PARTS = [
 @click.option("--device", help="auto, cpu, cuda, …; without --only, print the figures of this device alone.")
 @click.option("--threads", type=int, help="CPU threads; torch's default if not given.")
 @click.option("--turns", default=4, show_default=True, help="Turns; each step is timed twice per turn.")
-@click.option("--only", multiple=True, type=click.Choice(["hardware", *_PARTS]))
+@click.option("--only", multiple=True, type=click.Choice(["hardware", "ranks", *_PARTS]))
+@click.option(
+    "--validation-size", default=5000, show_default=True, help="Validation images of the part `ranks`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the table of players as JSON.")
-def main(device: str | None, threads: int | None, turns: int, only: tuple[str, ...], as_json: bool) -> None:
+def main(
+    device: str | None,
+    threads: int | None,
+    turns: int,
+    only: tuple[str, ...],
+    validation_size: int,
+    as_json: bool,
+) -> None:
     """Measure speed and memory as ratios. These are measurements, not tests.
 
     `--device cuda` alone prints the figures of a GPU in docs/performance.md, in five minutes; `--device cpu`
@@ -68,6 +79,7 @@ def main(device: str | None, threads: int | None, turns: int, only: tuple[str, .
         "dashboard": lambda: dashboard.rows(),
         "watchers": lambda: watchers.rows(),
         "derivatives": lambda: sweep.rows(),
+        "ranks": lambda: ranks.rows(turns, validation_size),
     }
     title = "MNIST network" + ", batch 500, 5,000 validation images" * ("hardware" not in only)
     table = Table(title=title, title_justify="left")

@@ -26,6 +26,7 @@ from midstream.run.model_source import ModelSource
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
 from midstream.run.pretrained.prepared import must_learn, prepare
 from midstream.run.process.precision import computing, in_float32
+from midstream.run.ranks.here import share_run_model
 from midstream.run.replayed import replayed_validation_gradient
 from midstream.run.tasks.making import task_of
 from midstream.run.tasks.refusing import refuse_needs_classes
@@ -94,6 +95,8 @@ class AttackedRun:
         remember(computing(self._model), self._few(), self._order, loss=loss)
         self.programs = Programs(self._model.state_dict(keep_vars=True).values)
         choose_chunk_size(self._model, described.chunk_size)
+        model = specification.model_copy(update={"model": described.model})
+        share_run_model(self._model, model, described.classes, self._order, self._validation)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None

@@ -16,6 +16,7 @@ from midstream.console.process_options import (
     device_options,
     on_error_option,
     precision_option,
+    reduce_option,
     resume_anyway_option,
 )
 from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
@@ -24,6 +25,8 @@ from midstream.run.process.precisions import Precision
 
 if TYPE_CHECKING:
     from midstream.protocol.specification import Specification
+    from midstream.run.ranks.here import Reduce
+    from midstream_server.runs.hosting.registry import Registry
 
 
 @click.command("serve")
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
 @device_options
 @capture_option
 @precision_option
+@reduce_option
 @options.show_config
 def command(
     host: str,
@@ -93,6 +97,7 @@ def command(
     device: str,
     threads: int | None,
     precision: Precision,
+    reduce: "Reduce",
     **settings: Any,
 ) -> None:
     """Train on the minibatches that arrive, after a defender has corrected them.
@@ -106,10 +111,10 @@ def command(
     from midstream.protocol.signature import read_key
     from midstream.run.datasets import Source
     from midstream.run.process.environment import configure
+    from midstream.run.ranks.opening import ranks
     from midstream.web.hosting import Guard, listen, serve, url_of
     from midstream_server.http.app import make_app, wake
     from midstream_server.runs.hosting.registry import Registry, Settings
-    from midstream_server.runs.recovery.resuming import ResumeError, left_behind
 
     guard = Guard(
         tokens_of(tokens),
@@ -131,39 +136,51 @@ def command(
         named += plugins.members(settings["defender"])
     if settings["checker"] is not None:
         named.append(settings["checker"])
-    registry = Registry(
-        Settings(
-            out=out,
-            device=configure(threads=threads, device=device, precision=precision),
-            source=Source(data_root, download),
-            allowed=frozenset((*allow, *(one for text in named for one in plugins.permitted(text)))),
-            checkpoint_every=checkpoint_every,
-            cache=cache,
-            resume_anyway=resume_anyway,
-            signature_key=read_key(require_signature) if require_signature else None,
-        ),
-        say,
-    )
-    listener = listen(host, port, fd)
-    with listener:
-        names = left_behind(out) if resume == "all" else [] if resume == "none" else [resume]
-        registry.take_up(names)
+    allowed = frozenset((*allow, *(one for text in named for one in plugins.permitted(text))))
+    with ranks(device=device, threads=threads, precision=precision, reduce=reduce, allowed=allowed) as hosts:
+        if not hosts:
+            return
+        registry = Registry(
+            Settings(
+                out=out,
+                device=configure(threads=threads, device=device, precision=precision),
+                source=Source(data_root, download),
+                allowed=allowed,
+                checkpoint_every=checkpoint_every,
+                cache=cache,
+                resume_anyway=resume_anyway,
+                signature_key=read_key(require_signature) if require_signature else None,
+            ),
+            say,
+        )
         wanted = specification_of(settings) if settings["dataset"] is not None else None
-        for aside in registry.set_aside.values():
-            if aside.name == resume or (wanted is not None and aside.is_what(wanted)):
-                registry.release()
-                raise ResumeError(aside.sentence)
-        if wanted is not None and not any(_is(run.specification, wanted) for run in registry.runs.values()):
-            registry.create(wanted)
-        for run in registry.runs.values():
-            waits = f"waits for {run.waiting_for()}" if run.waiting_for() else "is being resumed"
-            say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
-        if not registry.runs:
-            say(f"waiting for {registry.waiting_for()}")
-        where = f"listening on {url_of(listener, guard)}; open it in a browser for the dashboard, or /docs"
-        app = make_app(registry)
-        serve(app, listener, wake=lambda: wake(registry), ready=lambda: say(where), guard=guard)
+        with listen(host, port, fd) as listener:
+            _take_up(registry, resume, wanted)
+            where = (
+                f"listening on {url_of(listener, guard)}; open it in a browser for the dashboard, or /docs"
+            )
+            app = make_app(registry)
+            serve(app, listener, wake=lambda: wake(registry), ready=lambda: say(where), guard=guard)
     say("stopped")
+
+
+def _take_up(registry: "Registry", resume: str, wanted: "Specification | None") -> None:
+    """Resume the unfinished runs that `--resume` names, and create the run that the options describe."""
+    from midstream_server.runs.recovery.resuming import ResumeError, left_behind
+
+    out = registry.settings.out
+    registry.take_up(left_behind(out) if resume == "all" else [] if resume == "none" else [resume])
+    for aside in registry.set_aside.values():
+        if aside.name == resume or (wanted is not None and aside.is_what(wanted)):
+            registry.release()
+            raise ResumeError(aside.sentence)
+    if wanted is not None and not any(_is(run.specification, wanted) for run in registry.runs.values()):
+        registry.create(wanted)
+    for run in registry.runs.values():
+        waits = f"waits for {run.waiting_for()}" if run.waiting_for() else "is being resumed"
+        say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
+    if not registry.runs:
+        say(f"waiting for {registry.waiting_for()}")
 
 
 def _is(run: "Specification", wanted: "Specification") -> bool:

@@ -17,6 +17,8 @@ MidstreamError
 ├── MissingDataError        files of a data set are missing
 ├── OptimizerStateError     the state of an optimizer of your own cannot be saved or restored
 ├── UnmodelledStepError     no exact utility goes through a run's training step
+├── RankError               the processes of a run cannot compute together
+│   └── LostRankError       a connection between two of them broke
 ├── PoisonError             a file of perturbations cannot be read, or does not fit the game
 ├── SurrogateError          a black-box attacker's surrogate could not be trained
 ├── ScenarioError           a scenario file cannot be read

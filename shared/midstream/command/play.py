@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,10 +15,15 @@ from midstream.console.process_options import (
     device_options,
     on_error_option,
     precision_option,
+    reduce_option,
 )
 from midstream.console.scenario import read_scenario
 from midstream.console.specification_options import attack_budget_options, specification_options
 from midstream_proxy.surrogates.surrogate_options import surrogate_options
+
+if TYPE_CHECKING:
+    from midstream.command.api.result import GameResult
+    from midstream.command.games.game import GamePlan
 
 
 @click.command("play")
@@ -86,6 +91,7 @@ from midstream_proxy.surrogates.surrogate_options import surrogate_options
 @device_options
 @capture_option
 @precision_option
+@reduce_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.option(
     "--list",
@@ -108,10 +114,25 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
     Example: midstream play --dataset digits --attacker level-1 --defender level-1
     """
     from midstream.command.games.playing import plan_of, play_game
+    from midstream.run.ranks.opening import place, ranks
+
+    if place() is not None and settings["transport"] != "local":
+        raise click.UsageError(
+            "--transport http starts processes of its own; play with --transport local under torchrun, or "
+            "start midstream serve with it"
+        )
+    computing = {name: settings[name] for name in ("device", "threads", "precision", "reduce")}
+    with ranks(**computing, allowed=None) as plays:
+        if not plays:
+            return
+        plan = plan_of(settings, resume=resume)
+        result = (plan.finished() if resume else None) or play_game(plan)
+    _print(plan, result, as_json=as_json)
+
+
+def _print(plan: "GamePlan", result: "GameResult", *, as_json: bool) -> None:
     from midstream.tasks.measures import WORDS
 
-    plan = plan_of(settings, resume=resume)
-    result = (plan.finished() if resume else None) or play_game(plan)
     outcome = result.as_dict()
     if as_json:
         click.echo(json.dumps(outcome))

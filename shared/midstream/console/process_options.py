@@ -69,6 +69,15 @@ precision_option = option(
     help="Precision of the derivatives and of the training step; tf32 is for CUDA.",
 )
 
+reduce_option = option(
+    "--reduce",
+    type=click.Choice(["sum", "exact"]),
+    default="sum",
+    show_default=True,
+    help="How several processes, started by torchrun, add up: sum shares all derivatives; exact shares whole "
+    "chunks, for the bits of one process.",
+)
+
 on_error_option = option(
     "--on-error",
     type=click.Choice(get_args(OnError)),

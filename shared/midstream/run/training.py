@@ -28,6 +28,7 @@ from midstream.run.model_source import ModelSource
 from midstream.run.optimizing.descent import Descent
 from midstream.run.optimizing.optimization import Optimization
 from midstream.run.process.precision import computing, in_float32
+from midstream.run.ranks.here import share_run_model
 from midstream.run.replayed import replayed_validation_gradient
 from midstream.run.tasks.making import task_of
 
@@ -92,6 +93,7 @@ class Training:
         loss = self.task.loss
         size = specification.chunk_size or chunk_size_here(self.model, *self.validation_here, loss=loss)
         self.use_chunk_size(size)
+        share_run_model(self.model, specification, self.classes, self.order, self.validation_here)
         self.step = 0
         self._known: tuple[int, Gradient] | None = None
 

@@ -86,7 +86,8 @@ class Settings(TypedDict, total=False):
 TRANSPORT = "local"
 """The transport of a game from Python, if nothing else is chosen."""
 
-_OF_THE_COMMAND = ("as_json", "show_config", "list", "help")  # how the command prints, not what it plays
+_OF_THE_COMMAND = ("as_json", "show_config", "list", "help", "reduce")
+"""How the command prints, and how the processes of `torchrun` add up; not what it plays."""
 
 
 def known() -> dict[str, click.Parameter]:

@@ -34,5 +34,5 @@ def axes_of_play() -> dict[str, click.Option]:
         for parameter in play.command.params
         if isinstance(parameter, click.Option)
         and parameter.expose_value
-        and parameter.name not in (*OF_THE_MACHINE, "as_json", "show_config", "capture")
+        and parameter.name not in (*OF_THE_MACHINE, "as_json", "show_config", "capture", "reduce")
     }

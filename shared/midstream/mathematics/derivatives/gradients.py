@@ -26,6 +26,7 @@ from midstream.mathematics.derivatives.parts import CHUNK as CHUNK
 from midstream.mathematics.derivatives.parts import chunks as chunks
 from midstream.mathematics.derivatives.parts import of_set
 from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.mathematics.sharing.registry import sharing_of
 from midstream.mathematics.stacks.recognised import stack_of
 from midstream.mathematics.stacks.stack import Stack
 
@@ -87,8 +88,12 @@ def loss_and_gradient(
 def _loss_and_gradient(
     model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss, chunk_size: int | None
 ) -> tuple[Tensor, Gradient]:
-    if loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
-        return _by_stack(model, stack, inputs, labels, chunk_size)
+    if loss is cross_entropy:
+        sharing = sharing_of(model)
+        if sharing is not None and (found := sharing.loss_and_gradient(inputs, labels, chunk_size)):
+            return found
+        if (stack := stack_of(model, inputs, labels)) is not None:
+            return _by_stack(model, stack, inputs, labels, chunk_size)
     refuse_other_coupling(model)
     parameters = trainable(model)
     leaves = list(parameters.values())
@@ -170,8 +175,13 @@ def mixed_derivative(
     refuse_other_coupling(model)
     warn_of_random_layers(model)
     chunk_size = chunk_size_of(model, chunk_size)
-    if order is None and loss is cross_entropy and (stack := stack_of(model, inputs, labels)) is not None:
-        return _mixed_by_stack(model, stack, inputs, labels, vector, chunk_size)
+    if order is None and loss is cross_entropy:
+        if (sharing := sharing_of(model)) is not None:
+            found = sharing.mixed_derivative(inputs.detach(), labels, vector, chunk_size)
+            if found is not None:
+                return found
+        if (stack := stack_of(model, inputs, labels)) is not None:
+            return _mixed_by_stack(model, stack, inputs, labels, vector, chunk_size)
     parameters = {name: value.detach() for name, value in trainable(model).items()}
     tangents = along(vector, parameters)
 

@@ -24,9 +24,19 @@ def chunks(inputs: Tensor, labels: Tensor, size: int | None) -> Parts:
     A size of None stands for 250 examples, or 500 if an input has at most 1,024 values.
     """
     _check(inputs, labels)
-    if size is None:
-        size = 2 * CHUNK if inputs.shape[1:].numel() <= _SMALL else CHUNK
+    size = chunk_length(inputs, size)
     return _with_pixels(torch.split(inputs, size), torch.split(labels, size))
+
+
+def chunk_length(inputs: Tensor, size: int | None) -> int:
+    """Return the number of examples in a chunk of these inputs; see `chunks`.
+
+    >>> chunk_length(torch.zeros(3, 1, 28, 28), None), chunk_length(torch.zeros(3, 3, 32, 32), None)
+    (500, 250)
+    """
+    if size is not None:
+        return size
+    return 2 * CHUNK if inputs.shape[1:].numel() <= _SMALL else CHUNK
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from midstream.mathematics.graphs.program import Programs
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.modes import layers_in_training_mode, switched
 from midstream.mathematics.seeds import seeded
+from midstream.mathematics.sharing.registry import StepGradients, sharing_of
 from midstream.mathematics.stacks.recognised import stack_of
 from midstream.players.interface import Batch
 
@@ -31,7 +32,7 @@ class Descent:
 
     def seeded_gradients(
         self, batch: Batch, programs: Programs, seed: int, *purpose: int | str
-    ) -> tuple[Tensor, list[Tensor | None]]:
+    ) -> StepGradients:
         """Return the gradients of a batch with layer randomness seeded by `seed` and `purpose`.
 
         A program computes them if the step is `fixed`: then a replay changes no buffer and draws nothing.
@@ -48,7 +49,7 @@ class Descent:
             loss, *gradients = programs("training step", body, batch.inputs, batch.labels)
             return loss, list(gradients)
 
-    def gradients(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+    def gradients(self, inputs: Tensor, labels: Tensor) -> StepGradients:
         """Return the summed loss of a batch, and its gradient at each trained parameter, or None.
 
         A gradient has the memory layout of its parameter. On a CPU, a plain stack of layers is differentiated
@@ -58,6 +59,14 @@ class Descent:
             inputs: `(batch, *input)`, float32.
             labels: class indices, or shares of the classes; for another loss, its targets.
         """
+        sharing = sharing_of(self._model) if self._loss is cross_entropy else None
+        if sharing is not None and not self._writes:
+            found = sharing.step_gradients(self._gradients, inputs, labels)
+            if found is not None:
+                return found
+        return self._gradients(inputs, labels)
+
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> StepGradients:
         wanted = self._trained()
         if not wanted:
             raise RuntimeError("no parameter of the model requires a gradient, so there is nothing to train")
@@ -73,6 +82,11 @@ class Descent:
         return loss.detach(), [
             None if one is None else _laid_out(one, like) for one, like in zip(gradients, wanted, strict=True)
         ]
+
+    @property
+    def _writes(self) -> bool:
+        """Whether layers may write to buffers in a step, so that it must see the whole batch."""
+        return any(vars(layer)["_buffers"] for layer in self._layers)
 
     @property
     def fixed(self) -> bool:

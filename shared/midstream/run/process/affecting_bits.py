@@ -12,6 +12,7 @@ AFFECTING_BITS = (
     "cpu_capability",
     "threads",
     "precision",
+    "ranks",
     "derivatives",
     "dataset_sha256",
 )

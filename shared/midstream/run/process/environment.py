@@ -14,6 +14,7 @@ from midstream.run.process.precision import choose
 from midstream.run.process.precision import chosen as chosen_precision
 from midstream.run.process.precisions import Precision
 from midstream.run.process.without_compiler import defer_compiler
+from midstream.run.ranks.here import recorded
 
 
 def configure(*, threads: int | None, device: str, precision: Precision = "float32") -> torch.device:
@@ -46,8 +47,8 @@ def configure(*, threads: int | None, device: str, precision: Precision = "float
     return chosen
 
 
-_UNRECORDED = {"precision": "float32"}
-"""What an environment was if it does not say: that of an earlier midstream, which knew no other."""
+_UNRECORDED = {"precision": "float32", "ranks": 1}
+"""What an environment was if it does not say: that of an earlier midstream, or of one process."""
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
@@ -55,13 +56,21 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
 
     >>> differences({"torch": "2.10.0", "threads": 2}, {"torch": "2.10.0", "threads": 1})
     ['threads 2, here 1']
+    >>> differences({"ranks": 2, "reduce": "sum"}, {}), differences({"ranks": 2, "reduce": "exact"}, {})
+    (['ranks 2, here 1'], [])
     """
-    before, now = {**_UNRECORDED, **before}, {**_UNRECORDED, **now}
+    before, now = _compared(before), _compared(now)
     return [
         f"{name} {before[name]}, here {now.get(name)}"
         for name in AFFECTING_BITS
         if name in before and before[name] != now.get(name)
     ]
+
+
+def _compared(environment: Mapping[str, object]) -> dict[str, object]:
+    """Return an environment in full; ranks that add up exactly have the bits of one process."""
+    found = {**_UNRECORDED, **environment}
+    return {**found, "ranks": 1} if found.get("reduce") == "exact" else found
 
 
 def library_versions(model: str) -> dict[str, str]:
@@ -91,4 +100,5 @@ def describe(device: torch.device) -> dict[str, str | int]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": chosen_precision(),
+        **recorded(),
     }
