@@ -18,7 +18,13 @@ from midstream.console.process_options import (
     precision_option,
     resume_anyway_option,
 )
-from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
+from midstream.console.service_options import (
+    hosts_of,
+    is_loopback,
+    listen_options,
+    refuse_open_address,
+    tokens_of,
+)
 from midstream.console.specification_options import specification_of, specification_options
 from midstream.run.precisions import Precision
 
@@ -60,6 +66,12 @@ if TYPE_CHECKING:
     help="Maximum number of steps between checkpoints.",
 )
 @options.option(
+    "--games",
+    is_flag=True,
+    help="Let the operator start games from the dashboard: up to three at once, each with an attacker and a "
+    "data provider as processes of this machine. Players come from a fixed list.",
+)
+@options.option(
     "--require-signature",
     type=click.Path(path_type=Path),
     help="Accept only batches signed with this file's key.",
@@ -87,6 +99,7 @@ def command(
     out: Path,
     resume: str,
     checkpoint_every: int,
+    games: bool,
     require_signature: Path | None,
     cache: Path | None,
     resume_anyway: bool,
@@ -107,6 +120,8 @@ def command(
     from midstream.run.datasets import Source
     from midstream.run.environment import configure
     from midstream.web.hosting import Guard, listen, serve, url_of
+    from midstream_server.games.playing import PlayedGames
+    from midstream_server.games.processes import Surroundings
     from midstream_server.http.app import make_app, wake
     from midstream_server.runs.recovery.resuming import ResumeError, left_behind
     from midstream_server.runs.registry import Registry, Settings
@@ -125,6 +140,8 @@ def command(
         encrypted=certificate is not None,
         insecure=insecure or fd is not None,
     )
+    if games:
+        _refuse_games(host, certificate, require_signature)
     named = [settings[key] for key in ("dataset", "model", "optimizer") if settings[key] is not None]
     if settings["defender"] is not None:
         named += plugins.members(settings["defender"])
@@ -160,9 +177,30 @@ def command(
         if not registry.runs:
             say(f"waiting for {registry.waiting_for()}")
         where = f"listening on {url_of(listener, guard)}; open it in a browser for the dashboard, or /docs"
-        app = make_app(registry)
-        serve(app, listener, wake=lambda: wake(registry), ready=lambda: say(where), guard=guard)
+        played = None
+        if games:
+            data = [] if data_root is None else ["--data-root", str(data_root)]
+            computing = ["--device", str(registry.settings.device), "--precision", precision]
+            computing += [] if threads is None else ["--threads", str(threads)]
+            token = None if guard.tokens is None else guard.tokens.further("provider")
+            played = PlayedGames(registry, Surroundings(url_of(listener), token, data, computing), say)
+        app = make_app(registry, played)
+        serve(app, listener, wake=lambda: wake(registry, played), ready=lambda: say(where), guard=guard)
     say("stopped")
+
+
+def _refuse_games(host: str, certificate: Path | None, require_signature: Path | None) -> None:
+    """Refuse to start processes for anyone beyond this machine, or where these processes could not play."""
+    if not is_loopback(host):
+        raise click.UsageError(
+            f"--games starts processes for whoever opens the dashboard, and --host {host} is "
+            f"reached from other machines; use --host 127.0.0.1"
+        )
+    for flag, given in (("--certificate", certificate), ("--require-signature", require_signature)):
+        if given is not None:
+            raise click.UsageError(
+                f"--games starts players that know nothing of {flag}; leave one of them out"
+            )
 
 
 def _is(run: "Specification", wanted: "Specification") -> bool:

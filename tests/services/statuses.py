@@ -7,6 +7,8 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/metrics"): {200},
     ("get", "/v1/role"): {200},
     ("get", "/v1/events"): {200},
+    ("get", "/v1/games"): {200},
+    ("post", "/v1/games"): {201, 400, 409, 422},
     ("get", "/v1/runs"): {200},
     ("post", "/v1/runs"): {201, 400, 409, 422},
     ("get", "/v1/runs/{run}"): {200, 404},

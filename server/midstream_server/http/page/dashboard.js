@@ -6,6 +6,7 @@ import { Charts } from "./charts.js";
 import { follow } from "./live.js";
 import { Pictures } from "./pictures.js";
 import { Pipeline } from "./pipeline.js";
+import { Start } from "./start.js";
 import { readView, writeView } from "./view.js";
 
 const at = (id) => document.getElementById(id);
@@ -16,6 +17,7 @@ const hidden = new Set(view.hidden); // runs whose curves and pictures the user 
 const charts = new Charts(at("charts"), at("reading"));
 const pictures = new Pictures(at("pictures"), at("epoch"), at("epoch-shown"));
 const pipeline = new Pipeline(at("pipeline"), at("pipeline-run"), at("pipeline-status"), changed);
+const start = new Start(at("start-section"), at("start"), say);
 let role = null;
 let away = new Date(); // when the connection was lost; null while there is one
 let numbers = 0; // runs seen so far; a run's number gives it its colour
@@ -31,7 +33,7 @@ function draw() {
   }
   for (const name of runs.keys()) if (!cards.has(name)) addCard(name);
   fillCards();
-  at("no-runs").hidden = runs.size > 0 || away;
+  at("no-runs").hidden = runs.size > 0 || away || !at("start-section").hidden;
   const shown = [...runs]
     .filter(([name]) => !hidden.has(name))
     .map(([name, run]) => ({ name, run, number: cards.get(name).number }));
@@ -126,6 +128,7 @@ Runs resume by themselves once the server is back.`;
     pictures.forget();
     role = (await askJson("v1/role").catch(() => null))?.role ?? null;
     at("role").textContent = role === "operator" ? "" : `${role}: only the operator's token can control runs`;
+    await start.offer(role);
   }
   changed();
 }
