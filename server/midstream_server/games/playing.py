@@ -30,6 +30,7 @@ GAME = "game.json"
 """The file of a run folder that names the attacker, so that a game goes on after a restart of the server."""
 
 _EVERY = 0.25  # seconds
+_PATIENCE = 5.0  # seconds that a data provider has to end by itself
 
 
 @dataclass
@@ -120,7 +121,7 @@ class PlayedGames:
                 continue
             try:
                 stored = run.recorded.folder.read_json(GAME)
-                attacker = GameRequest(attacker=stored.get("attacker")).attacker
+                attacker = GameRequest.model_validate({"attacker": stored.get("attacker")}).attacker
             except (ValidationError, ValueError, AttributeError, OSError):
                 self._say(f"run {run.name!r}: {GAME} names no attacker of the dashboard; nobody plays it")
                 continue
@@ -161,6 +162,10 @@ class PlayedGames:
                 words = game.children.last_words(name)
                 game.problem = f"its {name} ended with exit code {code}: {words}"
                 self._say(f"run {game.run.name!r}: {game.problem}")
+        patience = _PATIENCE if game.run.state == "finished" else 0.0
+        while patience > 0 and "provider" not in game.children.ended() and not self._closing:
+            patience -= _EVERY  # it writes the result to its log
+            await asyncio.sleep(_EVERY)
         await asyncio.to_thread(game.children.stop)
         if game.run.state == "finished":
             remove(game.run.recorded.folder.path / f"attack-{game.run.name}.sqlite")

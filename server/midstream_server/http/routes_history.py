@@ -10,8 +10,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from midstream.protocol.messages.history import COLUMNS, Metrics, Predictions
+from midstream.protocol.messages.history import COLUMNS, Metrics, Mistakes, Predictions
 from midstream.protocol.problem import Problem
+from midstream.storage.run_folder import MISTAKES, SAMPLES
 from midstream_server.http.downsampling import FEWEST, thinned
 from midstream_server.http.events import events, events_of_all
 from midstream_server.http.history import aside, csv_pieces, json_pieces
@@ -171,6 +172,20 @@ async def samples(run: str, seq: Seq, request: Request) -> Response:
 async def predictions(run: str, seq: Seq, request: Request) -> Response:
     """Return labels and predictions of the pictured examples, by the model after that batch's step."""
     return FileResponse(_sampled(request, run, seq, "json"), media_type="application/json")
+
+
+@router.get(
+    "/v1/runs/{run}/mistakes",
+    summary="Confusion matrix, and test images that the model fails at",
+    response_model=Mistakes,
+    responses=documented(404),
+)
+async def mistakes(run: str, request: Request) -> Response:
+    """Return what the model took the test images for when it was last evaluated."""
+    path = run_of(request, run).recorded.folder.path / SAMPLES / MISTAKES
+    if not path.is_file():
+        raise Problem(404, "Not evaluated yet", f"run {run!r} has not been evaluated on its test set yet")
+    return FileResponse(path, media_type="application/json")
 
 
 def _sampled(request: Request, run: str, seq: int, kind: str) -> Path:

@@ -35,8 +35,8 @@ Labelled = tuple[Tensor, Tensor]
 
 def evaluate(
     model: nn.Module, *, step: int, validation: Labelled, test: Labelled, target: int | None
-) -> Evaluation:
-    """Return losses, accuracies and, if there is a target class, its rates.
+) -> tuple[Evaluation, Tensor]:
+    """Return losses, accuracies and, if there is a target class, its rates; and the predicted test classes.
 
     Args:
         model: the model, in evaluation mode.
@@ -48,7 +48,7 @@ def evaluate(
     test_loss, predictions = _predict(model, *test)
     validation_loss, guesses = _predict(model, *validation)
     labels = test[1]
-    return Evaluation(
+    found = Evaluation(
         step=step,
         test_accuracy=_agreement(predictions, labels),
         test_loss=test_loss,
@@ -57,6 +57,7 @@ def evaluate(
         conversion_rate=None if target is None else conversion_rate(predictions, labels, target),
         evasion_rate=None if target is None else evasion_rate(predictions, labels, target),
     )
+    return found, predictions
 
 
 def _predict(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, Tensor]:

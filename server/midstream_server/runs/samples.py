@@ -23,8 +23,6 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
             range, values outside [0, 1] are clipped to black or white.
         defended: `x''`, the same shape.
     """
-    from PIL import Image  # few processes draw, and this takes a while
-
     correction = defended - received
     lowest = correction.flatten(1).amin(1).view(-1, 1, 1, 1)
     spread = correction.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest
@@ -32,9 +30,23 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
     margin = max(1, received.shape[2] // 16)
     tiles = [F.pad(tile.clamp(0, 1), [margin] * 4, value=0.5) for tile in (received, shown, defended)]
     sheet = torch.cat(list(torch.cat(tiles, dim=3)), dim=1).mul(255).round().to(torch.uint8)
-    array = sheet.permute(1, 2, 0).numpy()
+    return _png(sheet, max(1, _HEIGHT // received.shape[2]))
+
+
+def strip(images: Tensor) -> bytes:
+    """Return a PNG of images side by side.
+
+    Args:
+        images: `(number, channels, height, width)`, one or three channels; values outside [0, 1] are clipped.
+    """
+    return _png(torch.cat(list(images.clamp(0, 1)), dim=2).mul(255).round().to(torch.uint8), 1)
+
+
+def _png(picture: Tensor, factor: int) -> bytes:
+    from PIL import Image  # few processes draw, and this takes a while
+
+    array = picture.permute(1, 2, 0).numpy()
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array[:, :, :3])
-    factor = max(1, _HEIGHT // received.shape[2])
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     image.save(buffer, "png", compress_level=1)  # two to four times as fast as the default

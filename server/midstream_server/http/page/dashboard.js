@@ -4,6 +4,7 @@ import { askJson, keepToken, runPath } from "./api.js";
 import { fillCard, makeCard, situation } from "./cards.js";
 import { Charts } from "./charts.js";
 import { follow } from "./live.js";
+import { Mistakes } from "./mistakes.js";
 import { Pictures } from "./pictures.js";
 import { Pipeline } from "./pipeline.js";
 import { Start } from "./start.js";
@@ -16,6 +17,7 @@ const view = readView();
 const hidden = new Set(view.hidden); // runs whose curves and pictures the user has hidden
 const charts = new Charts(at("charts"), at("reading"));
 const pictures = new Pictures(at("pictures"), at("epoch"), at("epoch-shown"));
+const mistakes = new Mistakes(at("mistakes"), changed);
 const pipeline = new Pipeline(at("pipeline"), at("pipeline-run"), at("pipeline-status"), changed);
 const start = new Start(at("start-section"), at("start"), say);
 let role = null;
@@ -39,9 +41,10 @@ function draw() {
     .map(([name, run]) => ({ name, run, number: cards.get(name).number }));
   at("pipeline-section").hidden = runs.size === 0;
   pipeline.show([...runs].map(([name, run]) => ({ name, run })), situation);
-  writeView({ explain: at("explain").checked, hidden, run: pipeline.name });
+  writeView({ explain: at("explanations").checked, hidden, run: pipeline.name });
   charts.draw(shown);
   pictures.show(shown);
+  at("mistakes-section").hidden = !mistakes.show(shown);
   at("pictures-section").hidden = !shown.some(({ run }) => run.status.samples.length > 0);
 }
 
@@ -126,6 +129,7 @@ Runs resume by themselves once the server is back.`;
     at("connection").textContent = "Live";
     charts.forget();
     pictures.forget();
+    mistakes.forget();
     role = (await askJson("v1/role").catch(() => null))?.role ?? null;
     at("role").textContent = role === "operator" ? "" : `${role}: only the operator's token can control runs`;
     await start.offer(role);
@@ -133,15 +137,15 @@ Runs resume by themselves once the server is back.`;
   changed();
 }
 
-at("explain").addEventListener("change", explain);
+at("explanations").addEventListener("change", explain);
 
 function explain() {
-  if (at("explain").checked) document.body.dataset.explain = "";
+  if (at("explanations").checked) document.body.dataset.explain = "";
   else delete document.body.dataset.explain;
   changed();
 }
 
-at("explain").checked = view.explain;
+at("explanations").checked = view.explain;
 pipeline.choose(view.run);
 explain();
 at("show-token").addEventListener("click", async () => {
@@ -151,7 +155,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   charts.forget();
   changed();
 });
-setInterval(fillCards, 1000); // to update how long each run has been waiting
+setInterval(changed, 1000); // to update how long each run has been waiting
 follow(runs, { changed, connected, needToken });
 
 // The charts' numbers, for the browser's console: `midstream.drawn().test_accuracy.RUN.values`.

@@ -133,13 +133,14 @@ class HttpPipeline:
     def accuracy(self) -> float:
         """Return the test accuracy at the live parameters, measured in this process; see `model`."""
         test, validation = self._split.test, self._split.validation
-        return evaluate(
+        found, _ = evaluate(
             self.model(),
             step=self.step,
             validation=(validation.inputs, validation.labels),
             test=(test.inputs, test.labels),
             target=None,
-        ).test_accuracy
+        )
+        return found.test_accuracy
 
 
 class _Records:
