@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from midstream_server.games.playing import PlayedGames
 from midstream_server.games.processes import Surroundings
 from midstream_server.http.app import make_app, wake
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services.browser import Seen, chromium
 from services.loopback import client_of
 from services.tiny import STEPS, TinyRun

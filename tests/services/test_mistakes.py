@@ -7,7 +7,7 @@ import httpx
 import torch
 from PIL import Image
 
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream_server.runs.mistakes import PICTURED, mistakes
 from services import tiny
 from services.tiny import TinyRun, problem

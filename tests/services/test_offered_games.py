@@ -17,7 +17,7 @@ from midstream_server.command import command
 from midstream_server.games.playing import PlayedGames
 from midstream_server.games.processes import Surroundings
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.loopback import client_of, served
 from services.tiny import problem

@@ -19,9 +19,9 @@ from midstream.storage.sqlite import remove
 from midstream.web.children import Children
 from midstream_server.games.plan import Plan, plans_of
 from midstream_server.games.processes import Surroundings, started
-from midstream_server.runs.creating import create
-from midstream_server.runs.hosted import HostedRun
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.creating import create
+from midstream_server.runs.hosting.hosted import HostedRun
+from midstream_server.runs.hosting.registry import Registry
 
 MOST = 3
 """Maximum number of games at once: a clean one, an attacked one and a defended one."""
@@ -107,7 +107,7 @@ class PlayedGames:
                     self._play(run, plan.attacker)
             except (Problem, OSError) as error:
                 for _, run in runs:
-                    await run.stop()
+                    await run.controls.stop()
                 if isinstance(error, Problem):
                     raise
                 detail = f"{error}; its run was stopped"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from midstream.protocol.messages.games import AttackerName
 from midstream.web.children import Children
 from midstream.web.hosting import listen, url_of
-from midstream_server.runs.hosted import HostedRun
+from midstream_server.runs.hosting.hosted import HostedRun
 
 
 @dataclass(frozen=True)
