@@ -4,6 +4,7 @@ import io
 from base64 import b64decode
 
 import httpx
+import numpy as np
 import torch
 from PIL import Image
 
@@ -44,7 +45,7 @@ def test_the_picture_shows_the_first_ones_side_by_side() -> None:
     assert found.predicted == predicted[wrong].tolist()
     assert found.picture is not None
     picture = Image.open(io.BytesIO(b64decode(found.picture)))
-    shown = torch.tensor(list(picture.getdata())).view(picture.height, picture.width)
+    shown = torch.from_numpy(np.array(picture))
     expected = torch.cat(list(pixels(test.inputs[wrong])[:, 0]), dim=1).mul(255).round()
     assert torch.equal(shown.float(), expected)
 
