@@ -72,6 +72,12 @@ if TYPE_CHECKING:
     "data provider as processes of this machine. Players come from a fixed list.",
 )
 @options.option(
+    "--show-clean",
+    is_flag=True,
+    help="Show clean examples and their perturbations on the dashboard, if the attacker draws them in the "
+    "run folder: the attackers of --games do, and 'attack --show-clean --out RUN-FOLDER'.",
+)
+@options.option(
     "--require-signature",
     type=click.Path(path_type=Path),
     help="Accept only batches signed with this file's key.",
@@ -100,6 +106,7 @@ def command(
     resume: str,
     checkpoint_every: int,
     games: bool,
+    show_clean: bool,
     require_signature: Path | None,
     cache: Path | None,
     resume_anyway: bool,
@@ -154,6 +161,7 @@ def command(
             source=Source(data_root, download),
             allowed=frozenset((*allow, *(one for text in named for one in plugins.permitted(text)))),
             checkpoint_every=checkpoint_every,
+            show_clean=show_clean,
             cache=cache,
             resume_anyway=resume_anyway,
             signature_key=read_key(require_signature) if require_signature else None,
@@ -183,7 +191,8 @@ def command(
             computing = ["--device", str(registry.settings.device), "--precision", precision]
             computing += [] if threads is None else ["--threads", str(threads)]
             token = None if guard.tokens is None else guard.tokens.further("provider")
-            played = PlayedGames(registry, Surroundings(url_of(listener), token, data, computing), say)
+            attacking = [*data, *computing, *["--show-clean"] * show_clean]
+            played = PlayedGames(registry, Surroundings(url_of(listener), token, data, attacking), say)
         app = make_app(registry, played)
         serve(app, listener, wake=lambda: wake(registry, played), ready=lambda: say(where), guard=guard)
     say("stopped")

@@ -24,6 +24,7 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/v1/runs/{run}/optimizer/{version}"): {200, 403, 404, 410, 422},
     ("get", "/v1/runs/{run}/metrics"): {200, 304, 404, 422},
     ("get", "/v1/runs/{run}/events"): {200, 404, 422},
+    ("get", "/v1/runs/{run}/samples/{seq}/clean"): {200, 404, 422},
     ("get", "/v1/runs/{run}/mistakes"): {200, 404},
     ("get", "/v1/runs/{run}/samples/{seq}"): {200, 404, 422},
     ("get", "/v1/runs/{run}/samples/{seq}/predictions"): {200, 404, 422},

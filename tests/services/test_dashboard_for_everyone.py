@@ -1,6 +1,7 @@
 """The dashboard for those who use a keyboard or a screen reader, on a phone and on a large screen."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-p
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from midstream.storage.attacked import clean_folder
+from midstream_proxy.clean import CleanPictures
 from midstream_server.games.playing import PlayedGames
 from midstream_server.games.processes import Surroundings
 from midstream_server.http.app import make_app, wake
-from midstream_server.runs.hosting.registry import Registry
+from services import tiny
 from services.browser import Seen, chromium
 from services.loopback import client_of
 from services.tiny import STEPS, TinyRun
@@ -32,13 +35,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def url(registry: Registry) -> Iterator[str]:
-    """A server that offers games, with a finished run and one that waits."""
+def url(tmp_path: Path) -> Iterator[str]:
+    """A server that offers games and shows clean examples, with a finished run and one that waits."""
+    registry = tiny.registry(tmp_path, show_clean=True)
     offering = PlayedGames(registry, Surroundings("http://127.0.0.1:9"))
     with client_of(make_app(registry, offering)) as client:
         run = TinyRun(client, defender="level-1", target=3)
         run.play(0, attacker="level-1 · ε 1.5 l2")
         run.until("finished")
+        for seq in (0, 3):
+            CleanPictures(clean_folder(tmp_path / "tiny", "tiny"), 3).note(tiny.batch(seq), tiny.batch(seq))
         TinyRun(client, name="waits")
         yield str(client.base_url).rstrip("/")
         wake(registry)  # so that the page's stream of events ends
@@ -49,7 +55,7 @@ def whole(browser: Browser, url: str, width: int, scheme: str) -> Seen:
     seen = Seen(browser, url, "/#explain", width=width, scheme=scheme)
     seen.drawn("tiny", STEPS)
     seen.until_it_says("#mistakes figcaption", f"tiny, step {STEPS}")
-    seen.page.locator("#pictures li").first.wait_for()
+    seen.page.get_by_alt_text("The same examples before the attack").wait_for()
     seen.page.locator("#start-section").wait_for()
     return seen
 

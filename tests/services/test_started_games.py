@@ -27,10 +27,12 @@ pytestmark = pytest.mark.process
 @contextmanager
 def playing(folder: Path, port: int) -> Iterator[tuple[httpx.Client, PlayedGames]]:
     """Serve as `serve --games` with tokens does, and go on with what another server left."""
-    registry = tiny.registry(folder)
+    registry = tiny.registry(folder, show_clean=True)
     registry.take_up(left_behind(folder))
     tokens = Tokens({"operator": "the-operators-own"})
-    around = Surroundings(f"http://127.0.0.1:{port}", tokens.further("provider"), (), ("--threads", "1"))
+    around = Surroundings(
+        f"http://127.0.0.1:{port}", tokens.further("provider"), (), ("--threads", "1", "--show-clean")
+    )
     games = PlayedGames(registry, around)
     headers = {"Authorization": "Bearer the-operators-own"}
     with (
@@ -57,6 +59,8 @@ def test_a_game_that_lost_its_attacker_says_so_and_goes_on_after_a_restart(tmp_p
         assert found["attacker"].startswith("level-1")
         assert found["specification"]["epsilon"] == 1.0
         client.post("/v1/runs/defended/pause")
+        assert found["clean"]
+        assert client.get("/v1/runs/defended/samples/0/clean").content.startswith(b"\x89PNG")
         children = games._games[0].children
         os.kill(children._children["attacker"].pid, signal.SIGKILL)
         until(lambda: not game(client)["playing"], "its processes to end")

@@ -17,13 +17,13 @@ class Surroundings:
         url: the server's address.
         token: a provider's token for it; None if it requires none.
         data: options that say where data sets are.
-        computing: options that say how to compute.
+        attacking: options of the attacker: where data sets are, how to compute, and what to draw.
     """
 
     url: str
     token: str | None = None
     data: Sequence[str] = ()
-    computing: Sequence[str] = ()
+    attacking: Sequence[str] = ()
 
 
 def started(run: HostedRun, attacker: AttackerName, around: Surroundings) -> Children:
@@ -42,9 +42,7 @@ def started(run: HostedRun, attacker: AttackerName, around: Surroundings) -> Chi
             budget = ("--epsilon", str(specification.epsilon), "--norm", specification.norm)
             place = ("--server", around.url, "--run", run.name, "--out", str(folder))
             players = ("--attacker", attacker, *budget)
-            children.start(
-                "attacker", "attack", *place, *players, *around.data, *around.computing, listener=listener
-            )
+            children.start("attacker", "attack", *place, *players, *around.attacking, listener=listener)
         # Tokens never stand on a command line, where other users can read them.
         secret = {} if around.token is None else {"MIDSTREAM_TOKEN": around.token}
         feeding = ("--server", target, "--run", run.name)

@@ -15,6 +15,7 @@ from midstream_server.http import (
     routes_games,
     routes_history,
     routes_page,
+    routes_pictures,
     routes_runs,
 )
 from midstream_server.http.other_sites import NoOtherSites
@@ -68,7 +69,7 @@ def make_app(registry: Registry, games: PlayedGames | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.games = games
     problems.install(app)
-    for routes in (routes_runs, routes_games, routes_game, routes_history, routes_page):
+    for routes in (routes_runs, routes_games, routes_game, routes_history, routes_pictures, routes_page):
         app.router.routes.extend(
             routes.router.routes
         )  # include_router would build each route again, for 40 ms

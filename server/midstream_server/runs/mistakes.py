@@ -8,7 +8,7 @@ from torch import Tensor
 
 from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.messages.history import Mistakes
-from midstream_server.runs.samples import strip
+from midstream.storage.pictures import strip
 
 PICTURED = 24
 """Number of failing test images that are shown: the first ones of the test set."""

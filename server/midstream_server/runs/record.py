@@ -14,6 +14,7 @@ from midstream.players.remembering import RESUMED_ANYWAY
 from midstream.protocol.messages.history import COLUMNS
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
+from midstream.storage.pictures import PICTURED, sample_sheet
 from midstream.storage.run_folder import METRICS, MISTAKES, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
 from midstream_server.runs.evaluation import Evaluation
@@ -21,7 +22,6 @@ from midstream_server.runs.findings import Findings
 from midstream_server.runs.mistakes import mistakes
 from midstream_server.runs.recovery.checkpoint import ATTACKER, Checkpoint, write_checkpoint
 from midstream_server.runs.recovery.provenance import Provenance
-from midstream_server.runs.samples import PICTURED, sample_sheet
 from midstream_server.runs.step import Step
 from midstream_server.runs.training import TrainingRun
 

@@ -23,14 +23,31 @@ def sample_sheet(received: Tensor, defended: Tensor) -> bytes:
             range, values outside [0, 1] are clipped to black or white.
         defended: `x''`, the same shape.
     """
-    correction = defended - received
-    lowest = correction.flatten(1).amin(1).view(-1, 1, 1, 1)
-    spread = correction.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest
-    shown = torch.where(spread > 0, (correction - lowest) / spread, torch.tensor(0.5))
-    margin = max(1, received.shape[2] // 16)
-    tiles = [F.pad(tile.clamp(0, 1), [margin] * 4, value=0.5) for tile in (received, shown, defended)]
+    return _sheet(received, _scaled(defended - received), defended)
+
+
+def clean_sheet(clean: Tensor, attacked: Tensor) -> bytes:
+    """Return a PNG with one row per example: `x` and `δ = x' - x`, drawn as in `sample_sheet`.
+
+    Args:
+        clean: `x`, `(examples, channels, height, width)`, one or three channels.
+        attacked: `x'`, the same shape.
+    """
+    return _sheet(clean, _scaled(attacked - clean))
+
+
+def _scaled(moved: Tensor) -> Tensor:
+    """Return a perturbation from its smallest value (black) to its largest one (white)."""
+    lowest = moved.flatten(1).amin(1).view(-1, 1, 1, 1)
+    spread = moved.flatten(1).amax(1).view(-1, 1, 1, 1) - lowest
+    return torch.where(spread > 0, (moved - lowest) / spread, torch.tensor(0.5))
+
+
+def _sheet(*columns: Tensor) -> bytes:
+    margin = max(1, columns[0].shape[2] // 16)
+    tiles = [F.pad(tile.clamp(0, 1), [margin] * 4, value=0.5) for tile in columns]
     sheet = torch.cat(list(torch.cat(tiles, dim=3)), dim=1).mul(255).round().to(torch.uint8)
-    return _png(sheet, max(1, _HEIGHT // received.shape[2]))
+    return _png(sheet, max(1, _HEIGHT // columns[0].shape[2]))
 
 
 def strip(images: Tensor) -> bytes:
