@@ -9,7 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from midstream.command.main import cli
+from midstream.console.scenario import read_values
 from midstream.protocol.tokens import Tokens
 from midstream.web.hosting import Guard
 from midstream_server.games.playing import PlayedGames
@@ -67,12 +70,17 @@ def test_a_game_that_lost_its_attacker_says_so_and_goes_on_after_a_restart(tmp_p
         assert "its attacker ended with exit code -9" in game(client)["problem"]
         assert children.ended().keys() == {"attacker", "provider"}
     with playing(tmp_path, port) as (client, games):
-        client.post("/v1/runs/defended/resume")
+        assert client.post("/v1/runs/defended/resume").json()["state"] == "running"
         until(lambda: run(client, "defended")["state"] == "finished", "the end of the game")
         until(lambda: not game(client)["playing"], "its processes to end")
         assert game(client)["problem"] is None
         assert run(client, "defended")["result"]["passed_clean"] == {"attacker": 0, "defender": 0}
         assert not list(tmp_path.glob("*/attack-*.sqlite"))
+        assert {"attacker": "level-1", "epsilon": 1.0, "seed": 1}.items() <= read_values(
+            tmp_path / "defended/scenario.yaml"
+        ).items()
+        shown = CliRunner().invoke(cli, ["play", str(tmp_path / "defended/scenario.yaml"), "--show-config"])
+        assert shown.exit_code == 0, shown.output
         assert "the-operators-own" not in (tmp_path / "defended/provider.log").read_text()
 
 

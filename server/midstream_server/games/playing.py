@@ -19,6 +19,7 @@ from midstream.storage.sqlite import remove
 from midstream.web.children import Children
 from midstream_server.games.plan import Plan, plans_of
 from midstream_server.games.processes import Surroundings, started
+from midstream_server.games.scenario import write_scenario
 from midstream_server.runs.hosting.creating import create
 from midstream_server.runs.hosting.hosted import HostedRun
 from midstream_server.runs.hosting.registry import Registry
@@ -167,6 +168,10 @@ class PlayedGames:
             patience -= _EVERY  # it writes the result to its log
             await asyncio.sleep(_EVERY)
         await asyncio.to_thread(game.children.stop)
+        if (
+            game.run.over and not self._closing
+        ):  # until then, the file would mark a game that `play` goes on with
+            write_scenario(game.run, game.attacker, options=self._around.attacking)
         if game.run.state == "finished":
             remove(game.run.recorded.folder.path / f"attack-{game.run.name}.sqlite")
         game.playing = False
