@@ -168,10 +168,16 @@ class PlayedGames:
             patience -= _EVERY  # it writes the result to its log
             await asyncio.sleep(_EVERY)
         await asyncio.to_thread(game.children.stop)
-        if (
-            game.run.over and not self._closing
-        ):  # until then, the file would mark a game that `play` goes on with
-            write_scenario(game.run, game.attacker, options=self._around.attacking)
-        if game.run.state == "finished":
-            remove(game.run.recorded.folder.path / f"attack-{game.run.name}.sqlite")
+        if game.run.over and not self._closing:
+            self._conclude(game)
         game.playing = False
+
+    def _conclude(self, game: Game) -> None:
+        """Write the file that repeats a game, and delete what only an unfinished one needs."""
+        try:
+            # Not before: the file would mark an unfinished game as one that only `play` goes on with.
+            write_scenario(game.run, game.attacker, options=self._around.attacking)
+            if game.run.state == "finished":
+                remove(game.run.recorded.folder.path / f"attack-{game.run.name}.sqlite")
+        except OSError as error:
+            self._say(f"run {game.run.name!r}: {error}")
