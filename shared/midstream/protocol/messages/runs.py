@@ -33,6 +33,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "seconds_left": 14.7,
     "attacker": "level-1 · ε 1.5 l2",
     "samples": [0, 10],
+    "clean": False,
     "result": None,
     "specification": Specification.model_validate({"dataset": "digits", "target": 3}).model_dump(),
 }
