@@ -263,6 +263,8 @@ def test_the_command_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["none", "--as", "defender"], ["defender"]),
         (["attackers.py:MyDefender"], ["defender"]),
         (["folder/my_attack.py:Mine"], ["attacker"]),
+        (["examples/disguise.py:Disguise"], ["attacker"]),
+        (["examples/neighbour.py:Neighbour"], ["defender"]),
         ([f"{_FILE}:Good"], _SIDES),
     ],
 )

@@ -110,3 +110,10 @@ def test_compose_itself_understands_it() -> None:
         [*compose, *profiles, "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_published_images_are_named_by_two_variables() -> None:
+    built = {service["image"] for service in SERVICES.values() if "with-data" not in service["image"]}
+    assert built == {
+        f"${{IMAGES:-midstream}}-{name}:${{TAG:-latest}}" for name in ("server", "proxy", "provider")
+    }

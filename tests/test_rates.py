@@ -56,8 +56,10 @@ def labelled() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("target", [None, 0, 1, 2])
 def test_an_evaluation_measures_the_target_on_the_test_set(target: int | None) -> None:
     test, validation = labelled(), (torch.eye(3), torch.tensor([0, 1, 0]))
-    found = evaluate(nn.Identity(), step=5, validation=validation, test=test, target=target)
+    found, predicted = evaluate(nn.Identity(), step=5, validation=validation, test=test, target=target)
     assert found.step == 5
+    assert predicted is not None
+    assert torch.equal(predicted, confused()[0])
     assert found.test_accuracy == 13 / 24
     assert found.test_loss == pytest.approx(cross_entropy(*test).item() / 24)
     assert found.validation_accuracy == 2 / 3

@@ -46,6 +46,7 @@ class Proxy:
         say: called with a sentence when an attack begins.
         verify: how the server's certificate is verified, if its URL is https.
         silent_after: a server that is gone is noticed within this many seconds.
+        show_clean: whether to draw clean examples and their perturbations in `out`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Proxy:
         say: Say = lambda _: None,
         verify: Verify = True,
         silent_after: float = SILENT_AFTER,
+        show_clean: bool = False,
     ) -> None:
         self.upstream = upstream
         self.settings = settings
@@ -83,6 +85,7 @@ class Proxy:
             out=out,
             resume_anyway=resume_anyway,
             say=say,
+            show_clean=show_clean,
         )
 
     async def put_batch(self, request: Request) -> Response:

@@ -81,6 +81,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for the attacker's memory of each run, needed to continue after a restart.",
 )
+@options.option(
+    "--show-clean",
+    is_flag=True,
+    help="Draw the first clean examples of each epoch and their perturbations in --out. They are not sent.",
+)
 @sign_option
 @resume_anyway_option
 @device_options
@@ -112,6 +117,7 @@ def command(
     download: bool,
     allow: tuple[str, ...],
     out: Path,
+    show_clean: bool,
     sign_key: Path | None,
     resume_anyway: bool,
     device: str,
@@ -176,6 +182,7 @@ def command(
             say=say,
             verify=trusting(ca),
             silent_after=silent_after,
+            show_clean=show_clean,
         )
         with shown(proxy.activity.status, status_port, say):
             serve(

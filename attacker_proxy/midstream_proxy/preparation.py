@@ -13,11 +13,12 @@ from midstream.players.reporting import Say
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
-from midstream.storage.attacked import truth_file
+from midstream.storage.attacked import clean_folder, truth_file
 from midstream.storage.sqlite import IN_MEMORY
 from midstream.web.client import Client
 from midstream_proxy.activity import Activity
 from midstream_proxy.attack import AttackSettings
+from midstream_proxy.clean import CleanPictures
 from midstream_proxy.failures import as_problems
 from midstream_proxy.forward import closing_down
 from midstream_proxy.memory.attack_memory import AttackMemory
@@ -39,6 +40,7 @@ class Preparation:
         resume_anyway: whether an attack continues although it was begun with other settings, or its memory
             does not fit the run; this is recorded with the run.
         say: called with a sentence when an attack begins.
+        show_clean: whether to draw clean examples and their perturbations in `out`.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Preparation:
         out: Path | None,
         resume_anyway: bool,
         say: Say,
+        show_clean: bool = False,
     ) -> None:
         self.runs: dict[str, RememberedAttack] = {}
         """The attacks that are ready, by the run's name."""
@@ -63,6 +66,7 @@ class Preparation:
         self._out = None if out is None else out.absolute()
         self._resume_anyway = resume_anyway
         self._say = say
+        self._show_clean = show_clean
         self._preparing: tuple[str, asyncio.Future[None]] | None = None
         self._training = asyncio.Event()
         self._lesson = ""
@@ -137,6 +141,7 @@ class Preparation:
                 going,
                 signing_key=self._settings.signing_key,
                 truth=self._truth(specification),
+                clean=self._clean(specification, size),
             )
             undo.pop_all()
         budget = attacked.budget
@@ -147,6 +152,12 @@ class Preparation:
         if self._out is None or specification.checker is None:
             return None
         return truth_file(self._out, str(specification.name))
+
+    def _clean(self, specification: Specification, size: int) -> CleanPictures | None:
+        if self._out is None or not self._show_clean:
+            return None
+        folder = clean_folder(self._out, str(specification.name))
+        return CleanPictures(folder, specification.steps_per_epoch(size))
 
     def _memory(self, run: str, say: Say) -> tuple[AttackMemory, Going]:
         status, player = self._client.run(run), plugins.make("attackers", self._settings.attacker)

@@ -19,7 +19,13 @@ from midstream.console.process_options import (
     reduce_option,
     resume_anyway_option,
 )
-from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
+from midstream.console.service_options import (
+    hosts_of,
+    is_loopback,
+    listen_options,
+    refuse_open_address,
+    tokens_of,
+)
 from midstream.console.specification_options import specification_of, specification_options
 from midstream.run.process.precisions import Precision
 
@@ -63,6 +69,18 @@ if TYPE_CHECKING:
     help="Maximum number of steps between checkpoints.",
 )
 @options.option(
+    "--games",
+    is_flag=True,
+    help="Let the operator start games from the dashboard: up to three at once, each with an attacker and a "
+    "data provider as processes of this machine. Players come from a fixed list.",
+)
+@options.option(
+    "--show-clean",
+    is_flag=True,
+    help="Show clean examples and their perturbations on the dashboard, if the attacker draws them in the "
+    "run folder: the attackers of --games do, and 'attack --show-clean --out RUN-FOLDER'.",
+)
+@options.option(
     "--require-signature",
     type=click.Path(path_type=Path),
     help="Accept only batches signed with this file's key.",
@@ -91,6 +109,8 @@ def command(
     out: Path,
     resume: str,
     checkpoint_every: int,
+    games: bool,
+    show_clean: bool,
     require_signature: Path | None,
     cache: Path | None,
     resume_anyway: bool,
@@ -113,6 +133,8 @@ def command(
     from midstream.run.process.environment import configure
     from midstream.run.ranks.opening import ranks
     from midstream.web.hosting import Guard, listen, serve, url_of
+    from midstream_server.games.playing import PlayedGames
+    from midstream_server.games.processes import Surroundings
     from midstream_server.http.app import make_app, wake
     from midstream_server.runs.hosting.registry import Registry, Settings
 
@@ -130,6 +152,8 @@ def command(
         encrypted=certificate is not None,
         insecure=insecure or fd is not None,
     )
+    if games:
+        _refuse_games(host, certificate, require_signature)
     code = ("dataset", "model", "optimizer", "loss")
     named = [settings[key] for key in code if settings[key] is not None]
     if settings["defender"] is not None:
@@ -147,6 +171,7 @@ def command(
                 source=Source(data_root, download),
                 allowed=allowed,
                 checkpoint_every=checkpoint_every,
+                show_clean=show_clean,
                 cache=cache,
                 resume_anyway=resume_anyway,
                 signature_key=read_key(require_signature) if require_signature else None,
@@ -159,8 +184,16 @@ def command(
             where = (
                 f"listening on {url_of(listener, guard)}; open it in a browser for the dashboard, or /docs"
             )
-            app = make_app(registry)
-            serve(app, listener, wake=lambda: wake(registry), ready=lambda: say(where), guard=guard)
+            played = None
+            if games:
+                data = [] if data_root is None else ["--data-root", str(data_root)]
+                computing = ["--device", str(registry.settings.device), "--precision", precision]
+                computing += [] if threads is None else ["--threads", str(threads)]
+                token = None if guard.tokens is None else guard.tokens.further("provider")
+                attacking = [*data, *computing, *["--show-clean"] * show_clean]
+                played = PlayedGames(registry, Surroundings(url_of(listener), token, data, attacking), say)
+            app = make_app(registry, played)
+            serve(app, listener, wake=lambda: wake(registry, played), ready=lambda: say(where), guard=guard)
     say("stopped")
 
 
@@ -181,6 +214,20 @@ def _take_up(registry: "Registry", resume: str, wanted: "Specification | None") 
         say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
     if not registry.runs:
         say(f"waiting for {registry.waiting_for()}")
+
+
+def _refuse_games(host: str, certificate: Path | None, require_signature: Path | None) -> None:
+    """Refuse to start processes for anyone beyond this machine, or where these processes could not play."""
+    if not is_loopback(host):
+        raise click.UsageError(
+            f"--games starts processes for whoever opens the dashboard, and --host {host} is "
+            f"reached from other machines; use --host 127.0.0.1"
+        )
+    for flag, given in (("--certificate", certificate), ("--require-signature", require_signature)):
+        if given is not None:
+            raise click.UsageError(
+                f"--games starts players that know nothing of {flag}; leave one of them out"
+            )
 
 
 def _is(run: "Specification", wanted: "Specification") -> bool:

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from benchmarks.chaos.mortal import nursery
 
-from midstream.command.games import parent
 from midstream.command.main import main
+from midstream.web.children import PARENT
 
 _PROGRAM = ("-m", "midstream.command.main")
 
@@ -103,8 +103,8 @@ def _live(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    if parent.VARIABLE in env:
-        os.environ[parent.VARIABLE] = str(os.getppid())  # it ends with the tests
+    if PARENT in env:
+        os.environ[PARENT] = str(os.getppid())  # it ends with the tests
     words = [str(passed[word].number) if before == "--fd" else word for before, word in _pairs(words)]
     sys.argv = ["midstream", *words]
     try:

@@ -7,6 +7,8 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/metrics"): {200},
     ("get", "/v1/role"): {200},
     ("get", "/v1/events"): {200},
+    ("get", "/v1/games"): {200},
+    ("post", "/v1/games"): {201, 400, 409, 422},
     ("get", "/v1/runs"): {200},
     ("post", "/v1/runs"): {201, 400, 409, 422},
     ("get", "/v1/runs/{run}"): {200, 404},
@@ -22,6 +24,8 @@ STATUSES: dict[tuple[str, str], set[int]] = {
     ("get", "/v1/runs/{run}/optimizer/{version}"): {200, 403, 404, 410, 422},
     ("get", "/v1/runs/{run}/metrics"): {200, 304, 404, 422},
     ("get", "/v1/runs/{run}/events"): {200, 404, 422},
+    ("get", "/v1/runs/{run}/samples/{seq}/clean"): {200, 404, 422},
+    ("get", "/v1/runs/{run}/mistakes"): {200, 404},
     ("get", "/v1/runs/{run}/samples/{seq}"): {200, 404, 422},
     ("get", "/v1/runs/{run}/samples/{seq}/predictions"): {200, 404, 422},
 }

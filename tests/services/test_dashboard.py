@@ -215,7 +215,7 @@ def test_who_plays_where_and_what_it_costs(browser: Browser, site: Site) -> None
     assert seen.card("clean").locator(".story").inner_text() == ""
     assert seen.shown() == {"attacked", "defended"}
     assert seen.page.get_by_text("That is no mistake").is_visible()
-    seen.page.locator("#explain").uncheck()
+    seen.page.get_by_label("Explain").uncheck()
     assert not seen.page.get_by_text("That is no mistake").is_visible()
     seen.page.locator("#pipeline-run").select_option("clean")
     seen.until_it_says("#pipeline [data-place='attacker']", "none has announced itself")

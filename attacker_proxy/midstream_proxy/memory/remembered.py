@@ -17,6 +17,7 @@ from midstream.protocol.signature import signed
 from midstream.protocol.wire import WireBatch, decode_batch, encode_batch
 from midstream.storage import faults
 from midstream_proxy.activity import Move
+from midstream_proxy.clean import CleanPictures
 from midstream_proxy.memory.attack_memory import AttackMemory
 from midstream_proxy.memory.recognised import Going, misfit
 from midstream_proxy.memory.records import digest_of
@@ -39,6 +40,7 @@ class RememberedAttack:
         going: how the attack continues.
         signing_key: the key to sign the answers with; None leaves the provider's signature.
         truth: the file to note the altered examples in; None notes nothing.
+        clean: draws clean examples; None draws nothing.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class RememberedAttack:
         *,
         signing_key: bytes | None = None,
         truth: Path | None = None,
+        clean: CleanPictures | None = None,
     ) -> None:
         self.attacked = attacked
         self._signing_key = signing_key
         self._truth = truth
+        self._clean = clean
         self.rules = rules
         self.moves = 0
         """Number of attacked batches, without answers from the memory."""
@@ -147,6 +151,8 @@ class RememberedAttack:
             self.back()  # undo a partial move: the batch will arrive again
             raise
         note(self._truth, batch, moved)
+        if self._clean is not None:
+            self._clean.note(batch, moved)
         self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
         self.passed_clean += PASSED_CLEAN in moved.report
         report = dict(moved.report)

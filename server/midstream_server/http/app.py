@@ -6,7 +6,17 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from midstream_server.http import openapi, problems, routes_game, routes_history, routes_page, routes_runs
+from midstream_server.games.playing import PlayedGames
+from midstream_server.http import (
+    openapi,
+    problems,
+    routes_game,
+    routes_games,
+    routes_history,
+    routes_page,
+    routes_pictures,
+    routes_runs,
+)
 from midstream_server.http.other_sites import NoOtherSites
 from midstream_server.http.small_bodies import SmallBodies
 from midstream_server.runs.hosting.registry import Registry
@@ -25,18 +35,23 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
-def make_app(registry: Registry) -> FastAPI:
+def make_app(registry: Registry, games: PlayedGames | None = None) -> FastAPI:
     """Return the application that serves a registry's runs.
 
     Args:
         registry: the runs; its settings limit what a request may name.
+        games: starts games that the operator asks for on the dashboard; None starts none.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for run in registry.runs.values():
             run.begin()
+        if games is not None:
+            games.take_up()
         yield
+        if games is not None:
+            await games.close()
         for run in registry.runs.values():
             await run.close()
 
@@ -51,15 +66,20 @@ def make_app(registry: Registry) -> FastAPI:
     app.add_middleware(SmallBodies)
     app.add_middleware(NoOtherSites)
     app.state.registry = registry
+    app.state.games = games
     problems.install(app)
-    for router in (routes_runs.router, routes_game.router, routes_history.router, routes_page.router):
-        app.router.routes.extend(router.routes)  # include_router would build each route again, for 40 ms
+    for routes in (routes_runs, routes_games, routes_game, routes_history, routes_pictures, routes_page):
+        app.router.routes.extend(
+            routes.router.routes
+        )  # include_router would build each route again, for 40 ms
     app.mount("/page", routes_page.PageFiles())
     return app
 
 
-def wake(registry: Registry) -> None:
-    """End every long poll and event stream, and refuse further batches."""
+def wake(registry: Registry, games: PlayedGames | None = None) -> None:
+    """End every long poll and event stream, refuse further batches, and end the processes of games."""
+    if games is not None:
+        games.interrupt()
     registry.closing = True
     for run in registry.runs.values():
         run.closing = True

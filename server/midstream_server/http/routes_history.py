@@ -2,21 +2,20 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from midstream.protocol.messages.history import COLUMNS, Metrics, Predictions
+from midstream.protocol.messages.history import COLUMNS, Metrics
 from midstream.protocol.problem import Problem
 from midstream_server.http.downsampling import FEWEST, thinned
 from midstream_server.http.events import events, events_of_all
 from midstream_server.http.history import aside, csv_pieces, json_pieces
 from midstream_server.http.problems import documented
-from midstream_server.http.routes_game import NOT_MODIFIED, Seq, holds
+from midstream_server.http.routes_game import NOT_MODIFIED, holds
 from midstream_server.http.routes_runs import registry_of, run_of
 from midstream_server.http.status import describe
 
@@ -36,7 +35,6 @@ _CSV: dict[int | str, dict[str, Any]] = {
         "content": {"text/csv": {"example": ",".join(COLUMNS)}},
     }
 }
-_PNG: dict[int | str, dict[str, Any]] = {200: {"description": "A PNG image", "content": {"image/png": {}}}}
 _EVENT = {
     "type": "object",
     "description": "One event of the stream.",
@@ -149,39 +147,6 @@ def _stream(told: AsyncIterator[str]) -> StreamingResponse:
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
-
-
-@router.get(
-    "/v1/runs/{run}/samples/{seq}",
-    summary="Pictures of a batch's examples",
-    response_class=Response,
-    responses=_PNG | documented(404, 422),
-)
-async def samples(run: str, seq: Seq, request: Request) -> Response:
-    """Return a PNG with one row for each of a few examples: as it arrived, the correction, and their sum."""
-    return FileResponse(_sampled(request, run, seq, "png"), media_type="image/png")
-
-
-@router.get(
-    "/v1/runs/{run}/samples/{seq}/predictions",
-    summary="Predictions for the pictured examples",
-    response_model=Predictions,
-    responses=documented(404, 422),
-)
-async def predictions(run: str, seq: Seq, request: Request) -> Response:
-    """Return labels and predictions of the pictured examples, by the model after that batch's step."""
-    return FileResponse(_sampled(request, run, seq, "json"), media_type="application/json")
-
-
-def _sampled(request: Request, run: str, seq: int, kind: str) -> Path:
-    recorded = run_of(request, run).recorded
-    path = recorded.folder.path / f"samples/{seq:07d}.{kind}"
-    if seq not in recorded.samples or not path.is_file():
-        newest = recorded.samples[-1] if recorded.samples else "none yet"
-        raise Problem(
-            404, "No pictures of that batch", f"batch {seq} was not sampled; the newest is {newest}"
-        )
-    return path
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=_TEXT)

@@ -1,6 +1,5 @@
 """Routes of runs: start, list, status, and the operator's controls."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -15,11 +14,11 @@ from midstream.web.authorization import ROLE
 from midstream_server.http.problems import documented
 from midstream_server.http.status import describe
 from midstream_server.runs.hosting.controls import Controls
+from midstream_server.runs.hosting.creating import create as create_run
 from midstream_server.runs.hosting.hosted import HostedRun
 from midstream_server.runs.hosting.registry import Registry
 
 router = APIRouter()
-_creating = asyncio.Lock()
 
 
 def registry_of(request: Request) -> Registry:
@@ -77,10 +76,7 @@ async def create(specification: Specification, request: Request) -> Status:
     operator has allowed by name.
     """
     _refuse_repeated_names(await request.body())
-    async with _creating:
-        run = await asyncio.to_thread(registry_of(request).create, specification)
-    run.begin()
-    return describe(run)
+    return describe(await create_run(registry_of(request), specification))
 
 
 def _refuse_repeated_names(body: bytes) -> None:

@@ -38,6 +38,7 @@ def describe(hosted: HostedRun) -> Status:
         seconds_left=remaining / rate if rate and hosted.state == "running" else None,
         attacker=hosted.attacker,
         samples=recorded.samples,
+        clean=hosted.clean() is not None,
         result=None if recorded.result is None else Result.model_validate(recorded.result),
         specification=hosted.specification.public(),
     )

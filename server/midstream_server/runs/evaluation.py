@@ -53,8 +53,10 @@ def evaluate(
     test: Labelled,
     target: int | None,
     task: Task | None = None,
-) -> Evaluation:
-    """Return losses, measures and, if there is a target class, its rates.
+) -> tuple[Evaluation, Tensor | None]:
+    """Return losses, measures and, if there is a target class, its rates; and the predicted test classes.
+
+    A task without classes has no predictions.
 
     Args:
         model: the model, in evaluation mode.
@@ -69,11 +71,11 @@ def evaluate(
     validation_loss, guesses = _predict(model, *validation, task.loss)
     measure, labels = MEASURES[task.kind], test[1]
     found, other = measure(outputs, labels), measure(guesses, validation[1])
+    predictions = outputs.argmax(1) if task.classifies else None
     rates: tuple[float | None, float | None] = (None, None)
-    if target is not None:
-        predictions = outputs.argmax(1)
+    if target is not None and predictions is not None:
         rates = (conversion_rate(predictions, labels, target), evasion_rate(predictions, labels, target))
-    return Evaluation(
+    evaluated = Evaluation(
         step=step,
         test_accuracy=found.get("accuracy"),
         test_loss=test_loss,
@@ -86,6 +88,7 @@ def evaluate(
         else {f"test_{name}": value for name, value in found.items()}
         | {f"validation_{name}": value for name, value in other.items()},
     )
+    return evaluated, predictions
 
 
 def _predict(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Loss) -> tuple[float, Tensor]:

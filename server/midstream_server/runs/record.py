@@ -14,13 +14,14 @@ from midstream.players.remembering import RESUMED_ANYWAY
 from midstream.protocol.messages.history import COLUMNS
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage import faults
-from midstream.storage.run_folder import METRICS, RunFolder, as_json, read_metrics
+from midstream.storage.pictures import PICTURED, sample_sheet
+from midstream.storage.run_folder import METRICS, MISTAKES, RunFolder, as_json, read_metrics
 from midstream.storage.seal import sealed
 from midstream_server.runs.evaluation import Evaluation
 from midstream_server.runs.findings import Findings
+from midstream_server.runs.mistakes import mistakes
 from midstream_server.runs.recovery.checkpoint import ATTACKER, Checkpoint, write_checkpoint
 from midstream_server.runs.recovery.provenance import Provenance
-from midstream_server.runs.samples import PICTURED, sample_sheet
 from midstream_server.runs.step import Step
 from midstream_server.runs.training import TrainingRun
 
@@ -142,6 +143,8 @@ class RecordedRun:
         evaluation = self.run.evaluate() if self.run.evaluation_due() else None
         if evaluation is not None:
             record |= asdict(evaluation)
+            if self.run.predicted is not None:
+                self._write_mistakes()
         seq = step.step - 1
         shown = self.run.task.classifies and step.received.dim() == 4
         pictured = shown and seq % self.run.steps_per_epoch == 0
@@ -165,6 +168,18 @@ class RecordedRun:
         self._count(record)
         self.samples += [seq] * pictured
         self.evaluation = evaluation or self.evaluation
+
+    def _write_mistakes(self) -> None:
+        inputs, labels = self.run.test
+        assert self.run.predicted is not None
+        found = mistakes(
+            self.run.step,
+            classes=self.run.classes,
+            inputs=inputs,
+            labels=labels,
+            predicted=self.run.predicted,
+        )
+        self.folder.write_sample(MISTAKES, found.model_dump_json().encode())
 
     def _count(self, record: dict[str, Any]) -> None:
         self.findings.count(record)

@@ -76,7 +76,10 @@ class TrainingRun(Training):
         """Whether the pretraining of the defender and the checker is complete."""
         self._augmentation = Augmentation(specification, self.input_shape)
         self._last: Evaluation | None = None
-        self._test = (split.test.inputs.to(device), split.test.labels.to(device))
+        self.test = (split.test.inputs.to(device), split.test.labels.to(device))
+        """Inputs and labels of the test set."""
+        self.predicted: Tensor | None = None
+        """Predicted classes of the test set at the last evaluation."""
 
     def prepare(
         self, *, cache: Path | None = None, tell: Tell = lambda *_: None, say: Say = lambda _: None
@@ -228,11 +231,12 @@ class TrainingRun(Training):
         """Evaluate the model at the live parameters."""
         if self._last is not None and self._last.step == self.step:
             return self._last
-        return evaluate(
+        found, self.predicted = evaluate(
             self.model,
             step=self.step,
             validation=self.validation_here,
-            test=self._test,
+            test=self.test,
             target=self.specification.target,
             task=self.task,
         )
+        return found

@@ -1,6 +1,7 @@
 """`midstream plugins check`: run a plug-in on the test bench."""
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 SIDES: tuple["Role", ...] = ("attacker", "defender", "checker")
 KINDS: dict["Role", Literal["attackers", "defenders"]] = {"attacker": "attackers", "defender": "defenders"}
+_SIDE = re.compile(r"\b(attacker|defender|checker)\b", re.IGNORECASE)
 _STYLES = {"passed": "green", "note": "yellow", "failed": "bold red"}
 
 
@@ -32,7 +34,8 @@ def command() -> None:
     "--as",
     "role",
     type=click.Choice(["attacker", "defender", "checker"]),
-    help="Role to check; by default derived from the plug-in's name, else all that it can play.",
+    help="Role to check; by default the one that the plug-in's name or docstring names, else all that it can "
+    "play.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; torch's default if not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
@@ -73,13 +76,15 @@ def _play(side: "Role", plugin: str) -> "list[Check]":
 
 
 def _sides(plugin: str) -> "list[Role]":
-    """Return the side named in the plug-in's class name or file name; else every side it can be made for."""
+    """Return the side that the class name, file name or docstring names; else every possible one."""
     name, _ = plugins.parse(plugin)
     where, _, attribute = name.rpartition(":")
     for words in (attribute.lower(), where.rpartition("/")[2].lower()):
         named = [side for side in SIDES if side[:5] in words]
         if len(named) == 1:
             return named
+    if (told := _told(name)) is not None:
+        return [told]
     possible: list[Role] = []
     refusals: list[plugins.PluginError] = []
     for side in SIDES:
@@ -92,6 +97,18 @@ def _sides(plugin: str) -> "list[Role]":
     if not possible:
         raise refusals[0]
     return possible
+
+
+def _told(name: str) -> "Role | None":
+    """Return the first side that a class or its file names in its docstring; None for installed names."""
+    if ":" not in name:
+        return None
+    found = plugins.find("attackers", name)
+    around = getattr(getattr(found, "perturb", getattr(found, "judge", None)), "__globals__", {})
+    for text in (found.__doc__, around.get("__doc__")):
+        if (word := _SIDE.search(text or "")) is not None:
+            return next(side for side in SIDES if side == word[0].lower())
+    return None
 
 
 def _print(plugin: str, side: "Role", checks: "list[Check]") -> None:

@@ -121,6 +121,18 @@ def whole_url(_: click.Context, __: click.Parameter, url: str) -> str:
     return url
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address.
+
+    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("lab")
+    (True, True, False, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def refuse_open_address(host: str, *, tokens: Tokens | None, encrypted: bool, insecure: bool) -> None:
     """Refuse to listen beyond this machine without tokens, unless the operator passed `--insecure`.
 
@@ -129,10 +141,7 @@ def refuse_open_address(host: str, *, tokens: Tokens | None, encrypted: bool, in
     Raises:
         click.UsageError: other machines can reach the address, and the service requires no tokens.
     """
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
+    loopback = is_loopback(host)
     if not loopback and tokens is None and not insecure:
         raise click.UsageError(
             f"--host {host} would let other machines reach this service, and it requires no tokens. Add "

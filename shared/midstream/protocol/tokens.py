@@ -38,6 +38,7 @@ class Tokens:
         for role, token in tokens.items():
             _check(token, f"the {role}'s token")
         self._digests = {role: sha256(tokens[role].encode()).digest() for role in ROLES if role in tokens}
+        self._further: list[tuple[Role, bytes]] = []
         if not self._digests:
             raise ValueError(f"no tokens are given; there is one for each of {', '.join(ROLES)}")
         if len(set(self._digests.values())) < len(self._digests):
@@ -47,10 +48,21 @@ class Tokens:
         """Return the role of a token, or None; comparison takes constant time."""
         given = sha256(token.encode("utf-8", "surrogateescape")).digest()
         found: Role | None = None
-        for role, digest in self._digests.items():
+        for role, digest in (*self._digests.items(), *self._further):
             if compare_digest(given, digest):
                 found = role
         return found
+
+    def further(self, role: Role) -> str:
+        """Accept another, new token for a role from now on, and return it.
+
+        >>> tokens = Tokens({"operator": "all-that-there-is"})
+        >>> tokens.role_of(tokens.further("provider"))
+        'provider'
+        """
+        token = secrets.token_urlsafe(32)
+        self._further.append((role, sha256(token.encode()).digest()))
+        return token
 
     def __repr__(self) -> str:
         return f"Tokens({', '.join(self._digests)})"

@@ -17,6 +17,15 @@ def truth_file(folder: Path, run: str) -> Path:
     return folder / f"attacked-{run}.jsonl"
 
 
+def clean_folder(folder: Path, run: str) -> Path:
+    """Return the folder in which an attacker draws the clean examples of a run, if it is told to.
+
+    >>> clean_folder(Path("runs/a"), "a").name
+    'clean-a'
+    """
+    return folder / f"clean-{run}"
+
+
 def attacked(folder: Path) -> dict[int, frozenset[int]]:
     """Return the numbers of the altered examples, by the number of their batch; empty if there is no log.
 

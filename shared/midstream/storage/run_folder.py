@@ -19,6 +19,8 @@ FINDINGS = "checker.jsonl"
 """Name of the file with each example's suspicion, if the run has a checker."""
 
 SAMPLES = "samples"
+MISTAKES = "mistakes.json"
+"""Name of the file in `samples/` with the test images that the model failed at when it was last evaluated."""
 
 _OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "checkpoint.previous.safetensors")
 

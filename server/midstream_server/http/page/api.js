@@ -15,11 +15,13 @@ export function keepToken(token) {
 }
 
 /** Return a successful response; throw Refused for an error response, and TypeError if no server responds. */
-export async function ask(path, { method = "GET", signal } = {}) {
+export async function ask(path, { method = "GET", signal, json } = {}) {
   const token = sessionStorage.getItem(KEY);
   if (!token && document.documentElement.dataset.tokens) throw new Refused(401, "");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(path, { method, signal, headers, cache: "no-store" });
+  if (json) headers["Content-Type"] = "application/json";
+  const body = json && JSON.stringify(json);
+  const response = await fetch(path, { method, signal, headers, body, cache: "no-store" });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   throw new Refused(response.status, problem.detail ?? `${response.status} ${response.statusText}`);

@@ -4,8 +4,10 @@ import { askJson, keepToken, runPath } from "./api.js";
 import { fillCard, makeCard, situation } from "./cards.js";
 import { Charts } from "./charts.js";
 import { follow } from "./live.js";
+import { Mistakes } from "./mistakes.js";
 import { Pictures } from "./pictures.js";
 import { Pipeline } from "./pipeline.js";
+import { Start } from "./start.js";
 import { readView, writeView } from "./view.js";
 
 const at = (id) => document.getElementById(id);
@@ -15,7 +17,9 @@ const view = readView();
 const hidden = new Set(view.hidden); // runs whose curves and pictures the user has hidden
 const charts = new Charts(at("charts"), at("reading"));
 const pictures = new Pictures(at("pictures"), at("epoch"), at("epoch-shown"));
+const mistakes = new Mistakes(at("mistakes"), changed);
 const pipeline = new Pipeline(at("pipeline"), at("pipeline-run"), at("pipeline-status"), changed);
+const start = new Start(at("start-section"), at("start"), say);
 let role = null;
 let away = new Date(); // when the connection was lost; null while there is one
 let numbers = 0; // runs seen so far; a run's number gives it its colour
@@ -31,15 +35,16 @@ function draw() {
   }
   for (const name of runs.keys()) if (!cards.has(name)) addCard(name);
   fillCards();
-  at("no-runs").hidden = runs.size > 0 || away;
+  at("no-runs").hidden = runs.size > 0 || away || !at("start-section").hidden;
   const shown = [...runs]
     .filter(([name]) => !hidden.has(name))
     .map(([name, run]) => ({ name, run, number: cards.get(name).number }));
   at("pipeline-section").hidden = runs.size === 0;
   pipeline.show([...runs].map(([name, run]) => ({ name, run })), situation);
-  writeView({ explain: at("explain").checked, hidden, run: pipeline.name });
+  writeView({ explain: at("explanations").checked, hidden, run: pipeline.name });
   charts.draw(shown);
   pictures.show(shown);
+  at("mistakes-section").hidden = !mistakes.show(shown);
   at("pictures-section").hidden = !shown.some(({ run }) => run.status.samples.length > 0);
 }
 
@@ -124,21 +129,23 @@ Runs resume by themselves once the server is back.`;
     at("connection").textContent = "Live";
     charts.forget();
     pictures.forget();
+    mistakes.forget();
     role = (await askJson("v1/role").catch(() => null))?.role ?? null;
     at("role").textContent = role === "operator" ? "" : `${role}: only the operator's token can control runs`;
+    await start.offer(role);
   }
   changed();
 }
 
-at("explain").addEventListener("change", explain);
+at("explanations").addEventListener("change", explain);
 
 function explain() {
-  if (at("explain").checked) document.body.dataset.explain = "";
+  if (at("explanations").checked) document.body.dataset.explain = "";
   else delete document.body.dataset.explain;
   changed();
 }
 
-at("explain").checked = view.explain;
+at("explanations").checked = view.explain;
 pipeline.choose(view.run);
 explain();
 at("show-token").addEventListener("click", async () => {
@@ -148,7 +155,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   charts.forget();
   changed();
 });
-setInterval(fillCards, 1000); // to update how long each run has been waiting
+setInterval(changed, 1000); // to update how long each run has been waiting
 follow(runs, { changed, connected, needToken });
 
 // The charts' numbers, for the browser's console: `midstream.drawn().test_accuracy.RUN.values`.

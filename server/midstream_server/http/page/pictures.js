@@ -6,7 +6,7 @@ export class Pictures {
   #place;
   #slider;
   #output;
-  #figures = new Map(); // by run name: {figure, image, guesses, caption, seq, loading}
+  #figures = new Map(); // by run name: {figure, rows, heads, before, image, guesses, caption, seq, loading}
   #newest = true;
   #known = [];
   #shown = [];
@@ -48,13 +48,13 @@ export class Pictures {
     for (const parts of this.#figures.values()) parts.seq = null;
   }
 
-  #showOne(name, { samples, specification }, chosen) {
+  #showOne(name, { samples, clean, specification }, chosen) {
     const seq = samples.findLast((sample) => sample <= chosen) ?? null;
     const parts = this.#figures.get(name) ?? this.#add(name);
     if (seq === null) {
       parts.figure.hidden = true;
     } else if (parts.seq !== seq && !parts.loading) {
-      this.#load(parts, name, seq, specification.defender);
+      this.#load(parts, name, seq, { defender: specification.defender, clean });
     }
   }
 
@@ -66,25 +66,31 @@ export class Pictures {
     const guesses = document.createElement("ol");
     const rows = document.createElement("div");
     rows.className = "rows";
-    rows.append(columns(), note("predicted"), image, guesses);
+    const heads = columns(["x", "δ"]);
+    const before = document.createElement("img");
+    heads.hidden = before.hidden = true;
+    rows.append(heads, columns(["x′", "σ", "x″"]), note("predicted"), before, image, guesses);
     figure.append(caption, rows);
     this.#place.append(figure);
-    const parts = { figure, image, guesses, caption, seq: null, loading: false };
+    const parts = { figure, rows, heads, before, image, guesses, caption, seq: null, loading: false };
     this.#figures.set(name, parts);
     return parts;
   }
 
-  async #load(parts, name, seq, defender) {
+  async #load(parts, name, seq, { defender, clean }) {
     parts.loading = true;
     parts.seq = seq;
     try {
       const picture = await (await ask(runPath(name, `/samples/${seq}`))).blob();
       const guesses = await askJson(runPath(name, `/samples/${seq}/predictions`));
-      const old = parts.image.src;
-      parts.image.src = URL.createObjectURL(picture);
-      if (old) URL.revokeObjectURL(old);
-      parts.image.alt = `Examples of batch ${seq} of run ${name}, one per row: the input as it arrived, the
-        correction of defender ${defender}, and the input as trained on.`.replace(/\s+/g, " ");
+      const drawn = clean && (await ask(runPath(name, `/samples/${seq}/clean`)).catch(() => null));
+      const before = drawn && (await drawn.blob());
+      parts.heads.hidden = parts.before.hidden = !before;
+      parts.rows.classList.toggle("with-clean", Boolean(before));
+      if (before) show(parts.before, before, "The same examples before the attack, and its perturbation.");
+      const described = `Examples of batch ${seq} of run ${name}, one per row: the input as it arrived, the
+        correction of defender ${defender}, and the input as trained on.`;
+      show(parts.image, picture, described.replace(/\s+/g, " "));
       parts.guesses.replaceChildren(...guesses.labels.map((label, row) => guess(label, row, guesses)));
       parts.caption.textContent = `${name}, batch ${seq}`;
       parts.figure.hidden = false;
@@ -94,6 +100,13 @@ export class Pictures {
       parts.loading = false;
     }
   }
+}
+
+function show(image, picture, description) {
+  const old = image.src;
+  image.src = URL.createObjectURL(picture);
+  if (old) URL.revokeObjectURL(old);
+  image.alt = description;
 }
 
 /** Return a row's label with the model's predictions for the input as it arrived and as trained on. */
@@ -110,9 +123,10 @@ function note(text, kind = "span") {
   return Object.assign(document.createElement(kind), { textContent: text });
 }
 
-function columns() {
+function columns(names) {
   const heads = document.createElement("p");
   heads.className = "columns";
-  for (const text of ["x′", "σ", "x″"]) heads.append(Object.assign(document.createElement("span"), { textContent: text }));
+  heads.classList.add(`of-${names.length}`);
+  for (const text of names) heads.append(Object.assign(document.createElement("span"), { textContent: text }));
   return heads;
 }

@@ -11,6 +11,7 @@ from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
 from midstream.storage import faults
+from midstream.storage.attacked import clean_folder
 from midstream_server.runs.hosting.answers import Answers, content_digest
 from midstream_server.runs.hosting.controls import Controls
 from midstream_server.runs.hosting.opening import Opening
@@ -34,6 +35,7 @@ class HostedRun:
         name: the run's name.
         durable: the run, its history and its journal.
         say: called with a sentence about the run's progress.
+        show_clean: whether to show clean examples, if the attacker drew them in the run folder.
         cache: folder of what defenders learned; None for `~/.cache/midstream/learned`.
     """
 
@@ -44,6 +46,7 @@ class HostedRun:
         say: Callable[[str], None] = lambda _: None,
         *,
         cache: Path | None = None,
+        show_clean: bool = False,
     ) -> None:
         self.name = name
         self.durable = durable
@@ -51,6 +54,7 @@ class HostedRun:
         self.run = self.recorded.run
         self.specification = self.run.specification
         self.changed = Signal()
+        self._show_clean = show_clean
         self.attacker: str | None = None
         """The attacker's name, as a batch announced it; shown, and never used."""
         self._say = say
@@ -117,6 +121,11 @@ class HostedRun:
     def largest_body(self) -> int:
         """The largest size of a batch of this run, in bytes."""
         return self.durable.rules.largest_body
+
+    def clean(self) -> Path | None:
+        """Return the folder with pictures of clean examples; None if there are none to show."""
+        folder = clean_folder(self.recorded.folder.path, self.name)
+        return folder if self._show_clean and folder.is_dir() else None
 
     def announce(self, attacker: str | None) -> None:
         """Note the attacker's name, if a batch announced one."""

@@ -39,6 +39,7 @@ class Settings:
         cache: cache folder of the defenders' pretrained state; None for `~/.cache/midstream/learned`.
         resume_anyway: whether to resume a run if versions, device, thread count, data set or order of
             derivatives differ.
+        show_clean: whether to show the clean examples that an attacker drew in a run folder.
         signature_key: the key that batches must be signed with; None accepts unsigned batches.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     checkpoint_every: int = 100
     cache: Path | None = None
     resume_anyway: bool = False
+    show_clean: bool = False
     signature_key: bytes | None = field(default=None, repr=False)
 
 
@@ -137,7 +139,9 @@ class Registry:
             folder = RunFolder(settings.out / name, resumed=left is not None)
             undo.callback(folder.close)
             durable = self._new(run, folder) if left is None else self._old(run, folder, left)
-            self.runs[name] = HostedRun(name, durable, self.say, cache=settings.cache)
+            self.runs[name] = HostedRun(
+                name, durable, self.say, cache=settings.cache, show_clean=settings.show_clean
+            )
             undo.pop_all()
         except (PluginError, datasets.MissingDataError, ValueError) as error:
             raise Problem(422, "The specification cannot be played here", str(error)) from error

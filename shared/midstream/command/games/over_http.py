@@ -134,14 +134,15 @@ class HttpPipeline:
     def measures(self) -> dict[str, float | None]:
         """Return the test set's measures at the live parameters, computed in this process; see `model`."""
         test, validation = self._split.test, self._split.validation
-        return evaluate(
+        found, _ = evaluate(
             self.model(),
             step=self.step,
             validation=(validation.inputs, validation.labels),
             test=(test.inputs, test.labels),
             target=None,
             task=task_of(self._split.task, self.plan.specification.loss),
-        ).of_test()
+        )
+        return found.of_test()
 
 
 class _Records:

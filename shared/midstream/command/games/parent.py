@@ -5,15 +5,15 @@ import signal
 import time
 from threading import Thread
 
-VARIABLE = "MIDSTREAM_PARENT"
+from midstream.web.children import PARENT
 
 _EVERY = 0.5  # seconds
 
 
 def end_with_parent() -> None:
     """Send SIGTERM to this process once the parent process given in the environment has ended."""
-    if VARIABLE in os.environ:
-        Thread(target=_watch, args=(int(os.environ[VARIABLE]),), daemon=True).start()
+    if PARENT in os.environ:
+        Thread(target=_watch, args=(int(os.environ[PARENT]),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

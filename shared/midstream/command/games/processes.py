@@ -1,11 +1,6 @@
 """A game in three processes, on ports chosen by the operating system."""
 
-import os
 import secrets
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 
 from midstream import plugins
-from midstream.command.games import parent
 from midstream.command.games.game import Follow, GameError, GamePlan, progress_text
 from midstream.mathematics.graphs.capturing import switched_on
 from midstream.protocol.messages.message import members
@@ -22,23 +16,15 @@ from midstream.protocol.messages.runs import Status
 from midstream.run.pretrained.prepared import must_learn
 from midstream.storage.secret_files import write_secret
 from midstream.storage.sqlite import remove
+from midstream.web.children import Children
 from midstream.web.client import Client, ServerGoneError
 from midstream.web.hosting import listen, url_of
 
 _POLL = 0.2
-_STOP_WITHIN = 60.0
 
 
-class Services:
-    """Server, proxy and provider as child processes. Leaving the context stops them.
-
-    Args:
-        logs: folder for one log file per service.
-    """
-
-    def __init__(self, logs: Path) -> None:
-        self.logs = logs
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+class Services(Children):
+    """Server, proxy and provider as child processes. Leaving the context stops them."""
 
     def __enter__(self) -> "Services":
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -47,56 +33,13 @@ class Services:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in reversed(self._children.values()):
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_WITHIN
-        for child in self._children.values():
-            try:
-                child.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-
-    def start(self, name: str, *arguments: str, listener: socket.socket | None = None) -> None:
-        """Start `midstream <arguments>` as a child process, on a socket that the parent opened."""
-        command = [sys.executable, "-m", "midstream.command.main", *arguments]
-        sockets = []
-        if listener is not None:
-            command += ["--fd", str(listener.fileno())]
-            sockets = [listener.fileno()]
-        # A session of its own: Ctrl-C reaches only the parent, which stops its children in order.
-        with (self.logs / f"{name}.log").open("ab") as log:
-            self._children[name] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=sockets,
-                start_new_session=True,
-                env={**_environment(), "PYTHONUNBUFFERED": "1"},
-            )
-        if listener is not None:
-            listener.close()
+        self.stop()
 
     def check(self) -> None:
         """Raise GameError if a service ended unexpectedly."""
-        for name, child in self._children.items():
-            code = child.poll()
-            if code is not None and not (name == "provider" and code == 0):
+        for name, code in self.ended().items():
+            if not (name == "provider" and code == 0):
                 raise GameError(f"the {name} ended with exit code {code}: {self.last_words(name)}")
-
-    def last_words(self, name: str) -> str:
-        """Return the last line of a service's log."""
-        lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "its log is empty"
-
-
-def _environment() -> dict[str, str]:
-    # MIDSTREAM_* settings are for the parent, which passes options to each child. MIDSTREAM_RUN, for example,
-    # means something different to each command.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
-    return {**inherited, parent.VARIABLE: str(os.getpid())}
 
 
 @dataclass(frozen=True)

@@ -66,3 +66,42 @@ class Predictions(Message):
     labels: list[int] = Field(description="The true classes.")
     received: list[int] = Field(description="Predictions for x', the inputs as they arrived.")
     defended: list[int] = Field(description="Predictions for x'', the inputs as trained on.")
+
+
+class Mistakes(Message):
+    """What the model takes the test images for, at the last evaluation. Classes are indices."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "step": 120,
+                    "total": 3,
+                    "wrong": 1,
+                    "classes": ["0", "1"],
+                    "confusion": [[1, 1], [0, 1]],
+                    "pairs": [[0, 1, 1]],
+                    "labels": [0],
+                    "predicted": [1],
+                    "picture": None,
+                }
+            ]
+        }
+    )
+
+    step: int = Field(description="Steps taken; the version of the predicting parameters.")
+    total: int = Field(description="Number of test inputs.")
+    wrong: int = Field(description="Number of those taken for another class.")
+    classes: list[str] = Field(description="The names of the classes.")
+    confusion: list[list[int]] | None = Field(
+        description="Confusion matrix: a row per true class, a column per predicted one; null if there are "
+        "more than 20 classes."
+    )
+    pairs: list[list[int]] = Field(
+        description="The ten most frequent mistakes: the true class, the predicted one, and how often."
+    )
+    labels: list[int] = Field(description="The true classes of a few inputs that the model failed at.")
+    predicted: list[int] = Field(description="What the model took them for.")
+    picture: str | None = Field(
+        description="Those inputs side by side, as a PNG in base64; null if they are no images, or none."
+    )

@@ -36,6 +36,7 @@ EXAMPLE_STATUS: dict[str, Any] = {
     "seconds_left": 14.7,
     "attacker": "level-1 · ε 1.5 l2",
     "samples": [0, 10],
+    "clean": False,
     "result": None,
     "specification": Specification.model_validate({"dataset": "digits", "target": 3}).model_dump(),
 }
@@ -145,6 +146,9 @@ class Status(Message):
         description="The attacker, as its proxy announces it; null if no proxy does. Shown, and never used."
     )
     samples: list[int] = Field(description="Batches with pictures at /samples/{seq}.")
+    clean: bool = Field(
+        False, description="Whether /samples/{seq}/clean has clean examples: only if the operator shows them."
+    )
     result: Result | None = Field(description="The run's result; null until it finishes.")
     specification: Specification = Field(
         description="The run's specification; the model of a black-box run is hidden."

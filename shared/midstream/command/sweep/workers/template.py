@@ -15,9 +15,9 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from midstream.command.games import parent
 from midstream.command.sweep.workers import worker
 from midstream.command.sweep.workers.fork_server import NUMBER, WORKER
+from midstream.web.children import PARENT
 
 _OF_FIRST_GAME = ("torch.fx.experimental.symbolic_shapes", "PIL.Image")
 """What a first game imports: torch for the check of second derivatives, and for pictures."""
@@ -67,7 +67,7 @@ def _fork(descriptors: Sequence[int]) -> int:
         for standard, descriptor in enumerate(descriptors):
             os.dup2(descriptor, standard)
             os.close(descriptor)
-        os.environ[parent.VARIABLE] = str(own)
+        os.environ[PARENT] = str(own)
     return number
 
 

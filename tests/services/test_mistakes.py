@@ -1,0 +1,62 @@
+"""What the server says of the test images that a model fails at."""
+
+import io
+from base64 import b64decode
+
+import httpx
+import numpy as np
+import torch
+from PIL import Image
+
+from midstream.mathematics.inputs.pixels import pixels
+from midstream_server.runs.mistakes import PICTURED, mistakes
+from services import tiny
+from services.tiny import TinyRun, problem
+
+
+def test_they_are_those_of_the_last_evaluation(server: httpx.Client) -> None:
+    run = TinyRun(server)
+    assert "not been evaluated" in problem(run.get("/mistakes"), 404)["detail"]
+    run.play(0)
+    status = run.until("finished")
+    found = run.get("/mistakes").json()
+    test = tiny.split().test
+    assert found["step"] == status["step"]
+    assert found["total"] == len(test.labels)
+    assert (found["total"] - found["wrong"]) / found["total"] == status["test_accuracy"]
+    matrix = torch.tensor(found["confusion"])
+    assert matrix.sum(1).tolist() == test.labels.bincount(minlength=10).tolist()
+    assert int(matrix.trace()) == found["total"] - found["wrong"]
+    label, taken, count = found["pairs"][0]
+    assert count == matrix[label, taken] == matrix.fill_diagonal_(0).max()
+    assert len(found["labels"]) == PICTURED
+    assert all(label != taken for label, taken in zip(found["labels"], found["predicted"], strict=True))
+
+
+def test_the_picture_shows_the_first_ones_side_by_side() -> None:
+    test = tiny.split().test
+    predicted = test.labels.clone()
+    wrong = [3, 5, 40]
+    predicted[wrong] = (predicted[wrong] + 1) % 10
+    found = mistakes(
+        7, classes=list("0123456789"), inputs=test.inputs, labels=test.labels, predicted=predicted
+    )
+    assert found.labels == test.labels[wrong].tolist()
+    assert found.predicted == predicted[wrong].tolist()
+    assert found.picture is not None
+    picture = Image.open(io.BytesIO(b64decode(found.picture)))
+    shown = torch.from_numpy(np.array(picture))
+    expected = torch.cat(list(pixels(test.inputs[wrong])[:, 0]), dim=1).mul(255).round()
+    assert torch.equal(shown.float(), expected)
+
+
+def test_a_model_that_never_fails_has_no_picture_and_many_classes_no_matrix() -> None:
+    labels = torch.arange(30)
+    found = mistakes(
+        1,
+        classes=[str(n) for n in range(30)],
+        inputs=torch.zeros(30, 1, 2, 2),
+        labels=labels,
+        predicted=labels,
+    )
+    assert (found.wrong, found.picture, found.pairs, found.confusion) == (0, None, [], None)
