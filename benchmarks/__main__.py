@@ -26,7 +26,7 @@ from benchmarks import (
 )
 from benchmarks.derivatives import sweep
 from benchmarks.measure import Row
-from midstream.run.environment import configure, describe
+from midstream.run.process.environment import configure, describe
 
 _PARTS = [
     "step",

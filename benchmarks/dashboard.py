@@ -18,7 +18,7 @@ from midstream.protocol.specification import Specification
 from midstream.run.datasets import Source
 from midstream.web.hosting import configuration, listen, url_of
 from midstream_server.http.app import make_app, wake
-from midstream_server.runs.registry import Registry, Settings
+from midstream_server.runs.hosting.registry import Registry, Settings
 
 HISTORY = 100_000
 A_SECOND = 100

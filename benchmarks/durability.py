@@ -16,11 +16,11 @@ from midstream.run.datasets import Source, Split
 from midstream.run.datasets import split as split_dataset
 from midstream.storage.run_folder import RunFolder
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.recognised import Going, open_memory
 from midstream_proxy.memory.remembered import RememberedAttack
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
-from midstream_server.runs.answers import content_digest
+from midstream_server.runs.hosting.answers import content_digest
 from midstream_server.runs.record import RecordedRun
 from midstream_server.runs.recovery.durable import DurableRun
 from midstream_server.runs.recovery.journal import Journal

@@ -18,15 +18,15 @@ from benchmarks.measure import (
 from benchmarks.step import Naive
 from benchmarks.synthetic import examples
 from benchmarks.transport import Pipeline
-from midstream.mathematics import program
-from midstream.mathematics.capturing import switch, switched_on
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.graphs import program
+from midstream.mathematics.graphs.capturing import switch, switched_on
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.specification import Specification
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
 from midstream.run.models import build_model
-from midstream.run.optimizers import arrange
-from midstream.run.precision import choose
+from midstream.run.optimizing.one_call import arrange
+from midstream.run.process.precision import choose
 from midstream.run.resident import Resident
 
 _TOGETHER = 4

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from midstream.command.games.game import GamePlan
-from midstream.command.games.local import LocalPipeline
+from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.games.side_by_side import SideBySide
 from midstream.protocol.specification import Specification
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 
 DATASET = f"{Path(__file__).with_name('synthetic.py')}:mnist_like"
 

@@ -11,13 +11,13 @@ import torch
 from benchmarks.measure import Row
 from benchmarks.synthetic import split
 from midstream.mathematics.derivatives.hessian import hessian_vector_product
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.unrolled import unrolled_utility_gradient
 from midstream.protocol.checks import check_batch
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

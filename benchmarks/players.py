@@ -23,7 +23,7 @@ from benchmarks.measure import interleaved, synchronize
 from benchmarks.synthetic import split
 from midstream import plugins
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.course import Ground, begin, learners, surveyors, take_step
 from midstream.players.interface import Batch, Player
 from midstream.players.referee import PlayerError, move, relabelled

@@ -17,12 +17,12 @@ from benchmarks.measure import (
     operations,
 )
 from benchmarks.synthetic import split
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.checks import check_batch
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

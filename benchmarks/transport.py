@@ -18,9 +18,9 @@ from benchmarks.local_game import DATASET
 from benchmarks.measure import Row, interleaved
 from benchmarks.synthetic import mnist_like, photos_like
 from midstream.command.games.game import GamePlan
-from midstream.command.games.local import LocalPipeline
+from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.games.processes import Services
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
@@ -31,7 +31,7 @@ from midstream.web.client import Client
 from midstream.web.hosting import listen, url_of
 from midstream.web.link import HttpLink
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

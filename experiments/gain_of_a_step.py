@@ -17,7 +17,7 @@ from statistics import mean, stdev
 import click
 import torch
 
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.utility import total_loss
 from midstream.players.interface import Batch
 from midstream.protocol.specification import Specification
@@ -25,7 +25,7 @@ from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source, Split
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

@@ -17,14 +17,14 @@ from torch.nn.functional import cosine_similarity
 
 from midstream import check_derivatives, mixed_derivative, validation_gradient
 from midstream.mathematics.derivatives.known_orders import remember
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.loss import cross_entropy
-from midstream.mathematics.pixels import pixels
 from midstream.players.interface import Batch
 from midstream.protocol.specification import Specification
-from midstream.run import precision
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
-from midstream.run.environment import configure
+from midstream.run.process import precision
+from midstream.run.process.environment import configure
 from midstream.run.training import Training
 
 _CPU = torch.device("cpu")

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from midstream import Batch, View
 from midstream.attacks.along_gradient import GradientAttacker
-from midstream.mathematics.content_keys import content_keys
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.content_keys import content_keys
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

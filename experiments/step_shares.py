@@ -19,8 +19,8 @@ from torch import Tensor
 
 from midstream import Budget, Gradient, level_1_defense, level_k_attack, validation_gradient
 from midstream.mathematics.derivatives.hessian import inner
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.level_k import INFINITE
-from midstream.mathematics.pixels import pixels
 from midstream.players.interface import Batch
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split

@@ -9,7 +9,7 @@ from services import tiny
 
 from midstream.protocol.specification import Specification
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_server.runs.training import TrainingRun

@@ -4,14 +4,14 @@ import torch
 from services import tiny
 from torch import Tensor
 
-from midstream.mathematics.capturing import switch
+from midstream.mathematics.graphs.capturing import switch
 from midstream.players.referee import restore, state_of
 from midstream.protocol.checks import check_batch
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.batches import BatchSource
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

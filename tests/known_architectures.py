@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import midstream.mathematics.derivatives.known_orders as library
 import midstream.run.training as games
-from midstream.mathematics.derivatives.check import check_derivatives
+from midstream.mathematics.derivatives.checking.check import check_derivatives
 from midstream.mathematics.derivatives.orders import ORDERS, Order
 from midstream.mathematics.loss import Loss, cross_entropy
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from midstream.mathematics.program import WARM_UP, Body
+from midstream.mathematics.graphs.program import WARM_UP, Body
 
 _REFUSED = {
     "aten::_local_scalar_dense",
@@ -36,7 +36,7 @@ recorded: list["RecordedGraph"] = []
 
 
 class RecordedGraph:
-    """Takes the place of `midstream.mathematics.program.CudaGraph`."""
+    """Takes the place of `midstream.mathematics.graphs.program.CudaGraph`."""
 
     def __init__(self, body: Body, inputs: Sequence[Tensor]) -> None:
         self.replays = 0
@@ -86,8 +86,8 @@ def _masked(indices: Sequence[Tensor | None]) -> bool:
 @contextmanager
 def replaying(monkeypatch: Any) -> Iterator[list[RecordedGraph]]:
     """Have the CPU capture and replay as a GPU does, with the optimizers of a GPU."""
-    monkeypatch.setattr("midstream.mathematics.program.CudaGraph", RecordedGraph)
-    monkeypatch.setattr("midstream.mathematics.program._DEVICES", ("cpu",))
-    monkeypatch.setattr("midstream.run.optimizers.GATED", ("cpu",))
+    monkeypatch.setattr("midstream.mathematics.graphs.program.CudaGraph", RecordedGraph)
+    monkeypatch.setattr("midstream.mathematics.graphs.program._DEVICES", ("cpu",))
+    monkeypatch.setattr("midstream.run.optimizing.one_call.GATED", ("cpu",))
     recorded.clear()
     yield recorded

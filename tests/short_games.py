@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from midstream.command.games.game import GamePlan
-from midstream.command.games.local import LocalPipeline, local_turns, play_local
+from midstream.command.games.local import local_turns, play_local
+from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.games.side_by_side import SideBySide
-from midstream.mathematics.capturing import switch
+from midstream.mathematics.graphs.capturing import switch
 from midstream.players.referee import state_of
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 
 CPU = torch.device("cpu")
 FITTING = [

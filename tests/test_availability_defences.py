@@ -9,10 +9,10 @@ from cases import CLASSES, CONV
 from torch import Tensor, nn
 
 from midstream import Batch, Budget, View, cross_entropy, plugins
-from midstream.defences.iss import greyscale
-from midstream.defences.jpeg import jpeg
 from midstream.defences.orthogonal_projection import projected_out, span
-from midstream.defences.ueraser import augmented, losses, plasma
+from midstream.defences.transforms.iss import greyscale
+from midstream.defences.transforms.jpeg import jpeg
+from midstream.defences.transforms.ueraser import augmented, losses, plasma
 from midstream.mathematics.ascent import pgd
 from midstream.players.course import Ground, learn
 from midstream.players.interface import Augmenting, Player

@@ -13,7 +13,7 @@ from midstream.mathematics.derivatives.batch_statistics import (
     statistics_of,
     using_batch_statistics,
 )
-from midstream.mathematics.derivatives.evidence import Trial
+from midstream.mathematics.derivatives.checking.evidence import Trial
 from midstream.mathematics.derivatives.functional import DerivativeError, functional_call
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.orders import ORDERS

@@ -24,9 +24,9 @@ from midstream.checkers.reconstruction import Reconstruction
 from midstream.checkers.spectral import Spectral
 from midstream.players.checking import Checker, judged
 from midstream.players.course import Ground, learn
-from midstream.players.features import features
 from midstream.players.referee import restore, state_of
-from midstream.players.scored import Scoring
+from midstream.players.scores.features import features
+from midstream.players.scores.scored import Scoring
 
 NAMES = plugins.names("checkers")
 

@@ -18,7 +18,7 @@ from midstream.mathematics.derivatives import gradients, parts
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size, chunk_size_of
 from midstream.run.chunk_size import chunk_size_here
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.recovery.provenance import Provenance
 from midstream_server.runs.recovery.resuming import environment_compared
@@ -65,7 +65,7 @@ def test_both_sides_take_the_number_of_the_run(sizes: list[int]) -> None:
     published = made.validation_gradient()
     assert sizes[count:] == sizes[:count]
     assert all(torch.equal(own[name], published[name]) for name in published)
-    assert chunk_size_of(made.another_model(), None) == chunk_size_of(attacked._new_model(), None) == 3
+    assert chunk_size_of(made.another_model(), None) == chunk_size_of(attacked.another_model(), None) == 3
 
 
 def test_a_resumed_run_takes_the_number_that_it_was_started_with(tmp_path: Path) -> None:

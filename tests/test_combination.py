@@ -10,9 +10,9 @@ from tiny_training import Idle, batch, equal, run, state
 from torch import Tensor
 
 from midstream import Batch, Budget, View, plugins
-from midstream.players.combination import Combination
 from midstream.players.course import learners
 from midstream.players.referee import PlayerError, move
+from midstream.players.wrappers.combination import Combination
 from midstream.plugins import PluginError, make, members
 
 

@@ -10,7 +10,7 @@ import torch
 from command_lines import ROOT, check, mentioned, shown, simple_commands, workspace
 
 from midstream.command.main import cli
-from midstream.mathematics.content_keys import KEY_BYTES
+from midstream.mathematics.inputs.content_keys import KEY_BYTES
 from midstream.plugins import PluginError
 from midstream.run.poisons.poison import Poison
 

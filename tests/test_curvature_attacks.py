@@ -9,8 +9,12 @@ from torch import Tensor
 from views import view
 
 from midstream import Batch, Budget, cross_entropy, plugins
-from midstream.attacks.power_iteration import divergence_hessian, largest_eigenvector, loss_hessian
-from midstream.attacks.second_order import ascend_quadratic
+from midstream.attacks.adversarial.power_iteration import (
+    divergence_hessian,
+    largest_eigenvector,
+    loss_hessian,
+)
+from midstream.attacks.adversarial.second_order import ascend_quadratic
 from midstream.mathematics.derivatives.input_gradient import input_gradient
 
 MANY = 3000

@@ -7,8 +7,8 @@ import torch
 
 from midstream.protocol.specification import Specification
 from midstream.run.batches import load_split
-from midstream.run.dataset_checks import DatasetError, DifferentDatasetError
 from midstream.run.datasets import Dataset, Examples, Source, load
+from midstream.run.datasets.dataset_checks import DatasetError, DifferentDatasetError
 
 PLUGIN = """
 import numpy as np

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from midstream import plugins
 from midstream.players.interface import Player
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from midstream import errors
 from midstream.command.explain import code_of, command, explanations, page
 from midstream.command.main import cli, main
-from midstream.run.dataset_checks import DifferentDatasetError
-from midstream.run.prepared import LearningError
+from midstream.run.datasets.dataset_checks import DifferentDatasetError
+from midstream.run.pretrained.prepared import LearningError
 from midstream.storage.seal import BrokenSealError
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from midstream import level_k_attack, validation_gradient
 from midstream.command.figures import figure_3, regression
 from midstream.command.main import cli
-from midstream.mathematics.training_step import Sgd
+from midstream.mathematics.optimizers.training_step import Sgd
 from midstream.mathematics.unrolled import unrolled_utility_gradient
 
 INPUTS = [0.05, 0.7, 1.5, 1.58, 1.59, 1.9, 2.0]

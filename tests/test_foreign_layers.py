@@ -18,8 +18,8 @@ from midstream import (
     unrolled_utility_gradient,
     validation_gradient,
 )
-from midstream.attacks.power_iteration import divergence_hessian, loss_hessian
-from midstream.mathematics.training_step import Sgd
+from midstream.attacks.adversarial.power_iteration import divergence_hessian, loss_hessian
+from midstream.mathematics.optimizers.training_step import Sgd
 
 every_kind = pytest.mark.parametrize("foreign", FOREIGN, ids=[foreign.name for foreign in FOREIGN])
 both = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])

@@ -14,8 +14,8 @@ from views import view
 
 from midstream import Batch, Budget, View, plugins
 from midstream.players.course import Course, Ground, learners
-from midstream.players.fraction import Fraction
 from midstream.players.referee import PlayerError, move, relabelled, state_of
+from midstream.players.wrappers.fraction import Fraction
 from midstream_proxy.surrogates.surrogate import Playback
 
 WIDE = Budget(0.5, low=-9, high=9)

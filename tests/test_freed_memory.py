@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from midstream.run.freed_memory import keep_freed_memory
+from midstream.run.process.freed_memory import keep_freed_memory
 
 pytestmark = pytest.mark.process
 
 PROGRAM = """
 import resource, torch
-from midstream.run.freed_memory import keep_freed_memory
+from midstream.run.process.freed_memory import keep_freed_memory
 
 torch.set_num_threads(1)
 if {kept}:

@@ -21,9 +21,9 @@ from recorded_graph import replaying
 from short_games import FITTING, alone, ends, plan, together
 
 from midstream.command.games.game import GamePlan
-from midstream.command.games.local import LocalPipeline
-from midstream.mathematics.capturing import switch
-from midstream.run.environment import configure
+from midstream.command.games.local_pipeline import LocalPipeline
+from midstream.mathematics.graphs.capturing import switch
+from midstream.run.process.environment import configure
 
 pytestmark = pytest.mark.gpu
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from midstream.run.dataset_checks import DatasetError
 from midstream.run.datasets import MissingDataError, Source, folder, load
-from midstream.run.image_files import read_images
+from midstream.run.datasets.dataset_checks import DatasetError
+from midstream.run.datasets.image_files import read_images
 
 NOWHERE = Source()
 

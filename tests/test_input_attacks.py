@@ -12,8 +12,8 @@ from torch.nn.functional import one_hot
 from trained_classifier import digits
 
 from midstream import Budget, cross_entropy
-from midstream.attacks.cw import CarliniWagner, Search, carlini_wagner, lead
-from midstream.attacks.yopo import yopo
+from midstream.attacks.adversarial.cw import CarliniWagner, Search, carlini_wagner, lead
+from midstream.attacks.adversarial.yopo import yopo
 from midstream.mathematics.ascent import pgd
 from midstream.mathematics.budget import Norm
 from midstream.mathematics.derivatives.input_gradient import input_gradient

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from midstream import Batch, Budget, View, cross_entropy, plugins, validation_gradient
-from midstream.attacks.deep_confuse import confusion
-from midstream.attacks.generator import Generator
+from midstream.attacks.generators.deep_confuse import confusion
+from midstream.attacks.generators.generator import Generator
 from midstream.mathematics.budget import Norm
 from midstream.networks.classifiers import digits_cnn
 from midstream.players.course import Ground, begin, learn, learners, take_step

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream import Budget, Defender, level_1_attack, validation_gradient
-from midstream.mathematics.pixel_space import Normalization, PixelSpace
+from midstream.mathematics.inputs.pixel_space import Normalization, PixelSpace
 
 MEAN, STD = (0.49, 0.45, 0.41), (0.25, 0.2, 0.3)
 NORMALIZATION: Normalization = (MEAN, STD)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.rows import Rows
 from midstream.storage.sqlite import DamagedDatabaseError
 from midstream_proxy.memory.attack_memory import AttackMemory
 from midstream_proxy.memory.records import AnswerRecord, checksum

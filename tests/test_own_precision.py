@@ -6,9 +6,9 @@ from foreign_layers import Do
 from torch import Tensor, nn
 
 from midstream import DerivativeError, check_derivatives, cross_entropy
-from midstream.mathematics.derivatives.distances import far
-from midstream.mathematics.derivatives.generic_point import GenericPoint, Second, computable_point
-from midstream.mathematics.derivatives.own_precision import off_in_own_precision
+from midstream.mathematics.derivatives.checking.distances import far
+from midstream.mathematics.derivatives.checking.generic_point import GenericPoint, Second, computable_point
+from midstream.mathematics.derivatives.checking.own_precision import off_in_own_precision
 
 X, Y = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
 

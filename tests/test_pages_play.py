@@ -25,7 +25,7 @@ from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import played
 from midstream.players.course import Course, Ground, Learner, begin
-from midstream.run import prepared
+from midstream.run.pretrained import prepared
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

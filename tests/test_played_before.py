@@ -9,7 +9,7 @@ import midstream
 from midstream.command.api.settings import plan_from
 from midstream.command.games.game import GameError
 from midstream.command.sweep.grid import trials_of
-from midstream.mathematics.capturing import switch, switched_on
+from midstream.mathematics.graphs.capturing import switch, switched_on
 
 BRIGHTER = """
 import torch

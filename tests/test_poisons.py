@@ -15,7 +15,7 @@ from torch import Tensor
 import midstream
 from midstream.command.games.game import GameError
 from midstream.command.main import cli
-from midstream.mathematics.content_keys import content_keys
+from midstream.mathematics.inputs.content_keys import content_keys
 from midstream.plugins import PluginError, make
 from midstream.run import datasets
 from midstream.run.datasets import Examples, Source

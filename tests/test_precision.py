@@ -13,10 +13,10 @@ from torch.nn.functional import cosine_similarity
 from midstream import mixed_derivative, validation_gradient
 from midstream.command.main import cli
 from midstream.mathematics.derivatives.known_orders import remember
-from midstream.run import precision
-from midstream.run.environment import configure, describe, differences
 from midstream.run.models import build_model
-from midstream.run.precision import computing
+from midstream.run.process import precision
+from midstream.run.process.environment import configure, describe, differences
+from midstream.run.process.precision import computing
 
 CPU = torch.device("cpu")
 

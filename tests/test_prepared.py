@@ -14,7 +14,7 @@ from midstream import Budget
 from midstream.attacks.levels import Level1
 from midstream.players.course import Ground, learn, learners
 from midstream.protocol.specification import Specification
-from midstream.run.prepared import LearningError, must_learn, prepare
+from midstream.run.pretrained.prepared import LearningError, must_learn, prepare
 from midstream_proxy.surrogates.surrogate import Playback
 
 RUN = Specification.model_validate({"dataset": "digits"})

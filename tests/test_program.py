@@ -9,9 +9,9 @@ from device_games import Game, played, resumed
 from torch import Tensor, nn
 
 from midstream import Batch, plugins
-from midstream.mathematics.capturing import switch
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.program import Body, Program, Programs
+from midstream.mathematics.graphs.capturing import switch
+from midstream.mathematics.graphs.program import Body, Program, Programs
+from midstream.mathematics.inputs.pixels import pixels
 
 CPU = torch.device("cpu")
 captured: list["Graph"] = []
@@ -34,8 +34,8 @@ class Graph:
 @pytest.fixture(autouse=True)
 def replays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the CPU replay functions."""
-    monkeypatch.setattr("midstream.mathematics.program.CudaGraph", Graph)
-    monkeypatch.setattr("midstream.mathematics.program._DEVICES", ("cpu",))
+    monkeypatch.setattr("midstream.mathematics.graphs.program.CudaGraph", Graph)
+    monkeypatch.setattr("midstream.mathematics.graphs.program._DEVICES", ("cpu",))
     captured.clear()
     switch(True)
     yield
@@ -83,7 +83,7 @@ def test_a_function_that_cannot_be_captured_is_called(
     def refuse(*_: object) -> Graph:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr("midstream.mathematics.program.CudaGraph", refuse)
+    monkeypatch.setattr("midstream.mathematics.graphs.program.CudaGraph", refuse)
     program = Program(double)
     for _ in range(4):
         assert torch.equal(program(torch.ones(2))[0], torch.full((2,), 2.0))

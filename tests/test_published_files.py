@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midstream.run.dataset_checks import DatasetError
 from midstream.run.datasets import MissingDataError, Source, load
+from midstream.run.datasets.dataset_checks import DatasetError
 
 FILES = [
     f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from midstream import Batch, Budget, View, cross_entropy, plugins
-from midstream.defences.ddpm import Schedule, denoise
-from midstream.defences.gan import DefenseGan, Generator, reconstruct
-from midstream.defences.vae import DefenseCvae, VariationalAutoencoder, evidence_loss
+from midstream.defences.purifiers.ddpm import Schedule, denoise
+from midstream.defences.purifiers.gan import DefenseGan, Generator, reconstruct
+from midstream.defences.purifiers.vae import DefenseCvae, VariationalAutoencoder, evidence_loss
 from midstream.networks.unet import UNet
 from midstream.players.course import Ground, begin, learn, learners, take_step
 from midstream.players.interface import Player

@@ -21,7 +21,7 @@ from midstream.protocol.checks import check_batch
 from midstream.run.batches import BatchSource
 from midstream.run.training import DivergedError
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 
 READS = ("tolist", "item", "__bool__", "__float__", "__int__", "__index__", "cpu", "numpy", "nonzero")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from trained_classifier import digits
 
-from midstream.attacks.cw import Search
+from midstream.attacks.adversarial.cw import Search
 from midstream.attacks.robustness import robustness, suspicions
 from midstream.run import datasets
 

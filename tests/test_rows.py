@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from midstream import Batch, Budget, MomentumHistory, plugins
-from midstream.mathematics.content_keys import content_keys
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.content_keys import content_keys
+from midstream.mathematics.inputs.rows import Rows
 from midstream.players.remembering import rows_of
 
 

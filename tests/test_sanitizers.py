@@ -16,11 +16,11 @@ from torchvision.transforms.v2 import CutMix as TorchvisionCutMix
 from torchvision.transforms.v2.functional import resized_crop
 
 from midstream import Batch, Budget, View, cross_entropy, plugins
-from midstream.defences.clip import class_ranges
-from midstream.defences.crop_ensemble import crop_and_rescale
-from midstream.defences.cutmix import box_around, cut_mix
-from midstream.defences.jpeg import jpeg
-from midstream.defences.median import median_filter
+from midstream.defences.transforms.clip import class_ranges
+from midstream.defences.transforms.crop_ensemble import crop_and_rescale
+from midstream.defences.transforms.cutmix import box_around, cut_mix
+from midstream.defences.transforms.jpeg import jpeg
+from midstream.defences.transforms.median import median_filter
 from midstream.mathematics.budget import PixelRange, pixel_bounds
 from midstream.networks.classifiers import digits_cnn
 from midstream.players.referee import PlayerError, move
@@ -185,7 +185,11 @@ def test_jpeg_without_pillow_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "module", ["cutmix", "clip", "median", "jpeg", "crop_ensemble", "train_on_validation"]
+    "module",
+    [
+        *(f"transforms.{name}" for name in ("cutmix", "clip", "median", "jpeg", "crop_ensemble")),
+        "train_on_validation",
+    ],
 )
 def test_neither_pillow_nor_torchvision_is_needed_to_load_them(
     module: str, monkeypatch: pytest.MonkeyPatch

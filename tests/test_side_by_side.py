@@ -11,7 +11,7 @@ from short_games import CPU, alone, plan, together
 from midstream.command.games.game import GameError, GamePlan
 from midstream.command.games.local import local_turns
 from midstream.command.games.side_by_side import SideBySide
-from midstream.run.precision import chosen
+from midstream.run.process.precision import chosen
 
 
 def games(out: Path) -> dict[str, GamePlan]:

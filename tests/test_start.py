@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import midstream
-from midstream.run.without_compiler import _Deferred
+from midstream.run.process.without_compiler import _Deferred
 
 _HELP = """
 import sys

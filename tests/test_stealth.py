@@ -15,8 +15,8 @@ from midstream.checkers.loss import Loss
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial_game import play_trial
-from midstream.players.scored import Scoring
-from midstream.players.stealth import Stealth
+from midstream.players.scores.scored import Scoring
+from midstream.players.wrappers.stealth import Stealth
 
 BUDGET = Budget(0.5)
 

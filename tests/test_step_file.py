@@ -6,7 +6,7 @@ import torch
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.optimizers.momentum_sgd import MomentumSgd
 from midstream.mathematics.optimizers.rmsprop import Rmsprop
-from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
+from midstream.mathematics.optimizers.training_step import Adam, Grouped, Sgd, TrainingStep
 from midstream.protocol.step_file import decode_step, encode_step
 from midstream.protocol.wire import WireError, encode_tensors
 

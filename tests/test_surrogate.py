@@ -20,7 +20,7 @@ from midstream.protocol.wire import WireBatch, tensors_sha256
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Source
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings, converged
 from midstream_proxy.white_box import AttackedRun

@@ -16,9 +16,9 @@ from services import tiny
 import midstream
 from midstream.plugins.finding import file_module
 from midstream.protocol.wire import tensors_sha256
-from midstream.run import learned
 from midstream.run.datasets import Examples
-from midstream.run.learned import LEARNED_BY, cache_folder, code_sha256
+from midstream.run.pretrained import learned
+from midstream.run.pretrained.learned import LEARNED_BY, cache_folder, code_sha256
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 

@@ -12,8 +12,9 @@ from scipy import stats
 
 from midstream.command.results.output import Output
 from midstream.command.results.paired import differences, paired_difference
+from midstream.command.results.played_trial import PlayedTrial
 from midstream.command.results.plots import bars, curves
-from midstream.command.results.results import PlayedTrial, Results
+from midstream.command.results.results import Results
 from midstream.command.results.spread import spread
 from midstream.command.results.table import Table, TableError, tabulate
 from midstream.command.results.table_files import write_table

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from midstream.mathematics.derivatives.gradients import validation_gradient
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.players.interface import Batch
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification

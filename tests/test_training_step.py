@@ -9,11 +9,11 @@ from cases import CASES, NAMES, SHARED_LAYER, TANH_MLP, Case, Problem
 from torch import Tensor, nn
 
 from midstream import validation_gradient
-from midstream.mathematics.live_step import training_step
 from midstream.mathematics.optimizers.around import Clipped
+from midstream.mathematics.optimizers.live_step import training_step
 from midstream.mathematics.optimizers.momentum_sgd import MomentumSgd
 from midstream.mathematics.optimizers.rmsprop import Rmsprop
-from midstream.mathematics.training_step import Adam, Sgd, TrainingStep
+from midstream.mathematics.optimizers.training_step import Adam, Sgd, TrainingStep
 
 Build = Callable[[nn.Module], torch.optim.Optimizer]
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from midstream import mixed_derivative, utility, validation_gradient
 from midstream.mathematics.derivatives.gradients import functional_call
-from midstream.mathematics.live_step import training_step
-from midstream.mathematics.training_step import Adam, Sgd, TrainingStep
+from midstream.mathematics.optimizers.live_step import training_step
+from midstream.mathematics.optimizers.training_step import Adam, Sgd, TrainingStep
 from midstream.mathematics.unrolled import unrolled_utility_gradient
 
 Batches = list[tuple[Tensor, Tensor]]

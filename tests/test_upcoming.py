@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
-from midstream_proxy.upcoming import UpcomingBatches
+from midstream_proxy.reading.upcoming import UpcomingBatches
 
 SPECIFICATION = Specification.model_validate(
     {"dataset": "digits", "train_size": 25, "validation_size": 40, "batch_size": 10, "epochs": 2}

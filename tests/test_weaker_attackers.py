@@ -13,8 +13,8 @@ import midstream
 from midstream import Batch, View, plugins, validation_gradient
 from midstream.attacks.levels import Level1
 from midstream.players.interface import Player
-from midstream.players.limited import Limited
-from midstream.players.providers import Providers
+from midstream.players.wrappers.limited import Limited
+from midstream.players.wrappers.providers import Providers
 from midstream.storage.run_files import read_records
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from midstream import Batch, Gate, Suspicion, View, pixels
 from midstream.command.games.plugin_files import plugin_files
 from midstream.players.course import Course, Ground, learn
-from midstream.players.limited import Limited
 from midstream.players.referee import PlayerError
+from midstream.players.wrappers.limited import Limited
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
 from midstream.run.optimizing.next_step import UnmodelledStepError

@@ -13,7 +13,7 @@ from tiny_training import run
 from torch import Tensor
 
 from midstream import plugins
-from midstream.command.games.local import LocalPipeline
+from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.games.step_program import fits
 from midstream.command.games.whole_step import WholeStep
 from midstream.mathematics.level_1 import level_0
@@ -94,7 +94,7 @@ def test_captured_steps_end_in_the_bits_of_called_ones(
 ) -> None:
     if not layered:  # as on a GPU
         monkeypatch.setattr("midstream.mathematics.derivatives.gradients.stack_of", lambda *_: None)
-        monkeypatch.setattr("midstream.run.descent.stack_of", lambda *_: None)
+        monkeypatch.setattr("midstream.run.optimizing.descent.stack_of", lambda *_: None)
     with replaying(monkeypatch) as graphs:
         called, *_ = ends(plan(tmp_path / "called", attacker, defender), capture=False)
         assert not graphs
@@ -142,7 +142,7 @@ def test_a_step_that_cannot_be_captured_is_called(
 
     with replaying(monkeypatch):
         called, *_ = ends(plan(tmp_path / "called"), capture=False)
-        monkeypatch.setattr("midstream.mathematics.program.CudaGraph", refuse)
+        monkeypatch.setattr("midstream.mathematics.graphs.program.CudaGraph", refuse)
         assert ends(plan(tmp_path / "refused")) == (called, 7, False)
     assert caplog.text.count("the step cannot be captured as a CUDA graph") == 1
 
@@ -156,7 +156,7 @@ def test_a_captured_step_of_other_bits_is_called(
 
     with replaying(monkeypatch):
         called, *_ = ends(plan(tmp_path / "called"), capture=False)
-        monkeypatch.setattr("midstream.mathematics.program.CudaGraph", Wrong)
+        monkeypatch.setattr("midstream.mathematics.graphs.program.CudaGraph", Wrong)
         assert ends(plan(tmp_path / "wrong")) == (called, 7, False)
     assert "the captured step ends in other bits" in caplog.text
 

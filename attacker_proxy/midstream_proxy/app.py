@@ -24,7 +24,8 @@ from midstream_proxy.activity import Activity
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.failures import another_run, as_problems, not_the_next
 from midstream_proxy.forward import Forwarder
-from midstream_proxy.memory.remembered import OtherRunError, RememberedAttack
+from midstream_proxy.memory.remembered import RememberedAttack
+from midstream_proxy.memory.server import OtherRunError
 from midstream_proxy.preparation import Preparation
 
 _ANSWER_WITHIN = 3.0  # seconds; after that the provider gets the problem, and tries for longer itself

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from midstream.mathematics.budget import Budget, Norm, pixel_bounds
 from midstream.mathematics.derivatives.gradients import Gradient
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
 from midstream.protocol.messages.model import ModelDescription

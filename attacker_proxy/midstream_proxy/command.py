@@ -29,7 +29,7 @@ from midstream.console.service_options import (
 )
 from midstream.console.silence import silent_after_option
 from midstream.players.on_error import OnError
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def command(
     """
     from midstream.protocol.signature import read_key
     from midstream.run.datasets import Source
-    from midstream.run.environment import configure
+    from midstream.run.process.environment import configure
     from midstream.web.hosting import Guard, listen, serve, url_of
     from midstream.web.status.beside import shown
     from midstream.web.tls import trusting

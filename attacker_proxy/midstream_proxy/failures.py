@@ -9,8 +9,8 @@ from midstream.players.referee import PlayerError
 from midstream.plugins import PluginError
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireError
-from midstream.run.dataset_checks import DatasetError
 from midstream.run.datasets import MissingDataError
+from midstream.run.datasets.dataset_checks import DatasetError
 from midstream.storage.sqlite import DamagedDatabaseError, StorageError
 from midstream.web.client import ServerGoneError
 from midstream_proxy.forward import unreachable

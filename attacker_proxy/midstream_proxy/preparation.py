@@ -23,7 +23,7 @@ from midstream_proxy.forward import closing_down
 from midstream_proxy.memory.attack_memory import AttackMemory
 from midstream_proxy.memory.recognised import Going, open_memory
 from midstream_proxy.memory.remembered import RememberedAttack
-from midstream_proxy.served_game import ServedGame
+from midstream_proxy.reading.served_game import ServedGame
 from midstream_proxy.surrogates.black_box import attacked_run
 
 

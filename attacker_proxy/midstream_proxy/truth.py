@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.wire import WireBatch
 from midstream.storage.lines import append_line
 from midstream.storage.sqlite import StorageError

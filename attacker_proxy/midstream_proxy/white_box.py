@@ -5,32 +5,32 @@ from functools import cache, partial
 from torch import Tensor, nn
 
 from midstream import plugins
-from midstream.mathematics.content_keys import content_keys
-from midstream.mathematics.derivatives.check import FEW
+from midstream.mathematics.derivatives.checking.check import FEW
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.functional import trainable
 from midstream.mathematics.derivatives.gradients import Gradient, along
 from midstream.mathematics.derivatives.known_orders import agreed_order, remember
+from midstream.mathematics.graphs.program import Programs
+from midstream.mathematics.inputs.content_keys import content_keys
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.loss import cross_entropy
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.program import Programs
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.wire import WireBatch
 from midstream.run.batch_norm import refuse_wrong_player
-from midstream.run.batches import BatchSource, load_split
-from midstream.run.models import build_model
+from midstream.run.batches import BatchSource
+from midstream.run.model_source import ModelSource
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
-from midstream.run.precision import computing, in_float32
-from midstream.run.prepared import must_learn, prepare
+from midstream.run.pretrained.prepared import must_learn, prepare
+from midstream.run.process.precision import computing, in_float32
 from midstream.run.replayed import replayed_validation_gradient
 from midstream_proxy.attack import AttackSettings, Game, budget_of
-from midstream_proxy.host_errors import hosting
 from midstream_proxy.memory.before import Before, Copies, Nothing
-from midstream_proxy.upcoming import UpcomingBatches
+from midstream_proxy.reading.host_errors import hosting
+from midstream_proxy.reading.possessed_data import PossessedData
 
 
 class AttackedRun:
@@ -73,7 +73,15 @@ class AttackedRun:
         self.classes = len(described.classes)
         dval = game.validation()
         self._validation = (dval["inputs"].to(settings.device), dval["labels"].to(settings.device))
-        self._model = self._built()
+        self._models = ModelSource(
+            specification,
+            self.input_shape,
+            self.classes,
+            device=settings.device,
+            model=described.model,
+            allowed=settings.allowed,
+        )
+        self._model = self._models.new().eval()
         refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
         few = self._few(), self._validation[1][:FEW]
         with in_float32():
@@ -84,19 +92,19 @@ class AttackedRun:
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
-        self._batches = batches
+        self._data = PossessedData(game, settings, batches)
         self.prepared = not must_learn(self.player)
         """Whether the attacker has learned what it must before the game."""
 
     def prepare(self, *, tell: Tell = lambda *_: None, say: Say = lambda _: None) -> None:
-        """Have the attacker learn what it must; see `midstream.run.prepared.prepare`.
+        """Have the attacker learn what it must; see `midstream.run.pretrained.prepared.prepare`.
 
         Args:
             tell: called with the progress; an exception that it raises interrupts the learning.
             say: called with a sentence that says where the learned state came from.
 
         Raises:
-            midstream.run.prepared.LearningError: the attacker could not learn what it must.
+            midstream.run.pretrained.prepared.LearningError: the attacker could not learn what it must.
         """
         if self.prepared:
             return
@@ -170,7 +178,7 @@ class AttackedRun:
             role="attacker",
             gradient_source=self._validation_gradient,
             step_source=self._training_step,
-            batch_source=lambda count: self._upcoming(batch, count),
+            batch_source=lambda count: self._data.upcoming(batch, count),
             programs=self.programs,
         )
 
@@ -184,55 +192,17 @@ class AttackedRun:
             batch_size=self._specification.batch_size,
             seed=self._specification.seed,
             role="attacker",
-            model_source=self._new_model,
-            train_source=self._train,
-            index_source=self._index,
+            model_source=self.another_model,
+            train_source=self._data.train,
+            index_source=self._data.index,
         )
-
-    def _built(self) -> nn.Module:
-        model = build_model(
-            self._described.model,
-            self.input_shape,
-            self.classes,
-            batch_norm=self._specification.batch_norm,
-            batch_size=self._specification.batch_size,
-            allowed=self.settings.allowed,
-        )
-        return model.to(self.settings.device).eval()
 
     def _few(self) -> Tensor:
         return pixels(self._validation[0][:FEW])
 
-    def _new_model(self) -> nn.Module:
-        model = computing(self._built())
-        remember(model, self._few(), self._order)
-        choose_chunk_size(model, self._described.chunk_size)
-        return model
-
-    def _train(self) -> tuple[Tensor, Tensor]:
-        train, device = self._possessed().train, self.settings.device
-        return train.pixels().to(device), train.labels.to(device)
-
-    def _index(self) -> Tensor:
-        index = self._possessed().train.index
-        if index is None:
-            raise LookupError("this host does not know where the training data are in their data set")
-        return index
-
-    def _possessed(self) -> BatchSource:
-        if self._batches is None:
-            with hosting():
-                split = load_split(
-                    self._specification,
-                    self.settings.source,
-                    allowed=self.settings.allowed,
-                    dataset_sha256=self._game.dataset_sha256(),
-                )
-            self._batches = BatchSource(self._specification, split.train)
-        return self._batches
-
-    def _upcoming(self, batch: Batch, count: int) -> list[Batch]:
-        return UpcomingBatches(self._possessed()).after(batch, count)
+    def another_model(self) -> nn.Module:
+        """Return a new model of the run's architecture; see `ModelSource.another`."""
+        return self._models.another(self._few(), order=self._order, chunk_size=self._described.chunk_size)
 
     def _training_step(self) -> TrainingStep:
         if self._step is None:

@@ -73,8 +73,8 @@ def load_source(status: Status, source: Source, *, allowed: Collection[str]) -> 
     Raises:
         midstream.run.datasets.MissingDataError: the data are not on this machine.
         midstream.plugins.PluginError: the run names a folder or code that is not allowed on this machine.
-        midstream.run.dataset_checks.DatasetError: the data on this machine differ from the server's, or are
-            unsuitable for training.
+        midstream.run.datasets.dataset_checks.DatasetError: the data on this machine differ from the
+            server's, or are unsuitable for training.
         RunEndedError: the number of examples differs from the server's, which gives no digest.
         Problem: the run has settings that this version of midstream does not know.
     """

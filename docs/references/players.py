@@ -9,13 +9,13 @@ from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream import plugins
 from midstream.command.listing import option_texts
 from midstream.players import interface
-from midstream.players.any_attacker import AROUND
 from midstream.players.batch_norm import Selective
 from midstream.players.checking import OPTIONS as GATE
 from midstream.players.checking import Checker, Gate
 from midstream.players.course import Course, Ground, Learner, Surveying
 from midstream.players.interface import Batch, View
-from midstream.players.suspicion import Suspicion
+from midstream.players.scores.suspicion import Suspicion
+from midstream.players.wrappers.any_attacker import AROUND
 
 _HEAD = """# Attackers, defenders and checkers
 

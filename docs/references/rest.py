@@ -10,7 +10,7 @@ import torch
 from docs.references.markdown import WRITTEN, body, code, described, table
 from midstream.run.datasets import Source
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry, Settings
+from midstream_server.runs.hosting.registry import Registry, Settings
 
 _HEAD = """# REST resources
 

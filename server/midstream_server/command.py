@@ -20,7 +20,7 @@ from midstream.console.process_options import (
 )
 from midstream.console.service_options import hosts_of, listen_options, refuse_open_address, tokens_of
 from midstream.console.specification_options import specification_of, specification_options
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 
 if TYPE_CHECKING:
     from midstream.protocol.specification import Specification
@@ -105,11 +105,11 @@ def command(
     """
     from midstream.protocol.signature import read_key
     from midstream.run.datasets import Source
-    from midstream.run.environment import configure
+    from midstream.run.process.environment import configure
     from midstream.web.hosting import Guard, listen, serve, url_of
     from midstream_server.http.app import make_app, wake
+    from midstream_server.runs.hosting.registry import Registry, Settings
     from midstream_server.runs.recovery.resuming import ResumeError, left_behind
-    from midstream_server.runs.registry import Registry, Settings
 
     guard = Guard(
         tokens_of(tokens),

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from midstream.command.api.play import play
     from midstream.command.api.result import GameResult
     from midstream.command.games.pipeline import GameStep
-    from midstream.command.results.results import Results, read_results
+    from midstream.command.results.reading import read_results
+    from midstream.command.results.results import Results
     from midstream.command.sweep.sweeping import sweep
     from midstream.defences.loop import Defender
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
     from midstream.mathematics.derivatives.batch_gradient import batch_gradient
     from midstream.mathematics.derivatives.batch_statistics import use_batch_statistics
-    from midstream.mathematics.derivatives.check import check_derivatives
+    from midstream.mathematics.derivatives.checking.check import check_derivatives
     from midstream.mathematics.derivatives.functional import DerivativeError, RandomLayersWarning
     from midstream.mathematics.derivatives.gradients import (
         Gradient,
@@ -30,26 +31,26 @@ if TYPE_CHECKING:
     )
     from midstream.mathematics.derivatives.hessian import conjugate_gradients, hessian_vector_product
     from midstream.mathematics.derivatives.orders import Order
+    from midstream.mathematics.inputs.pixels import pixels
     from midstream.mathematics.level_1 import level_0, level_1_attack, level_1_defense
     from midstream.mathematics.level_k import level_k_attack, level_k_defense
     from midstream.mathematics.level_k_rules import steps_by_rule
-    from midstream.mathematics.live_step import training_step
     from midstream.mathematics.loss import Loss, cross_entropy
     from midstream.mathematics.momentum import MomentumHistory
-    from midstream.mathematics.pixels import pixels
+    from midstream.mathematics.optimizers.live_step import training_step
+    from midstream.mathematics.optimizers.training_step import Adam, Grouped, Sgd, TrainingStep
     from midstream.mathematics.rates import conversion_rate, evasion_rate
     from midstream.mathematics.second_order import (
         influence_vector,
         level_2_vector,
         optimal_contraction_vector,
     )
-    from midstream.mathematics.training_step import Adam, Grouped, Sgd, TrainingStep
     from midstream.mathematics.unrolled import unrolled_utility_gradient
     from midstream.mathematics.utility import utility
     from midstream.players.checking import Checker, Gate
     from midstream.players.course import Course, Ground
     from midstream.players.interface import Batch, Player, View
-    from midstream.players.suspicion import Suspicion, among
+    from midstream.players.scores.suspicion import Suspicion, among
     from midstream.run.datasets import Dataset, Examples, Source
 
 __all__ = [
@@ -116,14 +117,15 @@ _HOMES = {
     "midstream.command.api.play": ("play",),
     "midstream.command.api.result": ("GameResult",),
     "midstream.command.games.pipeline": ("GameStep",),
-    "midstream.command.results.results": ("Results", "read_results"),
+    "midstream.command.results.reading": ("read_results",),
+    "midstream.command.results.results": ("Results",),
     "midstream.command.sweep.sweeping": ("sweep",),
     "midstream.defences.loop": ("Defender",),
     "midstream.errors": ("MidstreamError",),
     "midstream.mathematics.budget": ("Budget",),
     "midstream.mathematics.derivatives.batch_gradient": ("batch_gradient",),
     "midstream.mathematics.derivatives.batch_statistics": ("use_batch_statistics",),
-    "midstream.mathematics.derivatives.check": ("check_derivatives",),
+    "midstream.mathematics.derivatives.checking.check": ("check_derivatives",),
     "midstream.mathematics.derivatives.functional": ("DerivativeError", "RandomLayersWarning"),
     "midstream.mathematics.derivatives.gradients": (
         "Gradient",
@@ -136,23 +138,23 @@ _HOMES = {
     "midstream.mathematics.level_1": ("level_0", "level_1_attack", "level_1_defense"),
     "midstream.mathematics.level_k": ("level_k_attack", "level_k_defense"),
     "midstream.mathematics.level_k_rules": ("steps_by_rule",),
-    "midstream.mathematics.live_step": ("training_step",),
+    "midstream.mathematics.optimizers.live_step": ("training_step",),
     "midstream.mathematics.loss": ("Loss", "cross_entropy"),
     "midstream.mathematics.momentum": ("MomentumHistory",),
-    "midstream.mathematics.pixels": ("pixels",),
+    "midstream.mathematics.inputs.pixels": ("pixels",),
     "midstream.mathematics.rates": ("conversion_rate", "evasion_rate"),
     "midstream.mathematics.second_order": (
         "influence_vector",
         "level_2_vector",
         "optimal_contraction_vector",
     ),
-    "midstream.mathematics.training_step": ("Adam", "Grouped", "Sgd", "TrainingStep"),
+    "midstream.mathematics.optimizers.training_step": ("Adam", "Grouped", "Sgd", "TrainingStep"),
     "midstream.mathematics.unrolled": ("unrolled_utility_gradient",),
     "midstream.mathematics.utility": ("utility",),
     "midstream.players.checking": ("Checker", "Gate"),
     "midstream.players.course": ("Course", "Ground"),
     "midstream.players.interface": ("Batch", "Player", "View"),
-    "midstream.players.suspicion": ("Suspicion", "among"),
+    "midstream.players.scores.suspicion": ("Suspicion", "among"),
     "midstream.run.datasets": ("Dataset", "Examples", "Source"),
 }
 

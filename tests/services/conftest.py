@@ -17,7 +17,7 @@ import torch
 
 from midstream.command.main import main
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.loopback import client_of, unused_url
 from services.tiny import TinyRun

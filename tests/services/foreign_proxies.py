@@ -19,7 +19,7 @@ from midstream.web.client import Client
 from midstream.web.link import HttpLink
 from midstream_provider.push import feed, load_source
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.loopback import served, unused_url

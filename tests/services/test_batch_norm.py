@@ -13,7 +13,7 @@ from midstream.command.main import cli
 from midstream.plugins import PluginError
 from midstream.run.models import build_model
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.games import in_one_process, over_http
 from services.loopback import client_of

@@ -18,7 +18,7 @@ from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_server.http.app import make_app as make_server
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.commands import Command
 from services.games import in_one_process

@@ -14,7 +14,7 @@ import pytest
 from midstream.web.hosting import listen, url_of
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.answering import Gradual, Listening
 from services.loopback import served

@@ -14,9 +14,9 @@ from midstream.command.runs.detection import detection
 from midstream.storage import faults
 from midstream.storage.lines import append_line, cut_lines, lines
 from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery import checkpointed
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from services import tiny
 from services.games import in_one_process, over_http
 from services.loopback import client_of

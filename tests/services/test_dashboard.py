@@ -14,8 +14,8 @@ from playwright.sync_api import Browser
 from midstream.protocol.tokens import ROLES, Role, Tokens
 from midstream.web.hosting import OPEN, Guard
 from midstream_server.http.app import make_app, wake
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from services import tiny
 from services.browser import Seen, chromium, points
 from services.loopback import client_of, served

@@ -14,12 +14,12 @@ from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.training import Training
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery import provenance
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services.games import in_one_process, over_http
 from services.tiny import TinyRun
 

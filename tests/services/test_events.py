@@ -13,7 +13,7 @@ import pytest
 from midstream.protocol.specification import Specification
 from midstream_server.http.app import make_app, wake
 from midstream_server.http.events import events
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.loopback import client_of
 from services.tiny import SPECIFICATION, STEPS, TinyRun, problem

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from midstream.command.sweep import fork_server
-from midstream.command.sweep.fork_server import ForkServer, WorkerError
+from midstream.command.sweep.workers import fork_server
+from midstream.command.sweep.workers.fork_server import ForkServer, WorkerError
 
 pytestmark = pytest.mark.process
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from midstream.storage.run_folder import read_metrics
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services.conftest import Ended
 from services.games import in_one_process
 from services.loopback import served, unused_url

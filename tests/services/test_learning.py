@@ -8,8 +8,8 @@ import pytest
 from learners import Held
 
 from midstream_server.http.app import make_app, wake
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from services import tiny
 from services.games import in_one_process, over_http
 from services.loopback import client_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from installed_players import VARIANTS, installed
 
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services.games import in_one_process, over_http
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from midstream.web.hosting import Guard
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.answering import Fixed, Gradual
 from services.loopback import served

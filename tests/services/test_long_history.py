@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from midstream_server.http import history
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services.sockets import ask
 from services.tiny import TinyRun, problem
 from services.waiting import LONGEST, until

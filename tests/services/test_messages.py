@@ -16,7 +16,7 @@ from midstream_proxy.app import Proxy
 from midstream_proxy.app import make_app as make_proxy
 from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.answering import Fixed
 from services.loopback import served

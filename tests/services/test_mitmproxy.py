@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.foreign_proxies import (

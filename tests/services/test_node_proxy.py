@@ -16,7 +16,7 @@ from midstream.protocol.tokens import ROLES, Role, Tokens
 from midstream.run.models import build_model
 from midstream.web.hosting import Guard
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.commands import Program
 from services.foreign_proxies import (

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from midstream.mathematics.derivatives.gradients import validation_gradient
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.specification import Specification
 from midstream.protocol.step_file import decode_step
 from midstream.run.batches import BatchSource

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midstream_server.http.app import make_app
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.games import in_one_process, over_http
 from services.loopback import client_of

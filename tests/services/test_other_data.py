@@ -15,18 +15,18 @@ from midstream.protocol.messages.runs import Status
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification
 from midstream.run.batches import load_split
-from midstream.run.dataset_checks import DifferentDatasetError
 from midstream.run.datasets import Source, load
+from midstream.run.datasets.dataset_checks import DifferentDatasetError
 from midstream_provider.push import load_source
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from midstream_server.runs.training import TrainingRun
 from services import tiny
 from services.conftest import Ended

@@ -16,11 +16,11 @@ from midstream.protocol.specification import Specification
 from midstream_provider.ending import result_table
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served

@@ -10,9 +10,9 @@ import torch
 
 from midstream.protocol.specification import Specification
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.samples import sample_sheet
 from midstream_server.runs.training import TrainingRun
 from services import tiny

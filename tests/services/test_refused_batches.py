@@ -8,7 +8,7 @@ import pytest
 from midstream.players.referee import state_of
 from midstream.protocol.wire import decode_batch
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.http.app import make_app as make_server

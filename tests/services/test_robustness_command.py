@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from midstream.attacks.cw import Search
+from midstream.attacks.adversarial.cw import Search
 from midstream.attacks.robustness import robustness
 from midstream.mathematics.seeds import permutation
 from midstream.networks.classifiers import digits_cnn

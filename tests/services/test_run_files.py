@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from midstream_server.http.app import make_app
+from midstream_server.runs.hosting.registry import Registry
 from midstream_server.runs.recovery.resuming import left_behind
-from midstream_server.runs.registry import Registry
 from services import tiny
 from services.loopback import client_of
 from services.tiny import STEPS, TinyRun, problem

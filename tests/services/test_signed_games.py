@@ -15,7 +15,7 @@ from midstream.run.datasets import Source
 from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
-from midstream_server.runs.registry import Registry, Settings
+from midstream_server.runs.hosting.registry import Registry, Settings
 from services import tiny
 from services.conftest import Ended
 from services.loopback import client_of, served

@@ -11,7 +11,7 @@ import pytest
 from midstream.protocol.wire import tensors_sha256
 from midstream.storage.sqlite import StorageError
 from midstream_server.http.app import make_app
-from midstream_server.runs.hosted import HostedRun
+from midstream_server.runs.hosting.hosted import HostedRun
 from midstream_server.runs.recovery.journal import Entry
 from services import tiny
 from services.loopback import client_of

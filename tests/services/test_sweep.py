@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from midstream.command.results.results import MergeError, Results, gathered, read_results
+from midstream.command.results.reading import MergeError, gathered, read_results
+from midstream.command.results.results import Results
 from midstream.command.results.results_folder import held, write_trial
-from midstream.command.sweep import ray_workers, sweeping
+from midstream.command.sweep import sweeping
 from midstream.command.sweep.axes import GridError
 from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.grid import trials_of
@@ -25,6 +26,7 @@ from midstream.command.sweep.place import Place
 from midstream.command.sweep.sweeping import play_trials
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import play_trial, played
+from midstream.command.sweep.workers import ray_workers
 from midstream.storage.run_folder import write_json
 from midstream_server.runs.recovery import checkpointed
 from services.conftest import Ended

@@ -17,7 +17,7 @@ from midstream_proxy.app import Proxy, make_app
 from midstream_proxy.attack import AttackSettings
 from midstream_server.http.app import make_app as make_server
 from midstream_server.http.app import wake
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 from services.answering import start_up
 from services.loopback import served
 from services.sockets import ask

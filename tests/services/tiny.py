@@ -16,7 +16,7 @@ from midstream.protocol.wire import BATCH_TYPE, WireBatch, decode_tensors, encod
 from midstream.run import datasets
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Source, Split
-from midstream_server.runs.registry import Registry, Settings
+from midstream_server.runs.hosting.registry import Registry, Settings
 from services.waiting import until
 
 STEPS = 6

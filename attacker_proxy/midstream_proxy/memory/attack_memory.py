@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.rows import Rows
 from midstream.storage.sqlite import IN_MEMORY
 from midstream_proxy.memory.acknowledged import Acknowledged, delete_open
 from midstream_proxy.memory.changes import changes
@@ -31,8 +31,8 @@ class AttackMemory:
     the one before the batch until the server has acknowledged the answer. Each record is checked against its
     checksum when it is read, and all records when the file is opened.
 
-    Most of an attacker's state may be `midstream.mathematics.rows.Rows`, of which each batch changes only its
-    own. They are stored in blocks, one for each answer, and are not part of the other state here.
+    Most of an attacker's state may be `midstream.mathematics.inputs.rows.Rows`, of which each batch changes
+    only its own. They are stored in blocks, one for each answer, and are not part of the other state here.
 
     Args:
         path: the file; `midstream.storage.sqlite.IN_MEMORY` for a memory that ends with this process.

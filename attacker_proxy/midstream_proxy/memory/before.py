@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.rows import Rows
 from midstream.players.interface import Player
 from midstream.players.remembering import give_back, memory_of, rows_of
 

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.rows import Rows
 from midstream_proxy.memory.records import BlockRecord, TensorRecord, checksum
 from midstream_proxy.memory.stored_rows import Block, Blocks, block_record
 from midstream_proxy.memory.stored_state import Known, Stored, known_of, summed

@@ -7,7 +7,7 @@ from typing import Any
 
 from midstream.players.reporting import Say
 from midstream.protocol.problem import Problem
-from midstream.run.environment import describe, differences
+from midstream.run.process.environment import describe, differences
 from midstream.storage.sqlite import IN_MEMORY, DamagedDatabaseError, set_aside
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.memory.attack_memory import AttackMemory

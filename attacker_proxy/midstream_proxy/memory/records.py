@@ -39,7 +39,7 @@ class TensorRecord(NamedTuple):
 
 
 class BlockRecord(NamedTuple):
-    """The rows that one answer wrote; see `midstream.mathematics.rows.Rows`.
+    """The rows that one answer wrote; see `midstream.mathematics.inputs.rows.Rows`.
 
     Attributes:
         number: the answer after which they are valid; 0 at the start.

@@ -3,16 +3,14 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
-from midstream.errors import MidstreamError
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.rows import Rows
-from midstream.players.interface import REPORTS
+from midstream.mathematics.inputs.pixels import pixels
+from midstream.mathematics.inputs.rows import Rows
 from midstream.players.referee import PASSED_CLEAN, PlayerError
 from midstream.players.remembering import RESUMED_ANYWAY, give_back, memory_of, rows_of
+from midstream.players.reports import REPORTS
 from midstream.protocol.checks import BatchRules
 from midstream.protocol.problem import Problem
 from midstream.protocol.signature import signed
@@ -22,28 +20,12 @@ from midstream_proxy.activity import Move
 from midstream_proxy.memory.attack_memory import AttackMemory
 from midstream_proxy.memory.recognised import Going, misfit
 from midstream_proxy.memory.records import digest_of
+from midstream_proxy.memory.server import OtherRunError, Server
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.truth import note
 from midstream_proxy.white_box import AttackedRun
 
 _ELSEWHERE = -1  # the player's state is neither the memory's nor that after one of its answers
-
-
-class Server(Protocol):
-    """What an attack asks the server when it receives an unexpected batch."""
-
-    def identity(self) -> str:
-        """Return the run's identity, which differs between runs of the same name."""
-
-    def step(self) -> int:
-        """Return the number of the next batch of the run."""
-
-    def took(self, seq: int, body: bytes) -> bool | None:
-        """Return whether the run took this content for an earlier batch; None if unknown."""
-
-
-class OtherRunError(MidstreamError, RuntimeError):
-    """The attacked run no longer exists; another run has its name."""
 
 
 class RememberedAttack:
@@ -114,8 +96,7 @@ class RememberedAttack:
             OtherRunError: another run has the name of this one.
             midstream.players.referee.PlayerError: the attacker broke its rules.
             midstream.storage.sqlite.StorageError: the answer could not be stored, so it must not be sent; it
-            is
-                reused when the batch arrives again.
+                is reused when the batch arrives again.
             midstream.storage.sqlite.DamagedDatabaseError: the memory is damaged.
         """
         unexpected = seq == 0 or seq != self._memory.position

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import safetensors.torch
 from torch import Tensor
 
-from midstream.mathematics.content_keys import KEY_BYTES
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.content_keys import KEY_BYTES
+from midstream.mathematics.inputs.rows import Rows
 from midstream_proxy.memory.memory_file import MemoryFile
 from midstream_proxy.memory.records import BlockRecord, checksum
 

@@ -13,11 +13,11 @@ from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch, tensors_sha256
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, MissingDataError, Split
-from midstream.run.environment import library_versions
-from midstream.run.learned import CacheFile, cache_folder, circumstances, code_sha256
+from midstream.run.pretrained.learned import CacheFile, cache_folder, circumstances, code_sha256
+from midstream.run.process.environment import library_versions
 from midstream_proxy.attack import AttackSettings, Game, budget_of
-from midstream_proxy.local_game import LocalGame
 from midstream_proxy.memory.before import Before
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.surrogates.surrogate import PATIENCE, Playback, Surrogate, SurrogateError
 from midstream_proxy.surrogates.surrogate_training import against_surrogate, train_surrogate
 from midstream_proxy.white_box import AttackedRun

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from midstream import plugins
-from midstream.mathematics.content_keys import content_keys
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.content_keys import content_keys
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.utility import total_loss
 from midstream.players.interface import Batch
 from midstream.players.referee import PlayerError
@@ -12,10 +12,10 @@ from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
-from midstream.run.learned import CacheFile
+from midstream.run.pretrained.learned import CacheFile
 from midstream.run.training import DivergedError, Training
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.surrogates.surrogate import Surrogate, SurrogateError
 from midstream_proxy.surrogates.surrogate_file import packed, unpacked
 from midstream_proxy.white_box import AttackedRun

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from midstream_server.http import openapi, problems, routes_game, routes_history, routes_page, routes_runs
 from midstream_server.http.other_sites import NoOtherSites
 from midstream_server.http.small_bodies import SmallBodies
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.registry import Registry
 
 _DESCRIPTION = """
 A training server that receives its training data as minibatches over the network, possibly attacked on the

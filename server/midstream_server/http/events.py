@@ -9,8 +9,8 @@ from midstream.protocol.messages.history import Record, RunRecord
 from midstream.protocol.messages.message import Message
 from midstream_server.http.history import AT_ONCE, Records, aside
 from midstream_server.http.status import describe
-from midstream_server.runs.hosted import HostedRun
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.hosted import HostedRun
+from midstream_server.runs.hosting.registry import Registry
 
 KEEP_ALIVE = 10.0
 

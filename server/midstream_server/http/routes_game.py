@@ -16,9 +16,9 @@ from midstream.web.bodies import read_limited
 from midstream.web.places import kind_of
 from midstream_server.http.problems import documented
 from midstream_server.http.routes_runs import registry_of, run_of
-from midstream_server.runs.hosted import HostedRun
-from midstream_server.runs.waking import Pace
-from midstream_server.runs.worker import off_the_loop
+from midstream_server.runs.hosting.hosted import HostedRun
+from midstream_server.runs.hosting.waking import Pace
+from midstream_server.runs.hosting.worker import off_the_loop
 
 router = APIRouter(prefix="/v1/runs/{run}", tags=["game"])
 

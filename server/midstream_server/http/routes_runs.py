@@ -14,8 +14,9 @@ from midstream.protocol.specification import Specification
 from midstream.web.authorization import ROLE
 from midstream_server.http.problems import documented
 from midstream_server.http.status import describe
-from midstream_server.runs.hosted import HostedRun
-from midstream_server.runs.registry import Registry
+from midstream_server.runs.hosting.controls import Controls
+from midstream_server.runs.hosting.hosted import HostedRun
+from midstream_server.runs.hosting.registry import Registry
 
 router = APIRouter()
 _creating = asyncio.Lock()
@@ -126,23 +127,23 @@ _control = partial(router.post, tags=["control"], responses=documented(404, 409)
 @_control("/v1/runs/{run}/pause", summary="Pause the run")
 async def pause(run: str, request: Request) -> Status:
     """Refuse batches with 503 until the run is resumed."""
-    return await _after(HostedRun.pause, run_of(request, run))
+    return await _after(Controls.pause, run_of(request, run))
 
 
 @_control("/v1/runs/{run}/resume", summary="Resume the run")
 async def resume(run: str, request: Request) -> Status:
     """Accept batches again after a pause."""
-    return await _after(HostedRun.resume, run_of(request, run))
+    return await _after(Controls.resume, run_of(request, run))
 
 
 @_control("/v1/runs/{run}/stop", summary="Stop the run")
 async def stop(run: str, request: Request) -> Status:
     """Write a checkpoint and end the run before its last step."""
-    return await _after(HostedRun.stop, run_of(request, run))
+    return await _after(Controls.stop, run_of(request, run))
 
 
-async def _after(control: Callable[[HostedRun], Awaitable[None]], found: HostedRun) -> Status:
-    await control(found)
+async def _after(control: Callable[[Controls], Awaitable[None]], found: HostedRun) -> Status:
+    await control(found.controls)
     return describe(found)
 
 
@@ -155,4 +156,4 @@ async def _after(control: Callable[[HostedRun], Awaitable[None]], found: HostedR
 async def checkpoint(run: str, request: Request) -> Checkpoint:
     """Write parameters and optimizer atomically to the run folder, as one safetensors file."""
     found = run_of(request, run)
-    return Checkpoint(file=await found.checkpoint(), step=found.version)
+    return Checkpoint(file=await found.controls.checkpoint(), step=found.version)

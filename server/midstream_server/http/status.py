@@ -1,7 +1,7 @@
 """The status of a run, as returned by `GET /v1/runs/{run}`."""
 
 from midstream.protocol.messages.runs import PassedClean, Result, ResumedAnyway, Status
-from midstream_server.runs.hosted import HostedRun
+from midstream_server.runs.hosting.hosted import HostedRun
 
 
 def describe(hosted: HostedRun) -> Status:

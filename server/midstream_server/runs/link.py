@@ -5,9 +5,9 @@ import time
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
-from midstream_server.runs.answers import acknowledgement
+from midstream_server.runs.hosting.answers import acknowledgement
+from midstream_server.runs.hosting.refusing import ENDING, refusing
 from midstream_server.runs.recovery.checkpointed import CheckpointedRun
-from midstream_server.runs.refusing import ENDING, refusing
 from midstream_server.runs.step import Step
 
 

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,23 +11,22 @@ from torch import Tensor
 from midstream import plugins
 from midstream.defences.levels import NoDefense
 from midstream.mathematics.loss import cross_entropy
-from midstream.mathematics.pixels import pixels
 from midstream.players.checking import Gate
 from midstream.players.checks import Checks
-from midstream.players.combination import rehearses
-from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
-from midstream.players.referee import PlayerError, restore, state_of
+from midstream.players.referee import PlayerError
+from midstream.players.remembering import restore_each, states_of
 from midstream.players.reporting import Say, Tell
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import Augmentation
-from midstream.run.batch_norm import refuse_single_example, refuse_wrong_player
 from midstream.run.datasets import Split
-from midstream.run.prepared import must_learn, prepare
+from midstream.run.pretrained.prepared import must_learn
 from midstream.run.training import DivergedError, Training
 from midstream_server.runs.defending import Moved, moved, passed_clean
 from midstream_server.runs.evaluation import Evaluation, evaluate, loss_of
 from midstream_server.runs.memories import Memories
+from midstream_server.runs.misfits import refuse_defender, refuse_gate
+from midstream_server.runs.pretraining import pretrain
 from midstream_server.runs.step import Step
 
 
@@ -67,18 +65,11 @@ class TrainingRun(Training):
             )
         super().__init__(specification, split, device=device, allowed=allowed)
         self.defender: Player = defender or plugins.make("defenders", specification.defender, allowed=allowed)
-        refuse_wrong_player("defender", specification.defender, self.defender, self.model)
-        if (specification.accumulate or 1) > 1 and rehearses(self.defender):
-            raise ValueError(
-                f"defender {specification.defender!r} has the run step on further batches after each one, "
-                f"and accumulate {specification.accumulate} has it step on several together; leave one out"
-            )
+        refuse_defender(self.defender, specification, self.model)
         if gate is None and specification.checker is not None:
             gate = plugins.make_gate(specification.checker, allowed=allowed)
-        if gate is not None and gate.action == "repair" and type(self.defender) is NoDefense:
-            raise plugins.PluginError(f"checker {gate.name!r} repairs nothing without a defender; add one")
-        if gate is not None and gate.action == "drop":
-            refuse_single_example(self.model, self.input_shape, 1, dropping=gate.name)
+        if gate is not None:
+            refuse_gate(gate, self.defender, self.model, self.input_shape)
         self.gate = gate
         self.prepared = not must_learn(self.defender) and not must_learn(self.gate)
         """Whether the pretraining of the defender and the checker is complete."""
@@ -89,45 +80,29 @@ class TrainingRun(Training):
     def prepare(
         self, *, cache: Path | None = None, tell: Tell = lambda *_: None, say: Say = lambda _: None
     ) -> None:
-        """Pretrain the defender and the checker if they need it; see `midstream.run.prepared.prepare`.
+        """Pretrain the defender and the checker if they need it; see `pretrain`.
 
         Raises:
-            midstream.run.prepared.LearningError: the pretraining failed.
+            midstream.run.pretrained.prepared.LearningError: the pretraining failed.
         """
         if self.prepared:
             return
-        specification = self.specification
-        ground = Ground(
-            validation_inputs=pixels(self.validation_here[0]),
-            validation_labels=self.validation_here[1],
-            classes=len(self.classes),
-            budget=specification.budget,
-            learning_rate=specification.learning_rate,
-            batch_size=specification.batch_size,
-            seed=specification.seed,
-            role="defender",
-            model_source=self.another_model,
-        )
-        players: list[tuple[str, object, Ground]] = [(specification.defender, self.defender, ground)]
-        if self.gate is not None:
-            players.append((self.gate.name, self.gate, replace(ground, role="checker")))
-        for name, player, its in players:
-            prepare(name, player, its, run=specification, cache=cache, tell=tell, say=say)
+        pretrain(self, self.defender, self.gate, cache=cache, tell=tell, say=say)
         self.prepared = True
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return `Training.state_dict`, and the players' memories as `defender.NAME` and `checker.NAME`."""
-        memory = {f"defender.{name}": value for name, value in state_of(self.defender).items()}
-        memory |= {f"checker.{name}": value for name, value in state_of(self.gate).items()}
+        memory = states_of(self._players())
         return super().state_dict() | {name: value.clone() for name, value in memory.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], *, step: int) -> None:
         """Restore a state that `state_dict` returned in a run of the same specification."""
         super().load_state_dict(state, step=step)
         self._last = None
-        for prefix, player in (("defender.", self.defender), ("checker.", self.gate)):
-            own = {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
-            restore(player, own)
+        restore_each(self._players(), state)
+
+    def _players(self) -> dict[str, object]:
+        return {"defender": self.defender, "checker": self.gate}
 
     def view(self) -> View:
         """Return what the defender sees before the next step."""

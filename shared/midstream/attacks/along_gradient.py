@@ -10,8 +10,8 @@ from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.level_1 import level_1_attack
 from midstream.mathematics.momentum import Blend, MomentumHistory
 from midstream.mathematics.objective import Goal, Objective, check_goal, objective
-from midstream.players.followed import FollowsGradient
 from midstream.players.interface import Batch, View
+from midstream.players.r2t2.followed import FollowsGradient
 
 
 @dataclass(kw_only=True)

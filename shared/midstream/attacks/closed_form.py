@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from midstream.attacks.along_gradient import GradientAttacker
-from midstream.players.followed import FollowsContraction, FollowsInfluence, FollowsLevel2
-from midstream.players.inverse_hessian import InverseHessian, check_learning_rate
+from midstream.players.r2t2.followed import FollowsContraction, FollowsInfluence, FollowsLevel2
+from midstream.players.r2t2.inverse_hessian import InverseHessian, check_learning_rate
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from midstream.mathematics.budget import Budget
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch, View
 
 CHUNK = 2000

@@ -8,9 +8,9 @@ from torch import Tensor
 from midstream.attacks.along_gradient import GradientAttacker
 from midstream.mathematics.level_1 import level_0
 from midstream.mathematics.level_k import INFINITE, check_steps, level_k_attack, nested_ascent
-from midstream.players.exact_utility import UtilityOption, exact_gradient
 from midstream.players.interface import Batch, View
-from midstream.players.level_k_options import LevelKOptions
+from midstream.players.r2t2.exact_utility import UtilityOption, exact_gradient
+from midstream.players.r2t2.level_k_options import LevelKOptions
 
 
 class NoAttack:

@@ -8,9 +8,9 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from midstream.attacks.cw import Search, carlini_wagner
-from midstream.attacks.yopo import STEP_SIZE as YOPO_STEP
-from midstream.attacks.yopo import yopo
+from midstream.attacks.adversarial.cw import Search, carlini_wagner
+from midstream.attacks.adversarial.yopo import STEP_SIZE as YOPO_STEP
+from midstream.attacks.adversarial.yopo import yopo
 from midstream.mathematics.ascent import pgd
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks

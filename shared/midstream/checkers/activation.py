@@ -1,22 +1,17 @@
 """Detection by clustering activations."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from midstream.mathematics.pixels import pixels
-from midstream.players.features import features
-from midstream.players.interface import Batch, View
-from midstream.players.suspicion import Suspicion, among
-from midstream.players.window import Window
+from midstream.players.scores.by_class import ByClass, Score
 
 _ITERATIONS = 10
 
 
 @dataclass(kw_only=True)
-class Activation:
+class Activation(ByClass):
     """An example in its class's untrusted cluster is suspicious (Chen et al. 2018; not in Table 1).
 
     For each class, the features of the last batches and of Dval are divided by 2-means, starting from both
@@ -33,36 +28,15 @@ class Activation:
 
     window: int = 5
 
-    def __post_init__(self) -> None:
-        self._window = Window(self.window)
+    def score_of(self, rows: Tensor, trusted: int) -> Score:
+        """Return the difference of the distances to the two centres."""
+        centres = trusted_first(rows, trusted)
 
-    def judge(self, batch: Batch, view: View) -> Suspicion:
-        """Return the ranks of the distances' differences among those of Dval."""
-        inputs, labels = batch.inputs, batch.labels
-        if len(self._window):
-            inputs = torch.cat([inputs, self._window.inputs.to(inputs)])
-            labels = torch.cat([labels, self._window.labels.to(labels)])
-        seen = features(view.model, inputs)
-        trusted, known = features(view.model, pixels(view.validation_inputs)), view.validation_labels
-        count = len(batch.labels)
-        scores, reference = seen.new_zeros(count), seen.new_zeros(len(known))
-        for label in sorted(set(batch.labels.tolist())):
-            own, safe = seen[labels == label], trusted[known == label]
-            centres = trusted_first(torch.cat([own, safe]).double(), len(safe))
-            for found, rows, wanted in ((scores, seen[:count], batch.labels), (reference, trusted, known)):
-                apart = torch.cdist(rows[wanted == label].double(), centres)
-                found[wanted == label] = (apart[:, 0] - apart[:, 1]).to(found)
-        self._window.add(batch)
-        present = torch.isin(known, batch.labels)
-        return among(reference[present] if present.any() else reference, scores)
+        def score(examples: Tensor) -> Tensor:
+            apart = torch.cdist(examples, centres)
+            return apart[:, 0] - apart[:, 1]
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the last batches."""
-        return self._window.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` returned."""
-        self._window.load_state_dict(state)
+        return score
 
 
 def trusted_first(rows: Tensor, trusted: int) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from midstream.players.interface import View
-from midstream.players.scored import Scored
+from midstream.players.scores.scored import Scored
 
 
 @dataclass(kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.seeds import derive, generator
 from midstream.players.interface import Batch, View
-from midstream.players.suspicion import Suspicion, among
+from midstream.players.scores.suspicion import Suspicion, among
 from midstream.players.window import Window
 
 

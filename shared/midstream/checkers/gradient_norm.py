@@ -9,9 +9,9 @@ from torch import Tensor, func
 from torch.nn import functional
 
 from midstream.mathematics.derivatives.functional import functional_call, trainable
-from midstream.players.features import features_and_outputs
 from midstream.players.interface import View
-from midstream.players.scored import Scored
+from midstream.players.scores.features import features_and_outputs
+from midstream.players.scores.scored import Scored
 
 _CHUNK = 64
 

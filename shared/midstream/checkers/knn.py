@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from midstream.mathematics.pixels import pixels
-from midstream.players.features import features_and_outputs
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch, View
-from midstream.players.suspicion import Suspicion, among
+from midstream.players.scores.features import features_and_outputs
+from midstream.players.scores.suspicion import Suspicion, among
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from midstream.players.interface import View
-from midstream.players.scored import Scored
+from midstream.players.scores.scored import Scored
 
 
 @dataclass(kw_only=True)

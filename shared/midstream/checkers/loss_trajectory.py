@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from midstream.mathematics.derivatives.functional import functional_call, trainable
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch, View
-from midstream.players.suspicion import Suspicion, among
+from midstream.players.scores.suspicion import Suspicion, among
 
 
 @dataclass(kw_only=True)

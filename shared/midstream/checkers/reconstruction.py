@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.level_k import check_steps
-from midstream.mathematics.pixels import pixels
 from midstream.networks.autoencoder import LATENTS, Decoder, Encoder
 from midstream.players.course import Course, Ground
 from midstream.players.interface import Batch, View
-from midstream.players.suspicion import Suspicion, among
+from midstream.players.scores.suspicion import Suspicion, among
 
 
 @dataclass(kw_only=True)

@@ -45,7 +45,7 @@ def command(
     from midstream.mathematics.smoothness import estimate_smoothness
     from midstream.run.batches import load_split
     from midstream.run.datasets import Source
-    from midstream.run.environment import configure
+    from midstream.run.process.environment import configure
     from midstream_server.runs.training import TrainingRun
 
     where = configure(threads=threads, device=device)

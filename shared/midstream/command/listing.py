@@ -38,9 +38,9 @@ def print_players(context: click.Context, _: click.Parameter, wanted: str | None
 
 
 def _everyone() -> Iterator[str]:
-    from midstream.players.any_attacker import AROUND
     from midstream.players.checking import OPTIONS as GATE
     from midstream.players.checking import Gate
+    from midstream.players.wrappers.any_attacker import AROUND
 
     for kind in _KINDS:
         yield f"{kind}:"

@@ -47,7 +47,7 @@ def check(plugin: str, role: "Role | None", threads: int | None, as_json: bool) 
     \b
     Example: midstream plugins check examples/disguise.py:Disguise,shift=3
     """
-    from midstream.run.environment import configure
+    from midstream.run.process.environment import configure
 
     configure(threads=threads, device="cpu")
     found = {side: _play(side, plugin) for side in ([role] if role else _sides(plugin))}

@@ -15,7 +15,7 @@ from midstream.console.specification_options import (
     specification_of,
     specification_options,
 )
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 from midstream_proxy.surrogates.surrogate_options import surrogate_of, surrogate_options
 
 
@@ -58,14 +58,14 @@ def command(
     \b
     Example: midstream prepare vae --dataset digits
     """
-    from midstream.command.games.local import say
+    from midstream.command.games.local_pipeline import say
     from midstream.console.progress import Progress
     from midstream.run.batches import load_split
     from midstream.run.datasets import Source
-    from midstream.run.environment import configure
-    from midstream.run.prepared import must_learn
+    from midstream.run.pretrained.prepared import must_learn
+    from midstream.run.process.environment import configure
     from midstream_proxy.attack import AttackSettings
-    from midstream_proxy.local_game import LocalGame
+    from midstream_proxy.reading.local_game import LocalGame
     from midstream_proxy.surrogates.black_box import attacked_run
     from midstream_server.runs.training import TrainingRun
 

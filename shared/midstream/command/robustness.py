@@ -71,14 +71,14 @@ def command(
     """
     import torch
 
-    from midstream.attacks.cw import Search
+    from midstream.attacks.adversarial.cw import Search
     from midstream.attacks.robustness import robustness, suspicions
     from midstream.command.runs.finished import finished, model_of, specification_of
     from midstream.console.progress import Progress
     from midstream.mathematics.seeds import permutation
     from midstream.run.batches import load_split
     from midstream.run.datasets import Source
-    from midstream.run.environment import configure
+    from midstream.run.process.environment import configure
 
     started = time.perf_counter()
     where = configure(threads=threads, device=device)

@@ -6,9 +6,9 @@ from typing import get_args
 import click
 
 from midstream.console.options import named, option, together
-from midstream.mathematics.capturing import switch
+from midstream.mathematics.graphs.capturing import switch
 from midstream.players.on_error import OnError
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 
 data_options = together(
     option("--data-root", type=click.Path(path_type=Path), help="torchvision root that holds the data."),

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from midstream.mathematics.level_1 import level_1_defense
-from midstream.players.followed import FollowsGradient
 from midstream.players.interface import Batch, View
+from midstream.players.r2t2.followed import FollowsGradient
 
 
 class GradientDefender(FollowsGradient):

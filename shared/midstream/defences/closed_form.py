@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from midstream.defences.along_gradient import GradientDefender
-from midstream.players.followed import FollowsContraction, FollowsInfluence, FollowsLevel2
-from midstream.players.inverse_hessian import check_learning_rate
+from midstream.players.r2t2.followed import FollowsContraction, FollowsInfluence, FollowsLevel2
+from midstream.players.r2t2.inverse_hessian import check_learning_rate
 
 
 @dataclass(kw_only=True)

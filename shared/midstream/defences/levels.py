@@ -9,9 +9,9 @@ from midstream.defences.along_gradient import GradientDefender
 from midstream.mathematics.level_1 import level_0
 from midstream.mathematics.level_k import descent, level_k_defense
 from midstream.mathematics.objective import Objective
-from midstream.players.exact_utility import UtilityOption, exact_gradient
 from midstream.players.interface import Batch, View
-from midstream.players.level_k_options import LevelKOptions
+from midstream.players.r2t2.exact_utility import UtilityOption, exact_gradient
+from midstream.players.r2t2.level_k_options import LevelKOptions
 
 
 class NoDefense:

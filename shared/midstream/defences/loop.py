@@ -12,10 +12,10 @@ from midstream.mathematics.derivatives.batch_statistics import (
 from midstream.mathematics.derivatives.functional import unwrapped
 from midstream.mathematics.derivatives.gradients import validation_gradient
 from midstream.mathematics.derivatives.known_orders import order_of
+from midstream.mathematics.inputs.pixel_space import Normalization, PixelSpace
 from midstream.mathematics.level_1 import level_1_defense
 from midstream.mathematics.loss import Loss, cross_entropy
 from midstream.mathematics.modes import layers_in_training_mode, switched
-from midstream.mathematics.pixel_space import Normalization, PixelSpace
 
 
 class Defender:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.budget import Budget
+from midstream.mathematics.inputs.pixel_space import PixelSpace
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.loss import Loss, cross_entropy
-from midstream.mathematics.pixel_space import PixelSpace
-from midstream.mathematics.pixels import pixels
 
 _IGNORED = -100  # the label that torch's cross-entropy ignores
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.level_1 import level_0
-from midstream.mathematics.pixels import pixels
 from midstream.mathematics.seeds import permutation
 from midstream.players.interface import Batch, View
 

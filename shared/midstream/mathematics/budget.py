@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from midstream.mathematics.capturing import within_program
+from midstream.mathematics.graphs.capturing import within_program
 
 Norm = Literal["l2", "linf"]
 

@@ -6,8 +6,8 @@ from typing import Literal
 from torch import Tensor
 
 from midstream.mathematics.budget import Budget
-from midstream.mathematics.content_keys import content_keys
-from midstream.mathematics.rows import Rows
+from midstream.mathematics.inputs.content_keys import content_keys
+from midstream.mathematics.inputs.rows import Rows
 
 Blend = Literal["project", "whole"]
 """How a blend of two perturbations is brought into the ball: by `Proj`, or by scaling it to norm ε."""
@@ -86,7 +86,7 @@ class MomentumHistory:
         return blended
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the history; see `midstream.mathematics.rows.Rows.state_dict`."""
+        """Return the history; see `midstream.mathematics.inputs.rows.Rows.state_dict`."""
         return self.rows.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

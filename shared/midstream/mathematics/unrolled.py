@@ -24,7 +24,7 @@ from midstream.mathematics.derivatives.gradients import (
 )
 from midstream.mathematics.derivatives.hessian import hessian_vector_product
 from midstream.mathematics.loss import Loss, cross_entropy
-from midstream.mathematics.training_step import Moments, TrainingStep
+from midstream.mathematics.optimizers.training_step import Moments, TrainingStep
 
 
 def unrolled_utility_gradient(

@@ -10,7 +10,7 @@ from midstream.errors import MidstreamError
 from midstream.players.culprit import place
 from midstream.players.interface import Batch, View
 from midstream.players.referee import HostError, PlayerError, restore, state_of
-from midstream.players.suspicion import Suspicion
+from midstream.players.scores.suspicion import Suspicion
 
 Action = Literal["flag", "drop", "repair", "stop"]
 Place = Literal["before", "after"]

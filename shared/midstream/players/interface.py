@@ -5,27 +5,22 @@ other protocols here may be implemented in addition. The proxy hosts the attacke
 the defender; `midstream.players.referee` checks what a player returns.
 """
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from reprlib import repr as shortened
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.budget import Budget
-from midstream.mathematics.content_keys import content_keys
 from midstream.mathematics.derivatives.gradients import Gradient
+from midstream.mathematics.graphs.program import Programs
+from midstream.mathematics.inputs.content_keys import content_keys
 from midstream.mathematics.loss import Loss
-from midstream.mathematics.program import Programs
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.mathematics.seeds import generator
-from midstream.mathematics.training_step import TrainingStep
-
-REPORTS = 16
-"""How many numbers a player may report for one move."""
+from midstream.players.reports import REPORTS, check_report
 
 
 @dataclass(frozen=True)
@@ -239,15 +234,3 @@ class AugmentingRehearsal(Protocol):
 
         `view.generator(batch.seq)` differs for each rehearsed batch.
         """
-
-
-def check_report(name: object, value: object) -> None:
-    """Refuse a report that the metrics cannot hold.
-
-    Raises:
-        ValueError: the number is not finite, or its name is not lower case.
-    """
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise ValueError(f"{shortened(name)} is not a valid report name: lower case, at most 40 characters")
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"report {name} is {shortened(value)}, which is not a finite number")

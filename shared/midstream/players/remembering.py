@@ -5,8 +5,8 @@ from contextlib import nullcontext
 
 from torch import Tensor
 
+from midstream.mathematics.inputs.rows import Rows
 from midstream.mathematics.momentum import MomentumHistory
-from midstream.mathematics.rows import Rows
 from midstream.players.culprit import place
 from midstream.players.interface import Player, Remembering
 from midstream.players.referee import PlayerError, restore, state_of
@@ -40,6 +40,23 @@ def _histories(player: object) -> Iterator[MomentumHistory]:
     )
     for part in getattr(player, "parts", ()):
         yield from _histories(part)
+
+
+def states_of(players: Mapping[str, object]) -> dict[str, Tensor]:
+    """Return the memories of several players by name, each entry as `NAME.ENTRY`."""
+    return {
+        f"{name}.{entry}": value
+        for name, player in players.items()
+        for entry, value in state_of(player).items()
+    }
+
+
+def restore_each(players: Mapping[str, object], state: Mapping[str, Tensor]) -> None:
+    """Restore what `states_of` returned for the same names; other entries are ignored."""
+    for name, player in players.items():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        restore(player, own)
 
 
 def memory_of(name: str, player: Player, *, without: Rows | None = None) -> dict[str, Tensor]:

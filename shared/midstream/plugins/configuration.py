@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from midstream.players import checking
-from midstream.players.any_attacker import AROUND
+from midstream.players.wrappers.any_attacker import AROUND
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, numbered_level, parse, unknown
 

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, Literal, get_type_hints
 
 from midstream.players import checking
-from midstream.players.any_attacker import AROUND
 from midstream.players.checking import Checker, Gate
-from midstream.players.combination import Combination
 from midstream.players.culprit import place
 from midstream.players.interface import Player
-from midstream.players.stealth import Stealth
+from midstream.players.wrappers.any_attacker import AROUND
+from midstream.players.wrappers.combination import Combination
+from midstream.players.wrappers.stealth import Stealth
 from midstream.plugins.configuration import configured, convert
 from midstream.plugins.finding import find
 from midstream.plugins.naming import SINGULAR, Kind, PluginError, members, numbered_level, parse
@@ -23,8 +23,8 @@ def make(
     """Return the player that `name,option=value,…` describes.
 
     An attacker with an option such as `fraction` or `stale` is wrapped in the player that carries it out, see
-    `midstream.players.any_attacker`, unless it has an option of that name itself. Defenders combined
-    by plus signs become a `midstream.players.combination.Combination`.
+    `midstream.players.wrappers.any_attacker`, unless it has an option of that name itself. Defenders combined
+    by plus signs become a `midstream.players.wrappers.combination.Combination`.
 
     Raises:
         PluginError: as for `configured`; or the constructor failed, or the object is not a player.

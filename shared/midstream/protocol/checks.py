@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from midstream.mathematics.budget import PixelRange, pixel_bounds
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch
 from midstream.protocol.problem import Problem
 from midstream.protocol.specification import Specification

@@ -7,7 +7,7 @@ from typing import Any
 
 from midstream.mathematics.optimizers.momentum_sgd import MomentumSgd
 from midstream.mathematics.optimizers.rmsprop import Rmsprop
-from midstream.mathematics.training_step import Adam, Sgd, TrainingStep
+from midstream.mathematics.optimizers.training_step import Adam, Sgd, TrainingStep
 from midstream.protocol.wire import WireError, decode_tensors, encode_tensors
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from midstream.errors import MidstreamError
-from midstream.players.interface import REPORTS, check_report
+from midstream.players.reports import REPORTS, check_report
 from midstream.protocol.buffers import Buffer
 
 PROTOCOL = 1

@@ -9,8 +9,8 @@ from midstream.mathematics.seeds import permutation
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch
 from midstream.run import datasets
-from midstream.run.dataset_checks import refuse_other_data
 from midstream.run.datasets import Examples, Source, Split
+from midstream.run.datasets.dataset_checks import refuse_other_data
 
 
 def load_split(
@@ -30,7 +30,8 @@ def load_split(
 
     Raises:
         midstream.run.datasets.MissingDataError: the data are not on this machine.
-        midstream.run.dataset_checks.DatasetError: the data cannot be trained on, or differ from the run's.
+        midstream.run.datasets.dataset_checks.DatasetError: the data cannot be trained on, or differ from the
+            run's.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
         ValueError: the data set has fewer training examples than requested.
     """

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
-from midstream.mathematics.program import Programs
+from midstream.mathematics.graphs.program import Programs
 
 
 def replayed_validation_gradient(

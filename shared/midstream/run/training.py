@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from midstream.errors import MidstreamError
-from midstream.mathematics.derivatives.check import FEW, check_derivatives
+from midstream.mathematics.derivatives.checking.check import FEW, check_derivatives
 from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.program import Programs
+from midstream.mathematics.graphs.program import Programs
+from midstream.mathematics.inputs.pixels import pixels
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.mathematics.seeds import seeded
-from midstream.mathematics.training_step import TrainingStep
 from midstream.players.checks import Checks
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
@@ -23,10 +23,10 @@ from midstream.run.batch_norm import refuse_single_example
 from midstream.run.buffers import buffers_kept_on_error
 from midstream.run.chunk_size import chunk_size_here
 from midstream.run.datasets import Split
-from midstream.run.descent import Descent
-from midstream.run.models import build_model
+from midstream.run.model_source import ModelSource
+from midstream.run.optimizing.descent import Descent
 from midstream.run.optimizing.optimization import Optimization
-from midstream.run.precision import computing, in_float32
+from midstream.run.process.precision import computing, in_float32
 from midstream.run.replayed import replayed_validation_gradient
 
 
@@ -68,9 +68,11 @@ class Training:
         self.dataset_sha256 = split.dataset_sha256
         self.steps_per_epoch = specification.steps_per_epoch(self.train_size)
         self.total_steps = specification.total_steps(self.train_size)
-        self._allowed = allowed
+        self._models = ModelSource(
+            specification, self.input_shape, len(self.classes), device=device, allowed=allowed
+        )
         with seeded(torch.device("cpu"), specification.seed, "model"):
-            self.model = self.new_model()
+            self.model = self._models.new()
         self.descent = Descent(self.model)
         self._has_buffers = any(True for _ in self.model.buffers())
         self.validation = split.validation
@@ -92,25 +94,9 @@ class Training:
         choose_chunk_size(self.model, size)
         self.programs = Programs(self.model.state_dict(keep_vars=True).values)
 
-    def new_model(self) -> nn.Module:
-        """Return a model of the run's architecture, initialized from torch's global generator."""
-        specification = self.specification
-        model = build_model(
-            specification.model,
-            self.input_shape,
-            len(self.classes),
-            batch_norm=specification.batch_norm,
-            batch_size=specification.batch_size,
-            allowed=self._allowed,
-        )
-        return model.to(self.device)
-
     def another_model(self) -> nn.Module:
-        """Return a `new_model` in evaluation mode, with the run's order of differentiation."""
-        model = computing(self.new_model().eval())
-        remember(model, self._example(), self.order)
-        choose_chunk_size(model, self.chunk_size)
-        return model
+        """Return a new model of the run's architecture; see `ModelSource.another`."""
+        return self._models.another(self._example(), order=self.order, chunk_size=self.chunk_size)
 
     def _check(self) -> Order:
         inputs = self._example()

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from midstream.errors import MidstreamError
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.players.reporting import Say
 from midstream.protocol.buffers import Buffer, length, slices
 from midstream.protocol.messages.batches import Acknowledgement

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from midstream.protocol.specification import Specification
 from midstream.run.augmentation import torchvision_version
-from midstream.run.environment import describe, library_versions
+from midstream.run.process.environment import describe, library_versions
 from midstream.storage.run_folder import OPEN
 from midstream.storage.seal import BrokenSealError, digest, sealed, unsealed
 from midstream_server.runs.training import TrainingRun

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from midstream.players.reporting import Say
-from midstream.run.environment import differences
+from midstream.run.process.environment import differences
 from midstream.storage.run_folder import OPEN, RunFolder, write_json
 from midstream.storage.sqlite import set_aside
 from midstream_server.runs.record import RecordedRun

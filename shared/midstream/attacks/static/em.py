@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from midstream.attacks.generator import descend
+from midstream.attacks.generators.generator import descend
 from midstream.attacks.static.table import Crafted
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.input_gradient import input_gradient

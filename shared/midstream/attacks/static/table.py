@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from midstream.attacks.generator import descend
+from midstream.attacks.generators.generator import descend
 from midstream.mathematics.budget import Budget, per_example
-from midstream.mathematics.content_keys import KEY_BYTES, content_keys
 from midstream.mathematics.derivatives.batch_statistics import Statistics
+from midstream.mathematics.inputs.content_keys import KEY_BYTES, content_keys
 from midstream.mathematics.loss import cross_entropy
 from midstream.players.course import Course, Ground
 from midstream.players.interface import Batch, View

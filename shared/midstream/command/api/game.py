@@ -11,7 +11,7 @@ from torch import nn
 from midstream.command.api.result import GameResult
 from midstream.command.api.settings import Settings, plan_from, signature
 from midstream.command.games.game import Follow, GameError, as_game_errors
-from midstream.command.games.local import LocalPipeline
+from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.games.over_http import HttpPipeline
 from midstream.command.games.pipeline import GameStep, Pipeline
 from midstream.console.progress import Progress

@@ -17,7 +17,7 @@ from midstream.players.checking import Checker
 from midstream.players.interface import Batch, View
 from midstream.players.referee import PlayerError, restore, state_of
 from midstream.players.remembering import remembers
-from midstream.players.suspicion import Suspicion
+from midstream.players.scores.suspicion import Suspicion
 
 
 class WatchedChecker:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from midstream.command.bench.witness import Witness
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.checking import Checker, Gate
 from midstream.players.interface import Batch, View
 from midstream.protocol.specification import Specification
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Examples, Source, Split
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.evaluation import Evaluation
 from midstream_server.runs.training import TrainingRun

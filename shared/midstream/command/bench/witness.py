@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from midstream.mathematics.derivatives.gradients import Gradient
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.players import referee
 from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Player, Rehearsing, View
 

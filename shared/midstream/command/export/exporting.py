@@ -9,7 +9,7 @@ import yaml
 
 from midstream.command.api.settings import plan_from
 from midstream.command.games.game import Follow, GameError, GamePlan
-from midstream.command.games.local import LocalPipeline
+from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.runs.finished import finished
 from midstream.command.runs.played import PlayedRun
 from midstream.run.batches import load_split

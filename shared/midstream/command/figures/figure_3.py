@@ -16,7 +16,7 @@ from midstream.command.figures.files import BLUE, VERMILLION, blank, figure_opti
 from midstream.console import options
 from midstream.console.progress import Progress
 from midstream.errors import MidstreamError
-from midstream.run.environment import configure
+from midstream.run.process.environment import configure
 
 _UNDERSHOOTS, _OVERSHOOTS = 1.2, 1.8  # inputs on either side of √(1 / 2η) = 1.58
 _PLAYERS: tuple[tuple[regression.Side, int], ...] = (

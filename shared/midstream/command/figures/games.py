@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.interface import Batch
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource
 from midstream.run.datasets import Split
-from midstream.run.environment import configure
+from midstream.run.process.environment import configure
 from midstream_proxy.attack import AttackSettings
-from midstream_proxy.local_game import LocalGame
+from midstream_proxy.reading.local_game import LocalGame
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 

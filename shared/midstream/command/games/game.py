@@ -17,7 +17,7 @@ from midstream.mathematics.budget import Budget
 from midstream.players.checking import Gate
 from midstream.players.interface import Player
 from midstream.protocol.specification import Specification
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 from midstream.storage.run_files import read_object
 from midstream.storage.run_folder import holds_run, write_json, write_whole
 from midstream_proxy.surrogates.surrogate import SurrogateSettings

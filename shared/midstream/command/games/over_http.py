@@ -12,10 +12,10 @@ from typing import Any, TextIO
 from torch import nn
 
 from midstream.command.games.game import Follow, GameError, GamePlan
-from midstream.command.games.local import say
+from midstream.command.games.local_pipeline import say
 from midstream.command.games.pipeline import GameStep
 from midstream.command.games.processes import forget_attack, started
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.signature import read_key
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source

@@ -17,10 +17,10 @@ from typing import Any
 from midstream import plugins
 from midstream.command.games import parent
 from midstream.command.games.game import Follow, GameError, GamePlan, progress_text
-from midstream.mathematics.capturing import switched_on
+from midstream.mathematics.graphs.capturing import switched_on
 from midstream.protocol.messages.message import members
 from midstream.protocol.messages.runs import Status
-from midstream.run.prepared import must_learn
+from midstream.run.pretrained.prepared import must_learn
 from midstream.storage.secret_files import write_secret
 from midstream.storage.sqlite import remove
 from midstream.web.client import Client, ServerGoneError

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from midstream.run.precision import Setting, restore, setting
+from midstream.run.process.precision import Setting, restore, setting
 
 T = TypeVar("T")
 Key = TypeVar("Key")

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from midstream.command.games.step_program import Outcome, StepProgram
-from midstream.mathematics import program
-from midstream.mathematics.capturing import one_program
-from midstream.mathematics.rows import Places
+from midstream.mathematics.graphs import program
+from midstream.mathematics.graphs.capturing import one_program
+from midstream.mathematics.inputs.rows import Places
 
 
 class StepGraph:

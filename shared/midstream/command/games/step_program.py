@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from midstream.defences.levels import NoDefense
-from midstream.mathematics.capturing import one_program
 from midstream.mathematics.derivatives.gradients import Gradient, validation_gradient
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.rows import Places, Rows
+from midstream.mathematics.graphs.capturing import one_program
+from midstream.mathematics.inputs.pixels import pixels
+from midstream.mathematics.inputs.rows import Places, Rows
 from midstream.players.checks import Checks
 from midstream.players.fixed import is_fixed
 from midstream.players.interface import Augmenting, AugmentingRehearsal, Batch, Rehearsing
 from midstream.players.referee import move
 from midstream.players.remembering import remembers, rows_of
-from midstream.run.optimizers import held_back
+from midstream.run.optimizing.one_call import held_back
 from midstream.run.training import DivergedError
 from midstream_proxy.surrogates.black_box import BlackBoxRun
 from midstream_proxy.white_box import AttackedRun
@@ -129,7 +129,7 @@ class StepProgram:
     def gated(self, opened: Tensor, inputs: Tensor, labels: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         """Compute the step, and take it if it is `opened` and its conditions hold; the host does not read it.
 
-        The device must be one of `midstream.run.optimizers.GATED`.
+        The device must be one of `midstream.run.optimizing.one_call.GATED`.
 
         Args:
             opened: whether the step may be taken, a bool tensor without dimensions.

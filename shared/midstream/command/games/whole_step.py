@@ -12,9 +12,9 @@ from torch import Tensor
 
 from midstream.command.games.step_graph import StepGraph
 from midstream.command.games.step_program import Outcome, StepProgram, fits
-from midstream.mathematics.content_keys import content_keys
-from midstream.mathematics.pixels import pixels
-from midstream.mathematics.rows import Places, Rows
+from midstream.mathematics.inputs.content_keys import content_keys
+from midstream.mathematics.inputs.pixels import pixels
+from midstream.mathematics.inputs.rows import Places, Rows
 from midstream.mathematics.seeds import seeded
 from midstream.run.batches import BatchSource
 from midstream.run.resident import Resident

@@ -6,7 +6,9 @@ from dataclasses import asdict
 from midstream.attacks.robustness import robustness
 from midstream.command.reproduce.cells import Cell
 from midstream.command.reproduce.games import UNDER, Game
-from midstream.command.results.results import PlayedTrial, Results, gathered
+from midstream.command.results.played_trial import PlayedTrial
+from midstream.command.results.reading import gathered
+from midstream.command.results.results import Results
 from midstream.command.results.results_folder import outcome_of
 from midstream.command.robustness import usual_radius
 from midstream.command.runs.finished import finished, model_of
@@ -15,7 +17,7 @@ from midstream.command.sweep.sweeping import play_trials
 from midstream.command.sweep.trial import Trial
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
-from midstream.run.environment import configure
+from midstream.run.process.environment import configure
 from midstream.storage.run_files import read_object
 from midstream.storage.run_folder import write_json
 

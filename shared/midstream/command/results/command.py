@@ -27,6 +27,6 @@ def command(folders: tuple[Path, ...], **settings: Any) -> None:
     Example: midstream results results/sweep --rows attacker --columns defender --bars bars.png
     """
     from midstream.command.results.output import Output
-    from midstream.command.results.results import read_results
+    from midstream.command.results.reading import read_results
 
     Output(**settings).give(read_results(*folders))

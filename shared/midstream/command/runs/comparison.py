@@ -81,7 +81,7 @@ def differences(runs: Mapping[str, "PlayedRun"]) -> dict[str, dict[str, object]]
     affect bits. A server reports neither attacker nor environment, so runs from a server lack the latter two.
     """
     from midstream.command.runs.seed_groups import ATTACK
-    from midstream.run.affecting_bits import AFFECTING_BITS
+    from midstream.run.process.affecting_bits import AFFECTING_BITS
 
     specifications = {label: run.specification | {"name": None} for label, run in runs.items()}
     attackers = {label: _of(run.scenario, ATTACK) for label, run in runs.items()}

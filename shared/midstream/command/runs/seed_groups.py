@@ -8,7 +8,7 @@ from typing import Any
 
 from midstream.command.results.spread import Spread, spread
 from midstream.command.runs.played import PlayedRun
-from midstream.run.affecting_bits import AFFECTING_BITS
+from midstream.run.process.affecting_bits import AFFECTING_BITS
 
 ATTACK = (
     "attacker",

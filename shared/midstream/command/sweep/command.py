@@ -9,8 +9,8 @@ import click
 
 from midstream.command.results.output_options import output_options
 from midstream.command.sweep.axes import SEEDS, GridError, Value, axes_of_play
-from midstream.command.sweep.fork_server import ForkServer
 from midstream.command.sweep.grid_file import Texts, grid_argument
+from midstream.command.sweep.workers.fork_server import ForkServer
 from midstream.console import options
 from midstream.console.finite import POSITIVE
 from midstream.console.process_options import cache_option, data_options

@@ -7,18 +7,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from midstream.command.results.results import Results, gathered
+from midstream.command.results.reading import gathered
+from midstream.command.results.results import Results
 from midstream.command.results.results_folder import outcome_of, write_failure
 from midstream.command.sweep.axes import Axes, GridError
 from midstream.command.sweep.devices import shared_devices
 from midstream.command.sweep.events import Ended, Event
-from midstream.command.sweep.fork_server import ForkServer
 from midstream.command.sweep.grid import trials_of
 from midstream.command.sweep.grid_file import read_grids
-from midstream.command.sweep.local_workers import play_on_workers
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.progress import SweepProgress
 from midstream.command.sweep.trial import Trial
+from midstream.command.sweep.workers.fork_server import ForkServer
+from midstream.command.sweep.workers.local_workers import play_on_workers
 
 Engine = Literal["local", "ray"]
 
@@ -137,7 +138,7 @@ def _events(
     address: str | None,
 ) -> Generator[Event | None]:
     if engine == "ray":
-        from midstream.command.sweep.ray_workers import play_on_ray
+        from midstream.command.sweep.workers.ray_workers import play_on_ray
 
         return play_on_ray(trials, place, workers=workers, games_per_device=games_per_device, address=address)
     devices, side_by_side = [place.device], 1

@@ -11,7 +11,7 @@ from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial_name import trial_name
 from midstream.mathematics.budget import Budget
 from midstream.protocol.specification import Specification
-from midstream.run.precisions import Precision
+from midstream.run.process.precisions import Precision
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 
 Setting = str | int | float | None

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.batch_statistics import as_trained
-from midstream.mathematics.derivatives.check import check_derivatives
+from midstream.mathematics.derivatives.checking.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.derivatives.orders import ORDERS, Order
 from midstream.mathematics.loss import Loss, cross_entropy

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from midstream.mathematics.derivatives.batch_statistics import as_trained, couples, statistics_of
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 
 CHUNK = 250
 """Examples differentiated at a time. Memory use depends on this number, not on the size of the set."""

@@ -1,1 +1,1 @@
-"""Further optimizers as differentiable steps, what may surround them, and schedules of the learning rate."""
+"""The training step as a differentiable function: optimizers, what may surround them, and schedules."""

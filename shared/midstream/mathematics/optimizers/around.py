@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 
 from midstream.mathematics.derivatives.gradients import Gradient
-from midstream.mathematics.training_step import Moments, TrainingStep
+from midstream.mathematics.optimizers.training_step import Moments, TrainingStep
 
 _KEPT_FROM_ZERO = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to the norm
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from midstream.mathematics.derivatives.gradients import Gradient
-from midstream.mathematics.training_step import Moments
+from midstream.mathematics.optimizers.training_step import Moments
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Self
 
 from midstream.mathematics.derivatives.gradients import Gradient
 from midstream.mathematics.optimizers.momentum_sgd import decayed
-from midstream.mathematics.training_step import Moments, averaged, root
+from midstream.mathematics.optimizers.training_step import Moments, averaged, root
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from midstream.errors import MidstreamError
-from midstream.mathematics.pixels import pixels
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.protocol.wire import tensors_sha256
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from midstream.mathematics.seeds import permutation
-from midstream.run.dataset_checks import DatasetError
+from midstream.run.datasets.dataset_checks import DatasetError
 from midstream.run.datasets.examples import Dataset, Examples, MissingDataError, Source
-from midstream.run.image_files import class_names, files_by_class, read_images
+from midstream.run.datasets.image_files import class_names, files_by_class, read_images
 
 
 def folder(path: Path, source: Source) -> Dataset:
@@ -19,8 +19,8 @@ def folder(path: Path, source: Source) -> Dataset:
 
     Raises:
         MissingDataError: there are no such folders.
-        midstream.run.dataset_checks.DatasetError: an image cannot be read, or the images differ in size and
-            `source.image_size` is None.
+        midstream.run.datasets.dataset_checks.DatasetError: an image cannot be read, or the images differ in
+            size and `source.image_size` is None.
     """
     path = path.expanduser()
     parts = [path / "train", path / "test"] if (path / "train").is_dir() else [path]

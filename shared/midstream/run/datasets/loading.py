@@ -10,7 +10,7 @@ from midstream import plugins
 from midstream.mathematics.budget import PixelRange
 from midstream.mathematics.seeds import permutation
 from midstream.players.culprit import place
-from midstream.run.dataset_checks import DatasetError, check_dataset
+from midstream.run.datasets.dataset_checks import DatasetError, check_dataset
 from midstream.run.datasets.examples import Dataset, MissingDataError, Source, Split
 from midstream.run.datasets.image_folder import folder
 
@@ -22,7 +22,7 @@ def load(
     allowed: Collection[str] | None = None,
     pixel_range: PixelRange = "valid",
 ) -> Dataset:
-    """Return a data set by name, checked by `midstream.run.dataset_checks`.
+    """Return a data set by name, checked by `midstream.run.datasets.dataset_checks`.
 
     Args:
         name: an installed name such as `mnist`, `folder:PATH`, or `package.module:function`.
@@ -32,8 +32,8 @@ def load(
 
     Raises:
         MissingDataError: the data are not at the source.
-        midstream.run.dataset_checks.DatasetError: a file is damaged, the function failed, or its result
-            cannot be trained on.
+        midstream.run.datasets.dataset_checks.DatasetError: a file is damaged, the function failed, or its
+            result cannot be trained on.
         midstream.plugins.PluginError: there is no such data set, or it is not allowed.
     """
     dataset = _load(name, source, allowed)

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from midstream.mathematics.seeds import permutation
-from midstream.run.dataset_checks import DatasetError
+from midstream.run.datasets.dataset_checks import DatasetError
 from midstream.run.datasets.examples import Dataset, Examples, MissingDataError, Source
-from midstream.run.published_files import check_mnist, damaged_cifar, read_gzip
+from midstream.run.datasets.published_files import check_mnist, damaged_cifar, read_gzip
 
 
 def digits(source: Source) -> Dataset:  # noqa: ARG001

@@ -3,7 +3,7 @@
 from midstream.errors import MidstreamError
 from midstream.mathematics.optimizers.around import Clipped, Scheduled
 from midstream.mathematics.optimizers.schedules import Constant
-from midstream.mathematics.training_step import Grouped, TrainingStep
+from midstream.mathematics.optimizers.training_step import Grouped, TrainingStep
 from midstream.protocol.messages.model import ModelDescription
 from midstream.protocol.specification import Specification
 from midstream.run.optimizing.optimizers import make_schedule

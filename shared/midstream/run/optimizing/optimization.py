@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from midstream.mathematics.live_step import training_step
-from midstream.mathematics.training_step import TrainingStep
+from midstream.mathematics.optimizers.live_step import training_step
+from midstream.mathematics.optimizers.training_step import TrainingStep
 from midstream.protocol.specification import Specification
-from midstream.run.optimizers import arrange
 from midstream.run.optimizing.next_step import NextStep, UnmodelledStepError
+from midstream.run.optimizing.one_call import arrange
 from midstream.run.optimizing.optimizers import make_optimizer
 from midstream.run.optimizing.state import load_state, rehearse, state_of
 

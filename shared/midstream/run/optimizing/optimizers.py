@@ -11,7 +11,7 @@ from midstream import plugins
 from midstream.mathematics.optimizers.schedules import Constant, Cosine, OneCycle, Schedule, Step
 from midstream.players.culprit import place
 from midstream.plugins.naming import PluginError, unknown
-from midstream.run.without_compiler import defer_compiler
+from midstream.run.process.without_compiler import defer_compiler
 
 Parameters = Iterable[nn.Parameter]
 

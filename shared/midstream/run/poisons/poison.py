@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from midstream.errors import MidstreamError
-from midstream.mathematics.content_keys import KEY_BYTES
+from midstream.mathematics.inputs.content_keys import KEY_BYTES
 from midstream.protocol.wire import encode_tensors, tensors_sha256
 from midstream.storage.run_folder import write_whole
 
@@ -31,7 +31,7 @@ class Poison:
     Attributes:
         index: place of the example in the data set's training data, `(rows,)`, int64.
         hash: content key of the clean example, `(rows, 16)`, uint8; see
-            `midstream.mathematics.rows.content_keys`.
+            `midstream.mathematics.inputs.rows.content_keys`.
         perturbation: what was added to the example, `(rows, *input)`, float32, in pixel units.
         label: the label that was sent with it, `(rows,)`, int64.
         seq: number of the minibatch in which it was sent, `(rows,)`, int64.

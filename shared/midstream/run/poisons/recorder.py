@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from midstream.mathematics.content_keys import content_keys
+from midstream.mathematics.inputs.content_keys import content_keys
 from midstream.run.datasets import Examples
 from midstream.run.poisons.poison import Poison
 

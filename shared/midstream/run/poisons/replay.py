@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from midstream.mathematics.content_keys import content_keys
+from midstream.mathematics.inputs.content_keys import content_keys
 from midstream.players.course import Ground
 from midstream.players.interface import Batch, View
 from midstream.run.poisons.arrays import read_arrays

@@ -1,0 +1,1 @@
+"""Attacks that make adversarial examples of the live model, batch by batch."""

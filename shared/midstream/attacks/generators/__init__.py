@@ -1,0 +1,1 @@
+"""Attacks by a network that is trained before the game and then perturbs each batch in one pass."""

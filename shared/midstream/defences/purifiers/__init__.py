@@ -1,0 +1,1 @@
+"""Generative defences: a network, pretrained on Dval, remakes each image."""

@@ -1,0 +1,1 @@
+"""Defences that transform the images and need no training."""

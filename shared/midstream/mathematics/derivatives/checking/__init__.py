@@ -1,0 +1,1 @@
+"""The check of a model's derivatives before they are trusted."""

@@ -1,0 +1,1 @@
+"""Functions of tensors that a CUDA device can replay as graphs."""

@@ -1,0 +1,1 @@
+"""Pretrained state of players and surrogates, and its cache on disk."""

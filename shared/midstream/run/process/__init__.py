@@ -1,0 +1,1 @@
+"""What a process computes with: versions, device, threads, precision and memory."""
