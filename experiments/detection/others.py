@@ -7,6 +7,7 @@ checkers `spectral` and `activation` take. It is no dependency of midstream:
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from experiments.detection.judging import ranked
 from experiments.detection.recording import Recording
-from midstream.players.features import features
+from midstream.players.scores.features import features
 from midstream.protocol.specification import Specification
 from midstream.run.models import build_model
 
@@ -44,14 +45,13 @@ def judge(recording: Recording, *, seed: int, known: Mapping[str, Any]) -> dict[
             err=True,
         )
         return dict(known)
-    from art.defences.detector.poison import ActivationDefence, SpectralSignatureDefense
-    from art.estimators.classification import PyTorchClassifier
-
+    detectors = import_module("art.defences.detector.poison")
+    classifiers = import_module("art.estimators.classification")
     specification = Specification.model_validate({"dataset": "digits"})
     network = build_model(specification.model, tuple(recording.inputs.shape[1:]), CLASSES)
     network.load_state_dict(dict(recording.model))
     inputs, labels = recording.inputs.numpy(), np.eye(CLASSES)[recording.labels.numpy()]
-    classifier = PyTorchClassifier(
+    classifier = classifiers.PyTorchClassifier(
         model=nn.Sequential(Features(network.eval())),
         loss=nn.CrossEntropyLoss(),
         input_shape=inputs.shape[1:],
@@ -60,7 +60,7 @@ def judge(recording: Recording, *, seed: int, known: Mapping[str, Any]) -> dict[
     )
     truth = recording.attacked.numpy()
     np.random.seed(seed)  # the toolbox draws from numpy's global generator
-    _, clean = ActivationDefence(classifier, inputs, labels).detect_poison(
+    _, clean = detectors.ActivationDefence(classifier, inputs, labels).detect_poison(
         nb_clusters=2, nb_dims=10, reduce="PCA", cluster_analysis="smaller"
     )
     clustered = 1.0 - np.array(clean, dtype=float)
@@ -68,8 +68,8 @@ def judge(recording: Recording, *, seed: int, known: Mapping[str, Any]) -> dict[
     for label in range(CLASSES):
         own = recording.labels.numpy() == label
         rows = classifier.get_activations(inputs[own], layer=0, batch_size=128)
-        signatures[own] = SpectralSignatureDefense.spectral_signature_scores(rows)[:, 0]
-    _, clean = SpectralSignatureDefense(
+        signatures[own] = detectors.SpectralSignatureDefense.spectral_signature_scores(rows)[:, 0]
+    _, clean = detectors.SpectralSignatureDefense(
         classifier, inputs, labels, expected_pp_poison=float(truth.mean()), eps_multiplier=1.0
     ).detect_poison()
     return {

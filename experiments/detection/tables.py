@@ -86,8 +86,12 @@ def pages(games: Sequence[Game]) -> Iterator[tuple[str, str]]:
     """Yield the headings and the tables."""
     attacked = [game for game in games if game["attacker"] != CLEAN]
 
-    def score(name: str) -> Cell:
-        return lambda game, checker: game["found"][checker][name]
+    def score(key: str) -> Cell:
+        def number(game: Game, name: str) -> float | None:
+            found: float | None = game["found"][name][key]
+            return found
+
+        return number
 
     yield "AUC", table(attacked, score("auc"))
     yield (
@@ -99,15 +103,20 @@ def pages(games: Sequence[Game]) -> Iterator[tuple[str, str]]:
     yield "Batches until the first alarm at an attacked batch, by seed", each(games, detected_after)
     yield "Test accuracy lost until the first alarm, or in the whole game", table(attacked, harm(games))
     if others := [game for game in attacked if "others" in game]:
-        yield (
-            "AUC of other projects' detectors",
-            table(others, lambda game, name: game["others"][name]["auc"], where="others"),
-        )
-        for key, heading in (
-            ("found", "Share of the attacked examples that they found"),
-            ("false_alarms", "Share of the clean examples"),
-        ):
-            yield (
-                heading,
-                table(others, lambda game, name, key=key: game["others"][name][key], where="others"),
-            )
+        for key, heading in OTHERS.items():
+            yield heading, table(others, _of_others(key), where="others")
+
+
+OTHERS = {
+    "auc": "AUC of other projects' detectors",
+    "found": "Share of the attacked examples that they flag",
+    "false_alarms": "Share of the clean examples that they flag",
+}
+
+
+def _of_others(key: str) -> Cell:
+    def number(game: Game, name: str) -> float | None:
+        found: float | None = game["others"][name][key]
+        return found
+
+    return number

@@ -98,17 +98,17 @@ class Softmax:
     """Rejects an example to whose label the live model gives a small probability (`SoftmaxDefender`).
 
     Args:
-        threshold: the probability; niteshade's default.
+        probability: the smallest that it accepts; niteshade's default.
     """
 
-    def __init__(self, *, threshold: float = 0.05) -> None:
-        self.threshold = threshold
+    def __init__(self, *, probability: float = 0.05) -> None:
+        self.probability = probability
         self._defender: Any = None
 
     def judge(self, batch: Batch, view: View) -> Suspicion:
         """Ask niteshade for each example in turn, so that it tells which ones it accepts."""
         if self._defender is None:
-            self._defender = _niteshade().SoftmaxDefender(self.threshold, one_hot=False)
+            self._defender = _niteshade().SoftmaxDefender(self.probability, one_hot=False)
         model = nn.Sequential(view.model, nn.Softmax(dim=1))
         return _suspicion(
             [

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from midstream.protocol.checks import check_number, largest_body
+from midstream.protocol.checks import check_number
 from midstream.protocol.messages.batches import Acknowledgement
 from midstream.protocol.problem import Problem
 from midstream.protocol.wire import WireBatch
@@ -116,7 +116,7 @@ class HostedRun:
     @property
     def largest_body(self) -> int:
         """The largest size of a batch of this run, in bytes."""
-        return largest_body(min(self.specification.batch_size, self.run.train_size), self.run.input_shape)
+        return self.durable.rules.largest_body
 
     def announce(self, attacker: str | None) -> None:
         """Note the attacker's name, if a batch announced one."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from midstream.players.wrappers import fraction, limited, providers, stealth
+from midstream.players.wrappers import composition, fraction, limited, providers, stealth
 
 
 class Around(NamedTuple):
@@ -15,6 +15,7 @@ class Around(NamedTuple):
 AROUND = (
     Around(stealth.Stealth, stealth.OPTIONS),
     Around(fraction.Fraction, fraction.OPTIONS),
+    Around(composition.Composition, composition.OPTIONS),
     Around(providers.Providers, providers.OPTIONS),
     Around(limited.Limited, limited.OPTIONS),
 )
