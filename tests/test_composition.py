@@ -85,6 +85,12 @@ def test_only_what_adversarial_providers_send_is_composed() -> None:
     assert lengths[2:] == lengths[:2]
 
 
+def test_of_some_batches_only_those_are_composed() -> None:
+    player = plugins.make("attackers", "none,drop=0.5,fraction=0.5,fraction_of=batches")
+    lengths = {len(composed("none", player, replace(BATCH, seq=seq), SEEN).labels) for seq in range(9)}
+    assert lengths == {5, 10}
+
+
 def test_the_numbers_are_reported() -> None:
     seen = replace(SEEN, reports={})
     sent("drop=0.3,repeat=0.1,add=0.2", seen)

@@ -14,8 +14,8 @@ class Around(NamedTuple):
 
 AROUND = (
     Around(stealth.Stealth, stealth.OPTIONS),
-    Around(fraction.Fraction, fraction.OPTIONS),
     Around(composition.Composition, composition.OPTIONS),
+    Around(fraction.Fraction, fraction.OPTIONS),
     Around(providers.Providers, providers.OPTIONS),
     Around(limited.Limited, limited.OPTIONS),
 )
