@@ -47,8 +47,16 @@ _PARTS = [
 @click.option("--threads", type=int, help="CPU threads; torch's default if not given.")
 @click.option("--turns", default=4, show_default=True, help="Turns; each step is timed twice per turn.")
 @click.option("--only", multiple=True, type=click.Choice(["hardware", *_PARTS]))
+@click.option("--player", "chosen_players", multiple=True, help="With --only players: only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table of players as JSON.")
-def main(device: str | None, threads: int | None, turns: int, only: tuple[str, ...], as_json: bool) -> None:
+def main(
+    device: str | None,
+    threads: int | None,
+    turns: int,
+    only: tuple[str, ...],
+    chosen_players: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Measure speed and memory as ratios. These are measurements, not tests.
 
     `--device cuda` alone prints the figures of a GPU in docs/performance.md, in five minutes; `--device cpu`
@@ -82,7 +90,7 @@ def main(device: str | None, threads: int | None, turns: int, only: tuple[str, .
     if table.rows:
         console.print(table)
     if "players" in only:
-        costs = players.costs(chosen, turns)
+        costs = players.costs(chosen, turns, chosen_players)
         click.echo(json.dumps(players.as_json(costs)) if as_json else players.markdown(costs))
     console.print(json.dumps(describe(chosen)), soft_wrap=True)
 
