@@ -232,6 +232,32 @@ def test_shares_of_classes_and_labels_that_are_left_out_are_right() -> None:
     assert not torch.equal(corrected[3], photos.pixels[3])
 
 
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        (torch.full((12, 4), 0.25), r"labels have shape \(12, 4\); as soft labels.*the model's 5 classes"),
+        (
+            torch.full((12, 5), 0.5),
+            r"no probabilities in 12 of 12.*example 0 range from 0.5 to 0.5.*off by 1.5",
+        ),
+        (torch.eye(5)[torch.arange(12) % 5] * 2 - 0.2, r"range from -0.2 to 1.8.*sum to 1 over the classes"),
+        (torch.full((12, 5), float("nan")), r"no probabilities in 12 of 12 examples"),
+    ],
+)
+def test_shares_that_are_no_probabilities_are_refused(shares: Tensor, sentence: str) -> None:
+    photos = Photos()
+    defender = photos.defender(photos.validation)
+    refused(sentence, lambda: defender(photos.pixels, shares))
+
+
+def test_labels_of_the_trusted_examples_may_be_soft() -> None:
+    photos = Photos()
+    shares = torch.nn.functional.one_hot(photos.validation_labels, 5).float()
+    soft = Defender(photos.model, photos.validation, shares, epsilon=0.7)
+    expected = photos.defender(photos.validation)(photos.pixels, photos.labels)
+    assert torch.allclose(soft(photos.pixels, photos.labels), expected, atol=1e-5)
+
+
 def test_targets_of_another_loss_are_not_taken_for_classes() -> None:
     photos = Photos()
 

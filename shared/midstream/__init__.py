@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from midstream.command.results.results import Results
     from midstream.command.sweep.sweeping import sweep
     from midstream.defences.loop import Defender
+    from midstream.defences.own_loop.report import DefenderReport
     from midstream.errors import MidstreamError
     from midstream.mathematics.budget import Budget
     from midstream.mathematics.derivatives.batch_gradient import batch_gradient
@@ -61,6 +62,7 @@ __all__ = [
     "Course",
     "Dataset",
     "Defender",
+    "DefenderReport",
     "DerivativeError",
     "Examples",
     "Game",
@@ -121,6 +123,7 @@ _HOMES = {
     "midstream.command.results.results": ("Results",),
     "midstream.command.sweep.sweeping": ("sweep",),
     "midstream.defences.loop": ("Defender",),
+    "midstream.defences.own_loop.report": ("DefenderReport",),
     "midstream.errors": ("MidstreamError",),
     "midstream.mathematics.budget": ("Budget",),
     "midstream.mathematics.derivatives.batch_gradient": ("batch_gradient",),

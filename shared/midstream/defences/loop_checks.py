@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from midstream.defences.own_loop.soft_labels import check_soft_labels
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.inputs.pixel_space import PixelSpace
 from midstream.mathematics.inputs.pixels import pixels
@@ -140,8 +141,11 @@ class LoopChecks:
             raise ValueError(
                 f"{what} are on {labels.device}, the inputs on {inputs.device}; bring them to one"
             )
-        if not self._indices or (labels.is_floating_point() and labels.dim() > 1):
-            return  # targets of another loss, or class shares of mixtures
+        if not self._indices:
+            return  # targets of another loss
+        if labels.is_floating_point() and labels.dim() > 1:
+            check_soft_labels(what, labels, classes)
+            return
         if labels.dtype not in (torch.int64, torch.uint8):
             raise ValueError(f"{what} are {labels.dtype}; give class indices as int64: labels.long()")
         first, last = (int(value) for value in torch.stack(labels.aminmax()).tolist())
