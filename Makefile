@@ -8,7 +8,7 @@ SHELL := bash
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROGRESS := awk -v terminal=$$([ -t 1 ] && echo 1 || echo 0) -f .ci/installing.awk
 
-.PHONY: help demo test quick compose-test check format audit benchmarks docs references package clean
+.PHONY: help demo test tests quick compose-test check format audit benchmarks docs references package clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -17,14 +17,18 @@ help: ## list these targets
 demo: $(VENV)/.installed-play ## play three games on embedded digits; print a table, draw a plot
 	$(BIN)/midstream demo
 
-test: $(VENV)/.installed check ## run all checks and all tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# mypy keeps one core busy for a minute, so the checks run beside the tests; what they say is printed at once.
+test: $(VENV)/.installed ## run all checks and all tests
+	@$(MAKE) --no-print-directory --jobs 2 check tests
 
 # The services' tests wait for sockets and disks: three processes for two cores.
+PYTEST := -m pytest --dist worksteal --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 ))
+
+tests: $(VENV)/.installed
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python $(PYTEST)
+
 quick: $(VENV)/.installed ## run the tests that start no process and no browser: a minute and a half on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal -q \
-		--numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )) \
-		-m "not slow and not process and not browser and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -q -m "not slow and not process and not browser and not gpu"
 
 # Each profile of docker-compose.yml but gpu, played on the Docker engine of this machine: half an hour.
 compose-test: $(VENV)/.installed ## play each profile of docker-compose.yml; needs a Docker engine

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 from cases import CLASSES, CONV, Problem
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional
 from views import view as shown
@@ -206,6 +204,8 @@ def test_the_discrepancy_is_that_of_its_definition(p: Problem) -> None:
 
 
 def test_the_spectral_direction_is_the_first_principal_one(p: Problem) -> None:
+    from sklearn.decomposition import PCA  # a second of imports, for this test alone
+
     same = Batch(0, p.validation_inputs, torch.zeros_like(p.validation_labels))
     one_class = replace(view(p), validation_labels=torch.zeros_like(p.validation_labels))
     found = Spectral(window=0).judge(same, one_class)
@@ -215,6 +215,8 @@ def test_the_spectral_direction_is_the_first_principal_one(p: Problem) -> None:
 
 
 def test_the_clusters_are_those_of_scikit_learn() -> None:
+    from sklearn.cluster import KMeans
+
     draws = torch.Generator().manual_seed(0)
     rows = torch.cat([torch.randn(9, 4, generator=draws) + 5, torch.randn(20, 4, generator=draws)]).double()
     ours = trusted_first(rows, 10)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lightning_fabric import Fabric
 from nbclient import NotebookClient
 
 from midstream.command.bench.bench import check_player
@@ -88,6 +87,7 @@ def test_the_defender_in_a_loop() -> None:
 @pytest.mark.usefixtures("loops")
 def test_the_defender_in_a_fabric_loop() -> None:
     from fabric_loop import train
+    from lightning_fabric import Fabric
 
     fabric = Fabric(accelerator="cpu", devices=1)
     assert train(fabric, defended=False, epochs=10) < 0.3

@@ -6,7 +6,6 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
@@ -18,6 +17,7 @@ from midstream.networks.unet import UNet
 from midstream.players.course import Ground, begin, learn, learners, take_step
 from midstream.players.interface import Player
 from midstream.players.referee import move
+from midstream.run.datasets.published import _digits
 
 QUICK = {
     "vae": "vae,steps=800,batch_size=64,learning_rate=0.005",
@@ -34,8 +34,9 @@ every_purifier = pytest.mark.parametrize("name", QUICK)
 
 def digits(first: int, *, every: int) -> tuple[Tensor, Tensor]:
     """Return some of the first 1,000, which come writer by writer."""
-    data, some = load_digits(), slice(first, 1000, every)
-    return torch.tensor(data.images[some, None] / 16, dtype=torch.float32), torch.tensor(data.target[some])
+    rows = _digits()[first:1000:every]
+    images = rows[:, :-1].reshape(-1, 1, 8, 8)
+    return torch.tensor(images / 16, dtype=torch.float32), torch.tensor(rows[:, -1], dtype=torch.int64)
 
 
 def no_model() -> nn.Module:

@@ -1,7 +1,5 @@
 """Test-time robustness against Foolbox's attacks, against closed forms, and where an attack fails."""
 
-import warnings
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,15 +8,6 @@ from trained_classifier import digits
 from midstream.attacks.adversarial.cw import Search
 from midstream.attacks.robustness import robustness, suspicions
 from midstream.run import datasets
-
-with warnings.catch_warnings():
-    # One of its attacks imports a function by the name that scipy had for it earlier.
-    warnings.filterwarnings("ignore", message="Please import `gaussian_filter`", category=DeprecationWarning)
-    from foolbox.attacks import LinfPGD
-    from foolbox.attacks.carlini_wagner import L2CarliniWagnerAttack
-    from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
-    from foolbox.criteria import Misclassification
-    from foolbox.models.pytorch import PyTorchModel
 
 QUICK = Search(searches=6, iterations=300)
 
@@ -29,6 +18,8 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def test_the_accuracies_are_those_under_foolboxs_attacks() -> None:
+    from foolbox_attacks import LinfFastGradientAttack, LinfPGD, Misclassification, PyTorchModel
+
     (model, _, _), (x, y), epsilon = digits(), images(), 0.06
     theirs = PyTorchModel(model, bounds=(0, 1), device="cpu")
 
@@ -52,6 +43,8 @@ def test_the_accuracies_are_those_under_foolboxs_attacks() -> None:
 
 @pytest.mark.slow
 def test_cws_success_and_distance_are_foolboxs() -> None:
+    from foolbox_attacks import L2CarliniWagnerAttack, Misclassification, PyTorchModel
+
     (model, _, _), (x, y) = digits(), images()
     x, y = x[:40], y[:40]
     found = robustness(model, x, y, epsilon=0.06, cw_inputs=40, search=QUICK).cw

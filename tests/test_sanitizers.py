@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
-from torchvision.transforms.v2 import CutMix as TorchvisionCutMix
-from torchvision.transforms.v2.functional import resized_crop
 
 from midstream import Batch, Budget, View, cross_entropy, plugins
 from midstream.defences.transforms.clip import class_ranges
@@ -66,6 +64,8 @@ def mixed(text: str, seq: int, seed: int = 0) -> Batch:
 @pytest.mark.parametrize("size", [(8, 8), (5, 12)])
 @pytest.mark.parametrize("seed", range(20))
 def test_cutmix_is_torchvisions_for_the_same_draws(seed: int, size: tuple[int, int]) -> None:
+    from torchvision.transforms.v2 import CutMix as TorchvisionCutMix
+
     height, width = size
     images, labels = torch.rand(6, 3, *size), torch.arange(6) % 4
     with torch.random.fork_rng(devices=[]):
@@ -203,6 +203,8 @@ def test_neither_pillow_nor_torchvision_is_needed_to_load_them(
 
 @pytest.mark.parametrize("size", [(3, 3), (8, 5), (1, 1)])
 def test_a_crop_is_torchvisions(size: tuple[int, int]) -> None:
+    from torchvision.transforms.v2.functional import resized_crop
+
     images = torch.rand(5, 2, 8, 9)
     tops = torch.tensor([0, 1, 2, 3, 8 - size[0]]).clamp(max=8 - size[0])
     lefts = torch.tensor([9 - size[1], 3, 2, 1, 0]).clamp(max=9 - size[1])

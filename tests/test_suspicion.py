@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import mannwhitneyu
-from sklearn.metrics import roc_auc_score
 
 from midstream import among
 from midstream.command.runs.detection import auc, true_positives
@@ -31,6 +29,8 @@ def test_examples_beyond_all_trusted_ones_are_ordered() -> None:
 
 
 def test_the_batch_has_the_probability_of_mann_and_whitney() -> None:
+    from scipy.stats import mannwhitneyu
+
     test = mannwhitneyu(SCORES, TRUSTED, alternative="less", method="asymptotic", use_continuity=False)
     assert float(among(TRUSTED, SCORES).batch) == pytest.approx(test.pvalue, abs=1e-6)
 
@@ -42,6 +42,8 @@ def test_trusted_scores_that_agree_divide_by_nothing() -> None:
 
 
 def test_the_area_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import roc_auc_score
+
     truth = np.arange(40) % 3 == 0
     scores = TRUSTED.numpy().round(1)  # with ties
     assert auc(scores[truth], scores[~truth]) == pytest.approx(roc_auc_score(truth, scores))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
-from scipy import stats
 
 from midstream.command.results.output import Output
 from midstream.command.results.paired import differences, paired_difference
@@ -53,6 +52,8 @@ def test_the_order_of_the_trials_changes_no_bit() -> None:
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
 def test_a_paired_difference_is_that_of_scipy(confidence: float) -> None:
+    from scipy import stats
+
     found = paired_difference(OTHERS, ACCURACIES, confidence=confidence)
     test = stats.ttest_rel(OTHERS, ACCURACIES)
     interval = test.confidence_interval(confidence)

@@ -87,7 +87,7 @@ def test_players_that_are_no_fixed_program_are_asked_by_the_links(
     assert ends(plan(tmp_path / "links", attacker, defender, max_steps=3))[1:] == (0, False)
 
 
-@pytest.mark.parametrize("layered", [True, False])
+@pytest.mark.parametrize("layered", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("attacker", "defender"), ONE_QUICK)
 def test_captured_steps_end_in_the_bits_of_called_ones(
     attacker: str, defender: str, layered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,6 +161,7 @@ def test_a_captured_step_of_other_bits_is_called(
     assert "the captured step ends in other bits" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_game_that_goes_on_captures_anew_and_ends_in_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

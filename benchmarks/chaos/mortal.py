@@ -11,12 +11,21 @@ from pathlib import Path
 from midstream.command.main import main
 from midstream.storage import faults
 
+PRELOADED = (
+    "midstream_server.http.app",
+    "midstream_server.runs.recovery.resuming",
+    "midstream_proxy.app",
+    "midstream_provider.push",
+    "torch.fx.experimental.symbolic_shapes",  # the check of second derivatives imports it
+    "uvicorn",
+)
+"""What the services import when they start, which takes seconds. A command itself imports none of it."""
+
 
 def nursery() -> ForkServerContext:
     """Return a multiprocessing context that forks from a process in which torch is already imported."""
     context = get_context("forkserver")
-    commands = [f"midstream_{service}.command" for service in ("server", "proxy", "provider")]
-    context.set_forkserver_preload([__name__, "sklearn.datasets", *commands])
+    context.set_forkserver_preload([__name__, *PRELOADED])
     return context
 
 

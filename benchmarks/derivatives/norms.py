@@ -2,11 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from benchmarks.derivatives.around import functions, layer, layers
+from benchmarks.derivatives.lazily import torchvision
 
 BATCH = "couples the examples"
 """What the refusal of a layer over batch statistics says."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-import torchvision
 
 from benchmarks.derivatives.architectures import skipped
+from benchmarks.derivatives.lazily import torchvision
 from benchmarks.derivatives.sweep import Outcome, summary
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

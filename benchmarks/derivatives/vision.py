@@ -4,15 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torchvision
 from torch import nn
-from torchvision import models
-from torchvision.models.efficientnet import MBConvConfig
-from torchvision.models.mobilenetv3 import InvertedResidualConfig
-from torchvision.models.regnet import BlockParams
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from benchmarks.derivatives.case import CLASSES, Case
+from benchmarks.derivatives.lazily import models, torchvision
 from benchmarks.derivatives.norms import BATCH
 
 
@@ -21,9 +16,10 @@ def resnet18(**options: Any) -> nn.Module:
     return model
 
 
-def resnet(block: type[nn.Module] = BasicBlock, **options: Any) -> nn.Module:
+def resnet(block: str = "BasicBlock", **options: Any) -> nn.Module:
     """Return a ResNet of four blocks."""
-    model: nn.Module = models.ResNet(block, [1, 1, 1, 1], num_classes=CLASSES, **options)
+    kind = getattr(models.resnet, block)
+    model: nn.Module = models.ResNet(kind, [1, 1, 1, 1], num_classes=CLASSES, **options)
     return model
 
 
@@ -33,8 +29,8 @@ def densenet() -> nn.Module:
 
 
 def mobilenet_v3() -> nn.Module:
-    def block(*settings: Any) -> InvertedResidualConfig:
-        return InvertedResidualConfig(*settings, dilation=1, width_mult=1.0)
+    def block(*settings: Any) -> Any:
+        return models.mobilenetv3.InvertedResidualConfig(*settings, dilation=1, width_mult=1.0)
 
     blocks = [
         block(16, 3, 16, 16, True, "RE", 2),
@@ -46,7 +42,8 @@ def mobilenet_v3() -> nn.Module:
 
 
 def efficientnet() -> nn.Module:
-    blocks = [MBConvConfig(1, 3, 1, 32, 16, 1, 1.0, 1.0), MBConvConfig(4, 5, 2, 16, 24, 2, 1.0, 1.0)]
+    config = models.efficientnet.MBConvConfig
+    blocks = [config(1, 3, 1, 32, 16, 1, 1.0, 1.0), config(4, 5, 2, 16, 24, 2, 1.0, 1.0)]
     model: nn.Module = models.EfficientNet(blocks, 0.2, num_classes=CLASSES)
     return model
 
@@ -57,7 +54,9 @@ def shufflenet() -> nn.Module:
 
 
 def regnet() -> nn.Module:
-    blocks = BlockParams([1, 1, 1], [16, 32, 48], [8, 8, 8], [1.0, 1.0, 1.0], [2, 2, 2], se_ratio=0.25)
+    blocks = models.regnet.BlockParams(
+        [1, 1, 1], [16, 32, 48], [8, 8, 8], [1.0, 1.0, 1.0], [2, 2, 2], se_ratio=0.25
+    )
     model: nn.Module = models.RegNet(blocks, num_classes=CLASSES, stem_width=16)
     return model
 
@@ -123,11 +122,11 @@ def segmentation() -> nn.Module:
 
 _IMAGES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "ResNet-18, group norm": (partial(resnet18, norm_layer=partial(nn.GroupNorm, 8)), 32),
-    "ResNet-18, frozen batch norm": (partial(resnet18, norm_layer=torchvision.ops.FrozenBatchNorm2d), 32),
+    "ResNet-18, frozen batch norm": (lambda: resnet18(norm_layer=torchvision.ops.FrozenBatchNorm2d), 32),
     "ResNet, batch norm, evaluation": (resnet, 32),
     "ResNet, all layers frozen but the last": (frozen_backbone, 32),
-    "ResNeXt": (partial(resnet, Bottleneck, groups=4, width_per_group=8), 32),
-    "Wide ResNet": (partial(resnet, Bottleneck, width_per_group=80), 32),
+    "ResNeXt": (partial(resnet, "Bottleneck", groups=4, width_per_group=8), 32),
+    "Wide ResNet": (partial(resnet, "Bottleneck", width_per_group=80), 32),
     "DenseNet": (densenet, 32),
     "MobileNetV2": (lambda: models.mobilenet_v2(num_classes=CLASSES, width_mult=0.25), 32),
     "MobileNetV3": (mobilenet_v3, 32),

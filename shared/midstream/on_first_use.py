@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
 
-def on_first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def on_first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
     """Return a `__getattr__` for a package that imports torch and the like, which takes seconds.
 
     Args:
@@ -18,7 +17,7 @@ def on_first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[
     """
     home = {name: module for module, names in homes.items() for name in names}
 
-    def getattr_of_package(name: str) -> Any:
+    def getattr_of_package(name: str) -> object:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(home[name]), name)

@@ -4,16 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
+from services.copies import Copy
 from services.waiting import LONGEST, until
 
 
 def _hear_ctrl_c() -> None:
     # A shell lets what it runs in the background ignore Ctrl-C, and these tests with it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+Process = subprocess.Popen[bytes] | Copy
 
 
 class Program:
@@ -29,16 +34,22 @@ class Program:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = " ".join(command)
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
-                preexec_fn=_hear_ctrl_c,
-            )
+            self.process = self._started(command, folder, out, err, environment)
+
+    def _started(
+        self, command: Sequence[str], folder: Path, out: IO[bytes], err: IO[bytes], env: dict[str, str]
+    ) -> Process:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=env,
+            preexec_fn=_hear_ctrl_c,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +98,17 @@ class Command(Program):
     Args:
         folder: where it runs, and where what it says is kept.
         arguments: behind `midstream`.
+        fresh: whether it is a new Python, as at a terminal, rather than a copy of one that has imported all.
     """
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, fresh: bool = False) -> None:
+        self._fresh = fresh
         python = (sys.executable, "-m", "midstream.command.main")
         super().__init__(folder, *python, *arguments, name=arguments[0])
+
+    def _started(
+        self, command: Sequence[str], folder: Path, out: IO[bytes], err: IO[bytes], env: dict[str, str]
+    ) -> Process:
+        if self._fresh:
+            return super()._started(command, folder, out, err, env)
+        return Copy(command, cwd=folder, stdout=out, stderr=err, env=env)

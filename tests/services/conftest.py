@@ -6,19 +6,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first 
 
 import logging
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import torch
 
+from midstream.command.games import processes
 from midstream.command.main import main
 from midstream_server.http.app import make_app
 from midstream_server.runs.hosting.registry import Registry
 from services import tiny
+from services.copies import Copy
 from services.loopback import client_of, unused_url
 from services.tiny import TinyRun
 
@@ -60,6 +64,13 @@ def no_hidden_faults(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRe
     errors = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
     if request.node.get_closest_marker("logs_errors") is None:
         assert not errors, "\n".join(record.getMessage() for record in errors)
+
+
+@pytest.fixture(autouse=True)
+def quick_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a game over HTTP in this process start its services as copies; a module may override it."""
+    like = SimpleNamespace(Popen=Copy, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(processes, "subprocess", like)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Terminals:
         self.proxy_url = stack.enter_context(unused_url())
 
     def _start(self, *arguments: str) -> Command:
-        return self._stack.enter_context(Command(self._folder, *arguments))
+        return self._stack.enter_context(Command(self._folder, *arguments, fresh=True))
 
     def serve(self, *arguments: str) -> Command:
         port = str(urlsplit(self.server_url).port)

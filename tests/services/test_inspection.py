@@ -12,7 +12,6 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from midstream.storage.run_folder import read_metrics
 from midstream_server.http.app import make_app
@@ -157,6 +156,8 @@ def test_the_picture_is_drawn(midstream: Midstream, games: Path, tmp_path: Path)
 
 
 def test_tensorboard_reads_what_the_metrics_hold(midstream: Midstream, games: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     arguments = ("compare", str(games / "deep"), str(games / "plain"), "--tensorboard", str(tmp_path / "tb"))
     ended = midstream(*arguments)
     assert ended.code == 0, ended.err

@@ -36,7 +36,7 @@ def played(folder: Path) -> Iterator[Command]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MIDSTREAM_DATASET", "digits")
         environment.setenv("MIDSTREAM_RUN", "game")
-        command = Command(folder, "play", *GAME, *SIZE, "--json")
+        command = Command(folder, "play", *GAME, *SIZE, "--json", fresh=True)
     with command:
         assert command.end() == 0, command.err
         yield command

@@ -1,5 +1,6 @@
 """TLS on a real loopback: the right authority, the wrong one, none, and a whole game under tokens."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_a_proxy_that_does_not_trust_its_server_says_so(ours: Authority, theirs:
             assert (
                 "--ca" in problem(client.put("/v1/runs/tiny/batches/0", content=tiny.body(0)), 502)["detail"]
             )
+
+
+def test_a_service_that_ends_does_not_wait_for_an_idle_client(ours: Authority) -> None:
+    with httpx.Client(verify=trusting(ours.ca), trust_env=False) as client:
+        with served(RUNS, guard=ours.guard) as url:
+            assert client.get(f"{url}/v1/runs").json() == {"runs": []}
+            began = time.monotonic()
+        assert time.monotonic() - began < 20  # asyncio waits for 30 s
 
 
 Midstream = Callable[..., Ended]

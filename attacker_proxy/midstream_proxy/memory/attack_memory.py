@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -67,7 +66,7 @@ class AttackMemory:
             self._file.note("attack", begun)
         self.begun = begun
 
-    def resume(self, description: Mapping[str, Any], why: list[str], *, position: int | None = None) -> None:
+    def resume(self, description: dict[str, object], why: list[str], *, position: int | None = None) -> None:
         """Record that --resume-anyway continues the attack, and why it was needed.
 
         Args:

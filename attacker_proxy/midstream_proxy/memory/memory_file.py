@@ -202,7 +202,7 @@ class MemoryFile:
         if found != wanted:
             raise self.damaged(f"{what} does not fit its checksum")
 
-    def _json(self, text: str, what: str) -> dict[str, Any]:
+    def _json(self, text: str, what: str) -> dict[str, object]:
         try:
             value = json.loads(text)
         except (ValueError, TypeError) as error:

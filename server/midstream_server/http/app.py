@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -19,7 +18,7 @@ way. The project's `docs/protocol.md` describes the protocol. Errors are `applic
 
 
 class _App(FastAPI):
-    def openapi(self) -> dict[str, Any]:
+    def openapi(self) -> dict[str, object]:
         if self.openapi_schema is None:
             openapi.mend(super().openapi())
         assert self.openapi_schema is not None

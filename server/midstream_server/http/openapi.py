@@ -45,7 +45,7 @@ def mend(document: dict[str, Any]) -> None:
             schemas[message.__name__].update(extra)
 
 
-def _add(responses: dict[str, Any], *statuses: int) -> None:
+def _add(responses: dict[str, object], *statuses: int) -> None:
     for status, response in documented(*statuses).items():
         kept = {key: value for key, value in response.items() if key != "model"}
         responses.setdefault(str(status), kept)

@@ -52,7 +52,7 @@ class Commands(click.Group):
             command: click.Command = importlib.import_module(self._entries[name].module).command
         return command
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, context: click.Context) -> object:
         """Run the command that the arguments name.
 
         Raises:

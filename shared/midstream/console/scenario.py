@@ -37,7 +37,7 @@ def read_settings(path: Path) -> dict[str, str]:
         raise ScenarioError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, object]:
     """Read a scenario file's settings with YAML's types, for example numbers; see `read_settings`."""
     written = read_settings(path)
     values: dict[str, Any] = yaml.safe_load(_text(path)) or {}

@@ -46,7 +46,7 @@ def configured(
 
 
 def bound(
-    factory: Callable[..., Any],
+    factory: Callable[..., object],
     name: str,
     options: Mapping[str, str],
     singular: str,
@@ -96,7 +96,9 @@ def bound(
     return partial(factory, **values)
 
 
-def _signature(factory: Callable[..., Any], what: str) -> tuple[list[inspect.Parameter], dict[str, Any]]:
+def _signature(
+    factory: Callable[..., object], what: str
+) -> tuple[list[inspect.Parameter], dict[str, object]]:
     try:
         parameters = list(inspect.signature(factory).parameters.values())
         described = factory.__init__ if inspect.isclass(factory) else factory
@@ -107,7 +109,7 @@ def _signature(factory: Callable[..., Any], what: str) -> tuple[list[inspect.Par
         raise PluginError(f"the annotations of {what} cannot be read: {error!r}") from error
 
 
-def convert(value: str, annotation: Any, what: str) -> Any:
+def convert(value: str, annotation: object, what: str) -> Any:
     """Return an option's text as the type of its annotation.
 
     Args:

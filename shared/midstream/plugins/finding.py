@@ -95,7 +95,7 @@ def file_module(path: str) -> ModuleType:
     return module
 
 
-def _load(importer: Callable[[], Any], name: str, module: str) -> Any:
+def _load(importer: Callable[[], object], name: str, module: str) -> Any:
     """Return what the importer returns, its errors put in words."""
     try:
         return importer()

@@ -129,7 +129,7 @@ def _both_or_neither(player: object, what: str) -> None:
         raise PluginError(f"{what} has {has} but no {lacks}; a player with memory needs both")
 
 
-def _constructed(factory: Callable[..., Any], what: str) -> Any:
+def _constructed(factory: Callable[..., object], what: str) -> Any:
     try:
         return factory()
     except PluginError:
@@ -144,7 +144,7 @@ def _without(
     text: str,
     kind: Kind,
     shared: Collection[str],
-    hints: Mapping[str, Any],
+    hints: Mapping[str, object],
     allowed: Collection[str] | None,
 ) -> tuple[str, dict[str, Any]]:
     """Return a text without the options that all players of a kind accept, and those options, converted."""

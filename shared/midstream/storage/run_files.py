@@ -59,7 +59,7 @@ def _text(path: Path) -> str:
         raise _damaged(str(path), f"it is not UTF-8 text at byte {error.start}") from error
 
 
-def _object(text: str, kinds: Kinds, where: str) -> dict[str, Any]:
+def _object(text: str, kinds: Kinds, where: str) -> dict[str, object]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

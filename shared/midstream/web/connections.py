@@ -25,6 +25,9 @@ READ_SECONDS = 10.0
 READ_BYTES = 64 * 1024
 """Minimum number of bytes that a client must read in `READ_SECONDS`."""
 
+FAREWELL_SECONDS = 1.0
+"""How long a service that ends waits for an idle client's part of TLS's farewell; asyncio would wait 30 s."""
+
 HEAD_BYTES = 16 * 1024
 """Maximum size of an incomplete head, in bytes."""
 
@@ -81,6 +84,12 @@ class Connection(H11Protocol):
         if self.transport.get_write_buffer_size():
             self._wait_for_reader()
         self._watch()
+
+    def shutdown(self) -> None:
+        """Close the connection because the service ends: at once if it is idle, else after the response."""
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all time limits."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from midstream_server.runs.hosting.worker import Worker
 from midstream_server.runs.recovery.durable import DurableRun
@@ -48,7 +47,7 @@ class Settling:
             if self._state.closing:
                 return
 
-    def _settle(self) -> dict[str, Any] | None:
+    def _settle(self) -> dict[str, object] | None:
         recorded = self._durable.recorded
         run = recorded.run
         if run.step < run.total_steps and run.specification.defender != "none":
@@ -56,7 +55,7 @@ class Settling:
         self._durable.settle()
         return recorded.records[-1] if recorded.records else None
 
-    def _say_how_good(self, record: dict[str, Any] | None) -> None:
+    def _say_how_good(self, record: dict[str, object] | None) -> None:
         if record is not None and record["test_accuracy"] is not None:
             self._say(
                 f"step {record['step']} of {self._durable.recorded.run.total_steps}, "

@@ -63,7 +63,7 @@ class Metrics(Mapping[str, Array]):
         return {name: values[rows] for name, values in self.items()}
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(record: Mapping[str, Any]) -> dict[str, object]:
     sides = {side: record.get(side) or {} for side in ("attacker", "defender", "checker")}
     reports = {f"{side}.{name}": value for side, found in sides.items() for name, value in found.items()}
     return {name: value for name, value in record.items() if name not in sides} | reports

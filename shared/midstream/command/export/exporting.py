@@ -25,7 +25,7 @@ def export(
     everything: bool = False,
     settings: Mapping[str, object] | None = None,
     follow: Follow = lambda *_: None,
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[dict[str, object], Path]:
     """Play a finished game again and write its poison; return the card and the file.
 
     Args:
@@ -103,7 +103,7 @@ def _played_again(played: PlayedRun, plan: GamePlan, everything: bool, follow: F
 
 
 def _card(
-    plan: GamePlan, result: Mapping[str, Any], dataset_sha256: str | None, everything: bool
+    plan: GamePlan, result: Mapping[str, object], dataset_sha256: str | None, everything: bool
 ) -> dict[str, Any]:
     specification = plan.specification
     return {

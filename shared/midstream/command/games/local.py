@@ -1,19 +1,18 @@
 """A game in one process: the same pipeline as over HTTP, linked without a network. The bits are the same."""
 
 from collections.abc import Generator
-from typing import Any
 
 from midstream.command.games.game import Follow, GamePlan
 from midstream.command.games.local_pipeline import LocalPipeline
 from midstream.command.games.side_by_side import ended
 
 
-def play_local(plan: GamePlan, follow: Follow) -> dict[str, Any]:
+def play_local(plan: GamePlan, follow: Follow) -> dict[str, object]:
     """Play a game in this process and return the run's result; see `local_turns`."""
     return ended(local_turns(plan, follow))
 
 
-def local_turns(plan: GamePlan, follow: Follow) -> Generator[None, None, dict[str, Any]]:
+def local_turns(plan: GamePlan, follow: Follow) -> Generator[None, None, dict[str, object]]:
     """Play a game in this process, and return the run's result. It yields whenever others may have a turn.
 
     Raises:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from midstream import plugins
 from midstream.command.games import parent
@@ -117,7 +116,7 @@ class Started:
     key: Path | None
 
 
-def play_http(plan: GamePlan, follow: Follow) -> dict[str, Any]:
+def play_http(plan: GamePlan, follow: Follow) -> dict[str, object]:
     """Play a game in three processes and return the run's result.
 
     Raises:
@@ -214,7 +213,9 @@ def _until_up(client: Client, services: Services) -> None:
             return
 
 
-def _follow_to_the_end(client: Client, plan: GamePlan, services: Services, follow: Follow) -> dict[str, Any]:
+def _follow_to_the_end(
+    client: Client, plan: GamePlan, services: Services, follow: Follow
+) -> dict[str, object]:
     attacker_learns = plan.specification.access == "black-box" or must_learn(
         plugins.make("attackers", plan.attacker)
     )

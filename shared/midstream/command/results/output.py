@@ -121,7 +121,7 @@ class Output:
             click.echo(f"plot: {self.frontier}", err=True)
 
 
-def _environments(results: Results) -> Iterator[tuple[str, dict[str, Any]]]:
+def _environments(results: Results) -> Iterator[tuple[str, dict[str, object]]]:
     for one in results.trials:
         yield one.trial.specification.dataset, read_object(one.folder / "environment.json")
 

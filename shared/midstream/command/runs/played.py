@@ -48,7 +48,7 @@ class PlayedRun:
         return str(self.specification["name"])
 
     @property
-    def evaluated(self) -> list[dict[str, Any]]:
+    def evaluated(self) -> list[dict[str, object]]:
         """The learning curve: records of the steps after which the model was evaluated."""
         return [record for record in self.records if record["test_accuracy"] is not None]
 
@@ -121,7 +121,7 @@ def _from_server(place: str, server: str, name: str, *, token: str | None, ca: P
     )
 
 
-def _scenario(path: Path) -> dict[str, Any] | None:
+def _scenario(path: Path) -> dict[str, object] | None:
     if not path.exists():
         return None
     values = read_values(path)

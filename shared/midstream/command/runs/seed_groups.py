@@ -82,7 +82,7 @@ class SeedGroup:
 
 
 def seed_groups(
-    runs: Mapping[str, PlayedRun], numbers: Mapping[str, dict[str, Any]], *, each: bool
+    runs: Mapping[str, PlayedRun], numbers: Mapping[str, dict[str, object]], *, each: bool
 ) -> list[SeedGroup]:
     """Return runs as groups of those that differ only in their seeds, in the order of the runs.
 

@@ -82,7 +82,7 @@ def _checker(run: PlayedRun) -> dict[str, Any] | None:
     return None if run.folder is None else detection(run.folder, counts, run.records)
 
 
-def checker_words(found: Mapping[str, Any]) -> str:
+def checker_words(found: Mapping[str, object]) -> str:
     """Return the score of a checker in one sentence."""
     words = [f"checker {found['name']}: {found['flagged']} examples flagged, {found['dropped']} dropped"]
     if found["auc"] is not None:

@@ -1,14 +1,13 @@
 """The name of a trial."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from midstream.storage.seal import digest
 
 _LETTERS = 16  # of the digest, which is 64 bits: enough for billions of trials
 
 
-def trial_name(document: Mapping[str, Any]) -> str:
+def trial_name(document: Mapping[str, object]) -> str:
     """Return the name of a trial: the first 16 hexadecimal digits of the SHA-256 of its canonical JSON.
 
     Args:

@@ -23,7 +23,7 @@ class _ByFormula(TorchFunctionMode):
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    ) -> object:
         del types
         return _BY_FORMULA.get(function, function)(*args, **(kwargs or {}))
 

@@ -1,7 +1,5 @@
 """The base class of all messages."""
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,7 +9,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
-def members(message: BaseModel) -> dict[str, Any]:
+def members(message: BaseModel) -> dict[str, object]:
     """Return a message's members, including those that only a newer version of midstream knows.
 
     >>> from midstream.protocol.messages.service import Asked

@@ -181,7 +181,7 @@ def check(optimizer: str, schedule: str | None) -> None:
     make_schedule(schedule)
 
 
-def _built(build: Callable[[], Any], what: str) -> Any:
+def _built(build: Callable[[], object], what: str) -> Any:
     try:
         return build()
     except PluginError:

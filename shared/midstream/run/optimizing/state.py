@@ -97,7 +97,7 @@ def _is_built_in(text: str) -> bool:
     return text.partition(",")[0].strip() in OPTIMIZERS
 
 
-def _divided(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _divided(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, object]]:
     """Return the tensors of a state_dict by name, and everything else."""
     tensors: dict[str, Tensor] = {}
     rest: dict[str, dict[str, Any]] = {}

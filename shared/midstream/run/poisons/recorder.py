@@ -1,7 +1,6 @@
 """Records what an attacker sends, minibatch by minibatch."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ class Recorder:
         for key, row, label in zip(content_keys(clean), perturbations, labels.tolist(), strict=True):
             self._rows[key, seq if self._everything else 0] = seq, row.clone(), label
 
-    def poison(self, card: Mapping[str, Any]) -> Poison:
+    def poison(self, card: Mapping[str, object]) -> Poison:
         """Return what was recorded, sorted by minibatch and place in the data set.
 
         Raises:

@@ -49,7 +49,7 @@ class _Deferred(ModuleType):
         if (compiler := _if_imported()) is not None:
             compiler.graph_break(*args, **settings)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__") and name != "__path__":  # asked of every module, for example by `inspect`
             raise AttributeError(f"module {_NAME!r} has no attribute {name!r}")
         return getattr(_imported(), name)
@@ -60,11 +60,11 @@ class _DeferredAutograd:
 
     _disable = staticmethod(nullcontext)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(_imported().compiled_autograd, name)
 
 
-def _exempted(function: Callable[..., Any], *args: Any, **settings: Any) -> Callable[..., Any]:
+def _exempted(function: Callable[..., object], *args: Any, **settings: Any) -> Callable[..., object]:
     @functools.cache
     def by(compiler: ModuleType) -> Callable[..., Any]:
         found: Callable[..., Any] = compiler.disable(function, *args, **settings)

@@ -89,7 +89,9 @@ def play_on_ray(
         (place.out / _MARK).unlink(missing_ok=True)
 
 
-def _play(document: dict[str, Any], where: dict[str, Any], mark: str) -> tuple[str | None, bytes | None]:
+def _play(
+    document: dict[str, object], where: dict[str, object], mark: str
+) -> tuple[str | None, bytes | None]:
     """Play a trial on a node; return the reason of its failure, and its run folder if it must be sent."""
     trial, place = Trial.of(document), Place.of(where)
     with suppress(OSError):
