@@ -51,6 +51,7 @@ _PARTS = [
 @click.option(
     "--validation-size", default=5000, show_default=True, help="Validation images of the part `ranks`."
 )
+@click.option("--player", "chosen_players", multiple=True, help="With --only players: only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table of players as JSON.")
 def main(
     device: str | None,
@@ -58,6 +59,7 @@ def main(
     turns: int,
     only: tuple[str, ...],
     validation_size: int,
+    chosen_players: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure speed and memory as ratios. These are measurements, not tests.
@@ -94,7 +96,7 @@ def main(
     if table.rows:
         console.print(table)
     if "players" in only:
-        costs = players.costs(chosen, turns)
+        costs = players.costs(chosen, turns, chosen_players)
         click.echo(json.dumps(players.as_json(costs)) if as_json else players.markdown(costs))
     console.print(json.dumps(describe(chosen)), soft_wrap=True)
 

@@ -7,7 +7,7 @@ images, are extrapolated to all steps.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ from benchmarks.synthetic import split
 from midstream import plugins
 from midstream.mathematics.derivatives.gradients import CHUNK, chunks
 from midstream.mathematics.inputs.pixels import pixels
+from midstream.players.checking import Gate
 from midstream.players.course import Ground, begin, learners, surveyors, take_step
 from midstream.players.interface import Batch, Player
 from midstream.players.referee import PlayerError, move, relabelled
@@ -33,7 +34,7 @@ from midstream.run.datasets import Examples, Split
 from midstream.run.models import build_model
 from midstream_server.runs.training import TrainingRun
 
-Side = Literal["attackers", "defenders"]
+Side = Literal["attackers", "defenders", "checkers"]
 
 BATCH, VALIDATION, BATCHES = 100, 1_000, 20
 _LEARNED_FROM = 5_000
@@ -57,9 +58,9 @@ class Cost:
     """The cost of one player.
 
     Attributes:
-        side: `attackers` or `defenders`.
+        side: `attackers`, `defenders` or `checkers`.
         player: its name and options.
-        step: seconds of a step against the opponent `none`; the median over the turns.
+        step: seconds of a step in which only this player plays; the median over the turns.
         against_level_1: ratio of `step` to that of the attacker `level-1`.
         learning: seconds of pretraining, extrapolated from its first steps; None without pretraining.
         learning_steps: number of pretraining steps.
@@ -75,16 +76,24 @@ class Cost:
     failed: str | None = None
 
 
-def costs(device: torch.device, turns: int) -> list[Cost]:
-    """Return the costs of all installed players, sorted by name."""
+def costs(device: torch.device, turns: int, chosen: Collection[str] = ()) -> list[Cost]:
+    """Return the costs of all installed players, sorted by name.
+
+    Args:
+        device: where to compute.
+        turns: number of turns.
+        chosen: the names to measure, beside the attacker `level-1`; all if empty.
+    """
     data = _as_the_model_sees_them(split(BATCHES * BATCH, VALIDATION), device)
     ground = _with_examples_of(data, split(_LEARNED_FROM, _LEARNED_FROM))
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     found: list[Cost] = []
     steps: dict[str, Callable[[], object]] = {}
-    sides: tuple[Side, ...] = ("attackers", "defenders")
+    sides: tuple[Side, ...] = ("attackers", "defenders", "checkers")
     for side in sides:
         for name in plugins.names(side):
+            if chosen and name not in {*chosen, "level-1"}:
+                continue
             text = written(name)
             click.echo(f"{side[:-1]} {text}", err=True)
             try:
@@ -106,8 +115,10 @@ def costs(device: torch.device, turns: int) -> list[Cost]:
     ]
 
 
-def _made(side: Side, text: str) -> Player:
+def _made(side: Side, text: str) -> Player | Gate:
     """Return a player; one that plays a file gets a small perturbation for each class."""
+    if side == "checkers":
+        return plugins.make_gate(text)
     if text != "replay":
         return cast(Player, plugins.make(side, text))
     with TemporaryDirectory() as folder:
@@ -141,18 +152,22 @@ def written(name: str) -> str:
 
 
 class Step:
-    """A game against the opponent `none`, played step by step."""
+    """A game in which one player plays, step by step."""
 
-    def __init__(self, side: Side, text: str, player: Player, data: Split, device: torch.device) -> None:
+    def __init__(
+        self, side: Side, text: str, player: Player | Gate, data: Split, device: torch.device
+    ) -> None:
         self.side, self.text, self.player = side, text, player
         self.run = TrainingRun(_SPECIFICATION, data, device=device)
         self.batches = BatchSource(_SPECIFICATION, data.train)
-        if side == "defenders":
+        if isinstance(player, Gate):
+            self.run.gate = player
+        elif side == "defenders":
             self.run.defender = player
 
     def __call__(self) -> None:
         batch = self._batch(self.run.step)
-        if self.side == "attackers":
+        if self.side == "attackers" and not isinstance(self.player, Gate):
             view = replace(self.run.view(), role="attacker", batch_source=self._upcoming)
             moved = move(self.text, self.player, batch, view)
             batch = Batch(batch.seq, moved, relabelled(self.text, self.player, batch, view))
@@ -166,7 +181,9 @@ class Step:
         return [self._batch(self.run.step + 1 + later) for later in range(count)]
 
 
-def _learn(cost: Cost, player: Player, data: Split, device: torch.device, clock: Callable[[], float]) -> Cost:
+def _learn(
+    cost: Cost, player: Player | Gate, data: Split, device: torch.device, clock: Callable[[], float]
+) -> Cost:
     """Time a player's first pretraining steps, and add the extrapolated cost of all steps."""
     ground = _ground(cost.side, data, device)
     for surveyor in surveyors(player):

@@ -19,6 +19,7 @@ from midstream.players.course import Ground
 from midstream.players.interface import Batch, Player, View
 from midstream.players.referee import HostError, PlayerError, move, pass_clean, relabelled
 from midstream.players.reporting import Say, Tell
+from midstream.players.wrappers.composing import composed
 from midstream.protocol.wire import WireBatch
 from midstream.run.batch_norm import refuse_wrong_player
 from midstream.run.batches import BatchSource
@@ -101,6 +102,8 @@ class AttackedRun:
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
         self._data = PossessedData(game, settings, batches)
+        self.composed: Tensor | None = None
+        """The inputs of the last minibatch before they were moved, as the attacker composed it."""
         self.prepared = not must_learn(self.player)
         """Whether the attacker has learned what it must before the game."""
 
@@ -151,7 +154,9 @@ class AttackedRun:
         view = self.view(seen)
         away: BaseException | None = None
         self.before.mark()
+        arrived = seen
         try:
+            seen = composed(self.settings.attacker, self.player, arrived, view)
             attacked = move(self.settings.attacker, self.player, seen, view)
             labels = relabelled(self.settings.attacker, self.player, seen, view)
         except PlayerError as error:
@@ -159,11 +164,13 @@ class AttackedRun:
                 raise
             self.before.back()
             pass_clean(view, error)
+            seen = arrived
             attacked, labels = seen.inputs, seen.labels
         except HostError as error:
             away = error.__cause__ or error
         if away is not None:
             raise away
+        self.composed = seen.inputs
         return WireBatch(batch.seq, version, attacked, labels, view.reports)
 
     def _follow(self, version: int) -> None:

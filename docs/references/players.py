@@ -36,9 +36,10 @@ _ANY = """### any attacker
 Any of them, one of your own included, can be told to touch only a share of the examples, as
 `level-1,fraction=0.3`, or of the batches, as `level-1,fraction=0.3,fraction_of=batches`. Which these are
 follows from the run's seed: an example is touched at every visit or never. Any of them can be one of several
-providers, as `level-1,providers=4,adversarial=1`, see less, as `level-1,stale=10,dval=0.2`, or
-[hide from a checker](checkers.md), as `level-1,stealth=0.5,stealth_checker=knn`. An attacker that has an
-option of such a name itself keeps it.
+providers, as `level-1,providers=4,adversarial=1`, see less, as `level-1,stale=10,dval=0.2`,
+[hide from a checker](checkers.md), as `level-1,stealth=0.5,stealth_checker=knn`, or
+[drop, repeat, add and reorder examples](poisons.md#weaker-attackers), as `level-1,drop=0.1,add=0.1`. An
+attacker that has an option of such a name itself keeps it.
 """
 
 _ANY_CHECKER = """### any checker

@@ -220,7 +220,8 @@ class RememberedAttack:
 
     def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
         budget = self.attacked.budget
-        sizes = budget.size(goes_on.inputs - pixels(came.inputs))
+        clean = pixels(came.inputs) if self.attacked.composed is None else self.attacked.composed.cpu()
+        sizes = budget.size(goes_on.inputs - clean)
         return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
 
     def mark(self) -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
+from torch import Tensor
+
 import midstream_proxy
 from midstream import plugins
 from midstream.mathematics.seeds import derive
 from midstream.players.interface import Player
 from midstream.players.reporting import Say, Tell
+from midstream.players.wrappers.composing import composes
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import WireBatch, tensors_sha256
@@ -55,6 +58,11 @@ class BlackBoxRun:
         self.surrogate = find_surrogate(run, split, settings, tell=tell, say=say)
         batches = BatchSource(run, split.train)
         player = plugins.make("attackers", settings.attacker)
+        if composes(player):
+            raise plugins.PluginError(
+                f"attacker {settings.attacker!r} sends other examples than came, which is not possible in a "
+                f"black-box run: its surrogate trains on the data set's minibatches"
+            )
         self._white_box = AttackedRun(
             LocalGame(self.surrogate.training),
             replace(against_surrogate(settings), on_error=settings.on_error),
@@ -79,6 +87,11 @@ class BlackBoxRun:
     @before.setter
     def before(self, before: Before) -> None:
         self._white_box.before = before
+
+    @property
+    def composed(self) -> Tensor | None:
+        """The inputs of the last minibatch before they were moved."""
+        return self._white_box.composed
 
     def attack(self, batch: WireBatch) -> WireBatch:
         """Return the attacked batch: float32, without a version, since it depends on none of the run's θ.

@@ -133,6 +133,7 @@ class RecordedRun:
         record = dict.fromkeys(COLUMNS) | {
             "step": step.step,
             "epoch": (step.step - 1) // self.run.steps_per_epoch,
+            "examples": len(step.labels),
             "loss": step.loss,
             "correction": step.correction,
             "seconds": step.seconds,

@@ -17,6 +17,7 @@ from midstream.command.games.parent import end_with_parent
 from midstream.console.commands import Commands, Entry
 from midstream.errors import MidstreamError
 from midstream.protocol.problem import Problem
+from midstream.run.process.freed_memory import keep_freed_memory
 
 # The three processes of a game share a machine, so waiting threads must sleep instead of spin. OpenMP reads
 # this when torch is first imported, which happens later.
@@ -87,6 +88,7 @@ def main(words: Sequence[str] | None = None) -> None:
         words: the command and its options; `sys.argv[1:]` by default.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C; children stop, too
+    keep_freed_memory()  # before the first thread, which else gets a heap of its own
     end_with_parent()
     try:
         cli.main(words, standalone_mode=False)

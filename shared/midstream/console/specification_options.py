@@ -49,6 +49,12 @@ specification_options = together(
         help="Number of training examples held out as the public validation set.",
     ),
     option("--batch-size", type=int, help="Examples per minibatch."),
+    option(
+        "--batch-sizes",
+        type=click.Choice(["exact", "any"]),
+        help="Take minibatches of the batch size only (the default), or of up to twice as many examples; "
+        "`play` takes any if the attacker drops or adds examples.",
+    ),
     option("--epochs", type=int, help="Passes over the training data."),
     option("--max-steps", type=int, help="Stop after this many steps, even before all epochs are done."),
     option(

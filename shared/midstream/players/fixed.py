@@ -1,6 +1,7 @@
 """Which players make the same operations on tensors at each batch, so that a move can be captured."""
 
 from midstream.players.interface import Player, Relabelling
+from midstream.players.wrappers.composing import composes
 
 
 def is_fixed(player: Player) -> bool:
@@ -21,4 +22,5 @@ def is_fixed(player: Player) -> bool:
     """
     own = vars(type(player)).get("fixed", False)
     said = own.__get__(player) if isinstance(own, property) else own
-    return bool(said) and "perturb" not in vars(player) and not isinstance(player, Relabelling)
+    plain = not isinstance(player, Relabelling) and not composes(player)
+    return bool(said) and "perturb" not in vars(player) and plain

@@ -36,9 +36,9 @@ class BatchRules:
     @property
     def largest_body(self) -> int:
         """Maximum size of an encoded batch, in bytes."""
-        largest = min(self.specification.batch_size, self.train_size)
+        most = self.specification.batch_limits(0, self.train_size)[1]  # no later minibatch is larger
         targets = 1 if self.task == "classification" else self.classes
-        return largest_body(largest, self.input_shape, targets=targets)
+        return largest_body(most, self.input_shape, targets=targets)
 
     def check(self, batch: WireBatch, *, seq: int) -> Batch:
         """Validate the batch received as number `seq`, and return it with its inputs as float32 pixels.
@@ -47,7 +47,8 @@ class BatchRules:
             Problem: 422, naming the rule that the batch breaks.
         """
         check_number(batch, seq)
-        length = self.specification.batch_length(seq, self.train_size)
+        least, most = self.specification.batch_limits(seq, self.train_size)
+        length = min(max(len(batch.labels), least), most) if batch.labels.dim() else most
         return check_batch(
             batch,
             seq=seq,

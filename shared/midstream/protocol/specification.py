@@ -10,7 +10,7 @@ from midstream.players.on_error import OnError
 from midstream.protocol.dataset_defaults import defaults
 from midstream.protocol.problem import Problem
 
-_LEFT_OUT = {"schedule": "constant", "accumulate": 1, "augment_at": "before"}
+_LEFT_OUT = {"schedule": "constant", "accumulate": 1, "augment_at": "before", "batch_sizes": "exact"}
 """Values that mean the same as none, so that a game has one specification."""
 
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -56,6 +56,11 @@ class Specification(BaseModel):
         ge=1, description="Examples held out of the training data as the public validation set Dval."
     )
     batch_size: int = Field(ge=1, description="Examples per minibatch; an epoch's last one may be smaller.")
+    batch_sizes: Literal["exact", "any"] | None = Field(
+        None,
+        description="How many examples a minibatch may have: exact for as many as the provider sends, any "
+        "for one to twice as many, which an attacker sends who drops or adds examples; null for exact.",
+    )
     epochs: int = Field(ge=1, description="Number of passes over the training examples.")
     max_steps: int | None = Field(
         None, ge=1, description="Finish after this many steps, if the epochs have more."
@@ -212,3 +217,8 @@ class Specification(BaseModel):
         """Return the number of examples in minibatch `seq`."""
         place = seq % self.steps_per_epoch(train_size)
         return min(self.batch_size, train_size - place * self.batch_size)
+
+    def batch_limits(self, seq: int, train_size: int) -> tuple[int, int]:
+        """Return the smallest and the largest number of examples that minibatch `seq` may have."""
+        length = self.batch_length(seq, train_size)
+        return (1, 2 * length) if self.batch_sizes == "any" else (length, length)

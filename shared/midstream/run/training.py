@@ -83,7 +83,7 @@ class Training:
         self._has_buffers = any(True for _ in self.model.buffers())
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
-        smallest = specification.batch_length(self.steps_per_epoch - 1, self.train_size)
+        smallest, _ = specification.batch_limits(self.steps_per_epoch - 1, self.train_size)
         refuse_single_example(self.model, self.input_shape, smallest)
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""

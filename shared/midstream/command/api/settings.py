@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     train_size: int | None
     validation_size: int | None
     batch_size: int | None
+    batch_sizes: Literal["exact", "any"] | None
     epochs: int | None
     max_steps: int | None
     chunk_size: int | None

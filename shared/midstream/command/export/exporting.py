@@ -60,6 +60,10 @@ def refuse_without_attacker(played: PlayedRun) -> None:
         )
     if played.scenario["attacker"] == "none":
         raise GameError(f"{played.place} had no attacker: nothing was sent that could be exported")
+    if (played.scenario.get("batch-sizes")) == "any":
+        raise GameError(
+            f"the attacker of {played.place} sends other examples than came; only perturbations are exported"
+        )
 
 
 def _plan(played: PlayedRun, folder: Path, settings: Mapping[str, object]) -> GamePlan:

@@ -15,6 +15,7 @@ from midstream.console.progress import Progress
 from midstream.console.specification_options import attack_budget_of, specification_of
 from midstream.players.checking import Gate
 from midstream.players.interface import Player
+from midstream.players.wrappers.composing import composes
 from midstream.run.augmentation import check_augmentation
 from midstream.run.optimizing.optimizers import check
 from midstream_proxy.surrogates.surrogate_options import surrogate_of
@@ -73,8 +74,8 @@ def plan_of(
     settings, attacker, defender = dict(settings), settings["attacker"], settings["defender"]
     if settings["signed"] is not None and settings["transport"] == "local":
         raise click.UsageError("--signed protects batches in transit; it needs --transport http")
-    if attacking is None:
-        plugins.make("attackers", attacker)
+    if composes(attacking or plugins.make("attackers", attacker)):
+        settings["batch_sizes"] = _for_any_size(settings, attacker)
     if defending is None:
         plugins.make("defenders", defender)
     checker = None if settings["checker"] == "none" else settings["checker"]
@@ -103,6 +104,21 @@ def plan_of(
         checking=checking,
         **{name: settings[name] for name in _AS_GIVEN},
     )
+
+
+def _for_any_size(settings: Mapping[str, Any], attacker: str) -> str:
+    """Return the batch sizes that a run must take from an attacker who composes minibatches."""
+    if settings["access"] == "black-box":
+        raise click.UsageError(
+            f"attacker {attacker!r} sends other examples than came; in a black-box game, attackers only move "
+            f"them"
+        )
+    if settings.get("batch_sizes") == "exact":
+        raise click.UsageError(
+            f"attacker {attacker!r} sends more or fewer examples than came, and --batch-sizes exact refuses "
+            f"such minibatches; leave it out"
+        )
+    return "any"
 
 
 def _attacked_class(attacker: str) -> int | None:

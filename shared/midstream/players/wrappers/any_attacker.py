@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from midstream.players.wrappers import fraction, limited, providers, stealth, tokens
+from midstream.players.wrappers import composition, fraction, limited, providers, stealth, tokens
 
 
 class Around(NamedTuple):
@@ -15,6 +15,7 @@ class Around(NamedTuple):
 AROUND = (
     Around(stealth.Stealth, stealth.OPTIONS),
     Around(tokens.Tokens, tokens.OPTIONS),
+    Around(composition.Composition, composition.OPTIONS),
     Around(fraction.Fraction, fraction.OPTIONS),
     Around(providers.Providers, providers.OPTIONS),
     Around(limited.Limited, limited.OPTIONS),

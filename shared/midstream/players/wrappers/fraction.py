@@ -46,6 +46,11 @@ class Fraction(Wrapper):
             return moves  # for the host to refuse
         return torch.where(per_example(touched.to(moves.device), moves), moves, torch.zeros_like(moves))
 
+    def compose(self, batch: Batch, view: View) -> Batch:
+        """Return the attacker's minibatch; one of the batches that were not drawn stays as it is."""
+        drawn = self.fraction_of == "examples" or bool(self._touched(batch, view).any())
+        return super().compose(batch, view) if drawn else batch
+
     def relabel(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's labels of the examples drawn, and the batch's own for the others."""
         touched = self._touched(batch, view)

@@ -71,6 +71,12 @@ class Limited(Wrapper):
             self._seen = {version: seen for version, seen in self._seen.items() if version >= oldest}
         return self.inner.perturb(batch, self._limited(batch, view))
 
+    def compose(self, batch: Batch, view: View) -> Batch:
+        """Return the attacker's minibatch; it adds examples only of its part of Dval."""
+        rows = self._rows(view.validation_labels, view.seed)
+        known = view.validation_inputs[rows], view.validation_labels[rows]
+        return super().compose(batch, replace(view, validation_inputs=known[0], validation_labels=known[1]))
+
     def relabel(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's labels at what it sees."""
         if not isinstance(self.inner, Relabelling):

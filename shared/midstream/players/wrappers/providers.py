@@ -41,6 +41,10 @@ class Providers(Wrapper):
         view.report("adversarial", float(adverse))
         return self.inner.perturb(batch, view) if adverse else torch.zeros_like(batch.inputs)
 
+    def compose(self, batch: Batch, view: View) -> Batch:
+        """Return the attacker's minibatch in place of an adversarial provider's; others stay as they are."""
+        return super().compose(batch, view) if self._adverse(batch, view) else batch
+
     def relabel(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's labels of an adversarial provider's minibatch; others keep theirs."""
         if not isinstance(self.inner, Relabelling) or not self._adverse(batch, view):

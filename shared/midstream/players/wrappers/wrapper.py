@@ -8,11 +8,12 @@ from torch import Tensor
 from midstream.players.interface import Batch, Player, Relabelling, View
 from midstream.players.referee import restore, state_of
 from midstream.players.remembering import remembers
+from midstream.players.wrappers.composing import Composing, composes
 
 
 @dataclass(kw_only=True)
 class Wrapper:
-    """An attacker around another one: it learns, relabels and remembers as the inner one does.
+    """An attacker around another one: it learns, composes, relabels and remembers as the inner one does.
 
     Args:
         inner: the attacker.
@@ -29,6 +30,16 @@ class Wrapper:
     def remembers(self) -> bool:
         """Whether the attacker remembers."""
         return remembers(self.inner)
+
+    @property
+    def composes(self) -> bool:
+        """Whether the attacker may send other examples than came."""
+        return composes(self.inner)
+
+    def compose(self, batch: Batch, view: View) -> Batch:
+        """Return the attacker's minibatch."""
+        inner = self.inner
+        return inner.compose(batch, view) if isinstance(inner, Composing) and composes(inner) else batch
 
     def relabel(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's labels."""

@@ -19,6 +19,9 @@ class Record(Message):
 
     step: int = Field(description="Steps taken, this one included; the version of the parameters after it.")
     epoch: int = Field(description="The step's epoch, from 0.")
+    examples: int | None = Field(
+        None, description="Number of examples that arrived; null in runs of earlier versions."
+    )
     loss: float = Field(description="Mean training loss before the step, in nats per example.")
     correction: float = Field(description="Mean distance the defender moved an input, in pixel units.")
     seconds: float = Field(description="Time spent on the defence and the step, in seconds.")

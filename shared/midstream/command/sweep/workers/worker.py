@@ -24,6 +24,7 @@ from midstream.command.games.side_by_side import SideBySide
 from midstream.command.sweep.place import Place
 from midstream.command.sweep.trial import Trial
 from midstream.command.sweep.trial_game import played_turns
+from midstream.run.process.freed_memory import keep_freed_memory
 
 _EVERY = 0.5  # seconds between lines of progress
 _MOST = 64 * 1024  # bytes read at once
@@ -32,6 +33,7 @@ _MOST = 64 * 1024  # bytes read at once
 def main() -> None:
     """Play trials until standard input ends, all that are in hand side by side."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a game over HTTP stops its own processes
+    keep_freed_memory()  # before the first thread, which else gets a heap of its own
     end_with_parent()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a plug-in prints goes to the log
