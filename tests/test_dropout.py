@@ -21,7 +21,7 @@ INPUTS = {
     "photo-cnn": (3, 256, 256),
 }
 LAYERS = {"digits-cnn": 3, "mnist-cnn": 3, "cifar-cnn": 4, "photo-cnn": 5}
-OTHERS = {"logistic", "resnet18", "wide-resnet", "vit-tiny", "convnext-tiny"}
+OTHERS = {"logistic", "text-cnn", "resnet18", "wide-resnet", "vit-tiny", "convnext-tiny"}
 """Networks without hidden nodes, or whose dropout is not that of the paper."""
 
 

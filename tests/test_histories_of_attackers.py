@@ -60,6 +60,7 @@ class Attacked:
 
     budget = BUDGET
     before: Any = None
+    composed: Any = None
 
     def __init__(self, player: Remembers) -> None:
         self.player = player

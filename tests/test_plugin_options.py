@@ -154,7 +154,7 @@ def test_an_option_where_there_are_none(plugin: str) -> None:
     with pytest.raises(PluginError, match=r"called 'step'\. There are none\."):
         make("defenders", f"{plugin}:Plain,step=1")
     with pytest.raises(
-        PluginError, match=r"called 'step'.* Known: adversarial, dval, fraction, fraction_of, "
+        PluginError, match=r"called 'step'.* Known: add, adversarial, drop, dval, fraction, fraction_of, "
     ):
         make("attackers", f"{plugin}:Plain,step=1")
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import torch
 
-from midstream.command.games import processes
 from midstream.command.main import main
+from midstream.web import children
 from midstream_server.http.app import make_app
 from midstream_server.runs.hosting.registry import Registry
 from services import tiny
@@ -70,7 +70,7 @@ def no_hidden_faults(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRe
 def quick_services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a game over HTTP in this process start its services as copies; a module may override it."""
     like = SimpleNamespace(Popen=Copy, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
-    monkeypatch.setattr(processes, "subprocess", like)
+    monkeypatch.setattr(children, "subprocess", like)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def test_the_model_is_described_well_enough_to_rebuild_it(run: TinyRun) -> None:
         "input_shape": [1, 8, 8],
         "classes": [str(digit) for digit in range(10)],
         "loss": "cross-entropy",
+        "task": "classification",
+        "scale": None,
         "reduction": "sum",
         "derivatives": "reverse-over-forward",
         "chunk_size": None,

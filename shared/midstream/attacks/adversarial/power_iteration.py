@@ -8,11 +8,11 @@ from torch.func import jvp, vjp
 
 from midstream.mathematics.budget import Budget
 from midstream.mathematics.derivatives.by_formula import differentiable
+from midstream.mathematics.derivatives.forward_mode import forward_mode
 from midstream.mathematics.derivatives.functional import (
     T,
     functional_call,
     holding,
-    load_forward_mode,
     refuse_coupled_examples,
 )
 from midstream.mathematics.derivatives.known_orders import order_of
@@ -63,7 +63,6 @@ def divergence_hessian(model: nn.Module, inputs: Tensor) -> Product:
         midstream.DerivativeError: the model's derivatives are wrong; see `midstream.check_derivatives`.
     """
     refuse_coupled_examples(model)
-    load_forward_mode()
     x = inputs.detach()
     at = {name: value.detach() for name, value in model.named_parameters()}
 
@@ -78,7 +77,8 @@ def divergence_hessian(model: nn.Module, inputs: Tensor) -> Product:
         with differentiable(model):
             if not forward:
                 return holding(model, at, lambda: _backward_twice(logits, x, direction))
-            found, moved = jvp(logits, (x,), (direction,))[:2]
+            with forward_mode():
+                found, moved = jvp(logits, (x,), (direction,))[:2]
             pulled: Tensor = vjp(logits, x)[1](_weighted(found, moved))[0]
             return pulled.detach()
 

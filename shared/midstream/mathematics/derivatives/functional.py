@@ -6,12 +6,10 @@ During such a call the model holds other tensors, so only one thread at a time m
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor, func, nn
-from torch.func import jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
@@ -224,12 +222,3 @@ def _is_random(module: nn.Module) -> bool:
     if "drop" in type(module).__name__.lower() or "StochasticDepth" in type(module).__name__:
         shares.append(getattr(module, "p", 0))
     return any(isinstance(share, (int, float)) and share > 0 for share in shares)
-
-
-@cache
-def load_forward_mode() -> None:
-    """Load torch's forward-mode rules now, hiding a deprecation warning that torch itself causes."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
-        jvp(torch.neg, (torch.zeros(1),), (torch.zeros(1),))

@@ -17,7 +17,6 @@ from midstream.mathematics.derivatives.chunk_size import chunk_size_of
 from midstream.mathematics.derivatives.functional import DerivativeError as DerivativeError
 from midstream.mathematics.derivatives.functional import called, holding, warn_of_random_layers
 from midstream.mathematics.derivatives.functional import functional_call as functional_call
-from midstream.mathematics.derivatives.functional import load_forward_mode as load_forward_mode
 from midstream.mathematics.derivatives.functional import refuse_coupled_examples as refuse_coupled_examples
 from midstream.mathematics.derivatives.functional import trainable as trainable
 from midstream.mathematics.derivatives.known_orders import order_of

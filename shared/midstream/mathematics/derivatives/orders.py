@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
-from midstream.mathematics.derivatives.functional import load_forward_mode
+from midstream.mathematics.derivatives.forward_mode import forward_mode
 
 Order = Literal["reverse-over-forward", "double-backward", "forward-over-reverse"]
 """The order in which the two derivatives are taken."""
@@ -75,7 +75,6 @@ def mixed(
         x = inputs.detach().clone().requires_grad_()
         theta = _leaves(at)
         return within(theta, lambda: _backward_twice(function, theta, along, x, [x]))[0]
-    load_forward_mode()
     at, along = dict(at), dict(along)
     if order == "reverse-over-forward":
 
@@ -83,14 +82,16 @@ def mixed(
             found: Tensor = jvp(lambda theta: function(theta, z), (at,), (along,))[1]
             return found
 
-        derivative: Tensor = grad(slope)(inputs)
+        with forward_mode():
+            derivative: Tensor = grad(slope)(inputs)
         return derivative
 
     def by_input(theta: Vector) -> Tensor:
         found: Tensor = grad(lambda z: function(theta, z))(inputs)
         return found
 
-    product: Tensor = jvp(by_input, (at,), (along,))[1]
+    with forward_mode():
+        product: Tensor = jvp(by_input, (at,), (along,))[1]
     return product.detach()
 
 
@@ -115,7 +116,6 @@ def curved(
         wanted = list(theta.values())
         found = within(theta, lambda: _backward_twice(function, theta, along, inputs, wanted))
         return dict(zip(theta, found, strict=True))
-    load_forward_mode()
     at, along = dict(at), dict(along)
     if order == "reverse-over-forward":
 
@@ -123,14 +123,16 @@ def curved(
             found: Tensor = jvp(lambda moved: function(moved, inputs), (theta,), (along,))[1]
             return found
 
-        derivative: dict[str, Tensor] = grad(slope)(at)
+        with forward_mode():
+            derivative: dict[str, Tensor] = grad(slope)(at)
         return derivative
 
     def by_parameters(theta: Vector) -> dict[str, Tensor]:
         found: dict[str, Tensor] = grad(lambda moved: function(moved, inputs))(theta)
         return found
 
-    product: dict[str, Tensor] = jvp(by_parameters, (at,), (along,))[1]
+    with forward_mode():
+        product: dict[str, Tensor] = jvp(by_parameters, (at,), (along,))[1]
     return {name: value.detach() for name, value in product.items()}
 
 

@@ -96,7 +96,7 @@ def circumstances(device: torch.device) -> dict[str, str | int]:
     }
 
 
-LEARNED_BY = ("attacks", "checkers", "defences", "mathematics", "networks", "players", "run")
+LEARNED_BY = ("attacks", "checkers", "defences", "mathematics", "networks", "players", "run", "tasks")
 """Folders of this library whose code affects pretrained state. An edit there makes the cache stale."""
 
 
