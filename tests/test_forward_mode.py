@@ -34,7 +34,7 @@ def test_threads_differentiate_at_once(order: Order) -> None:
         at = {name: value.detach() for name, value in model.named_parameters()}
 
         def loss(theta: Mapping[str, Tensor], z: Tensor) -> Tensor:
-            return F.cross_entropy(functional_call(model, theta, (z,)), labels, reduction="sum")
+            return F.cross_entropy(functional_call(model, dict(theta), (z,)), labels, reduction="sum")
 
         return mixed(order, loss, at, at, x)
 
