@@ -37,12 +37,12 @@ def export(
 
     Raises:
         click.UsageError: the run is not a folder, or not finished.
-        GameError: the run has no attacker, or the game ended in other parameters than before.
+        GameError: the run has no attacker or no classes, or the game ended in other parameters than before.
         midstream.MidstreamError: the game cannot be played here.
     """
     played = finished(place)
     assert played.folder is not None
-    refuse_without_attacker(played)
+    refuse_what_no_file_holds(played)
     with TemporaryDirectory() as folder:
         plan = _plan(played, Path(folder), settings or {})
         poison = _played_again(played, plan, everything, follow)
@@ -51,8 +51,8 @@ def export(
     return {**poison.card, "sha256": poison.sha256()}, path
 
 
-def refuse_without_attacker(played: PlayedRun) -> None:
-    """Raise GameError if nobody attacked the run, or nobody knows who did."""
+def refuse_what_no_file_holds(played: PlayedRun) -> None:
+    """Raise GameError if nobody attacked the run, if nobody knows who did, or if no file can hold it."""
     if played.scenario is None:
         raise GameError(
             f"{played.place} has no scenario.yaml: 'midstream play' did not run it, so its "
@@ -63,6 +63,11 @@ def refuse_without_attacker(played: PlayedRun) -> None:
     if (played.scenario.get("batch-sizes")) == "any":
         raise GameError(
             f"the attacker of {played.place} sends other examples than came; only perturbations are exported"
+        )
+    if (played.result or {}).get("test_accuracy") is None:
+        raise GameError(
+            f"{played.place} is not a run of classification; a poison has a class for each example, and this "
+            f"run has none"
         )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 import torch
@@ -104,14 +105,19 @@ def _check_rows(poison: Poison, path: Path) -> None:
             raise PoisonError(
                 f"{name!r} of {path} is {tensor.dtype} of shape {tuple(tensor.shape)}, not {dtype} of {shape}"
             )
-    check_values(poison.perturbation, path)
+    check_values(poison.perturbation, path, bounded=poison.card.get("pixel_range") != "unbounded")
 
 
-def check_values(perturbation: Tensor, path: Path) -> None:
+def check_values(perturbation: Tensor, path: Path, *, bounded: bool = True) -> None:
     """Refuse perturbations that are not float32 rows of pixel units.
 
+    Args:
+        perturbation: what to check.
+        path: the file that it is from.
+        bounded: whether the inputs have a pixel range; those of a table have none.
+
     Raises:
-        PoisonError: there are none, or a value is not finite or lies outside of [-1, 1].
+        PoisonError: there are none, or a value is not finite or, if bounded, lies outside of [-1, 1].
     """
     if perturbation.dim() < 2 or not perturbation.numel() or perturbation.dtype != torch.float32:
         raise PoisonError(
@@ -119,9 +125,12 @@ def check_values(perturbation: Tensor, path: Path) -> None:
             f"float32 of (examples, *input)"
         )
     lowest, highest = (value.item() for value in perturbation.aminmax())
-    if not (lowest >= -1 and highest <= 1):  # false for NaN as well
+    most = 1.0 if bounded else float_info.max
+    if not (lowest >= -most and highest <= most):  # false for NaN as well
         found = "hold a NaN" if lowest != lowest else f"range from {lowest:.4g} to {highest:.4g}"
+        rule = (
+            "lie in [-1, 1], as differences of pixels in [0, 1]. For pixels up to 255, add scale=0.00392157"
+        )
         raise PoisonError(
-            f"the perturbations of {path} {found}; they must lie in [-1, 1], as differences of pixels in "
-            f"[0, 1]. For pixels up to 255, add scale=0.00392157"
+            f"the perturbations of {path} {found}; they must {rule if bounded else 'be finite'}"
         )

@@ -64,6 +64,13 @@ class Replay:
             arrays = read_arrays(self.path, scale=self.scale)
             self._perturbation, self._label, self._index = arrays.perturbation, arrays.label, arrays.index
 
+    @property
+    def needs_classes(self) -> str:
+        """Why the attacker needs classes; empty if its file holds perturbations of examples and no labels."""
+        if self.by == "class":
+            return "its file has a perturbation for each class"
+        return "" if self._label is None else "its file holds classes"
+
     def survey(self, ground: Ground) -> None:
         """Check the shapes, and find the example of each row of an array.
 
