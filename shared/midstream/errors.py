@@ -6,8 +6,6 @@ MidstreamError
 │   └── LearningError       a player could not learn what it needs before the game
 ├── HostError               a host could not provide what a player asked its view for
 ├── UnknownNetworkError     torchvision or timm has no such network, or is not installed
-├── OptimizerStateError     the state of an optimizer is not one that can be loaded
-├── UnmodelledStepError     no exact utility goes through the optimizer's step
 ├── DerivativeError         a model's second derivatives cannot be computed correctly
 ├── DisagreementError       two computations that must agree do not
 ├── DivergedError           the training loss is no longer a number

@@ -52,8 +52,8 @@ specification_options = together(
     option(
         "--batch-sizes",
         type=click.Choice(["exact", "any"]),
-        help="Take minibatches of the batch size only (the default), or of up to twice as many examples; "
-        "`play` takes any if the attacker drops or adds examples.",
+        help="Sizes of minibatches that the server accepts: exact for the batch size only (the default), any "
+        "for one to twice as many examples. `play` chooses any if the attacker drops or adds examples.",
     ),
     option("--epochs", type=int, help="Passes over the training data."),
     option("--max-steps", type=int, help="Stop after this many steps, even before all epochs are done."),
