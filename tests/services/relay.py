@@ -11,7 +11,8 @@ class Relay:
     """Relays connections to a server.
 
     Once it has vanished no open connection ever passes another byte, and new ones are accepted and pass
-    none; once it is back new ones are relayed.
+    none. Once it is back, new ones are relayed, and those that it accepted meanwhile are reset: a host knows
+    nothing of a connection that was opened while it was gone.
 
     Args:
         url: the server's.
@@ -22,6 +23,7 @@ class Relay:
         self._vanished = False
         self._loop = asyncio.new_event_loop()
         self._open: list[asyncio.StreamWriter] = []
+        self._meanwhile: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
 
@@ -49,17 +51,24 @@ class Relay:
 
     def return_(self) -> None:
         """Relay new connections again."""
-        self._vanished = False
+        self._loop.call_soon_threadsafe(self._reset)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.append(writer)
         if self._vanished:
+            self._meanwhile.append(writer)
             return
         back, forth = await asyncio.open_connection("127.0.0.1", self._port)
         self._open.append(forth)
         for source, sink in ((reader, forth), (back, writer)):
             task = asyncio.ensure_future(_pipe(source, sink))
             self._tasks.add(task)
+
+    def _reset(self) -> None:
+        self._vanished = False
+        for writer in self._meanwhile:
+            writer.transport.abort()
+        self._meanwhile.clear()
 
     async def _cancel(self) -> None:
         for task in self._tasks:
