@@ -3,7 +3,7 @@
 import time
 
 from midstream.protocol.messages.runs import Status
-from midstream.tasks.measures import WORDS
+from midstream.tasks.words import WORDS
 from midstream.web.client import Client
 from midstream_provider.push import RunEndedError
 
@@ -28,11 +28,10 @@ def settled(client: Client, status: Status) -> Status:
 def result_table(status: Status) -> str:
     """Return the result of a finished run: a line of headings and a line of values.
 
-        >>> from midstream.protocol.messages.runs import EXAMPLE_STATUS
-    from midstream.tasks.measures import WORDS
-        >>> print(result_table(Status.model_validate({**EXAMPLE_STATUS, "conversion_rate": None})))
-        run       data set  defender  steps  test accuracy  validation loss  evasion rate
-        digits-1  digits    none      12     0.4100         2.1000           0.4200
+    >>> from midstream.protocol.messages.runs import EXAMPLE_STATUS
+    >>> print(result_table(Status.model_validate({**EXAMPLE_STATUS, "conversion_rate": None})))
+    run       data set  defender  steps  test accuracy  validation loss  evasion rate
+    digits-1  digits    none      12     0.4100         2.1000           0.4200
     """
     cells = {
         "run": status.name,

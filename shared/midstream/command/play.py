@@ -131,7 +131,7 @@ def command(as_json: bool, resume: bool, **settings: Any) -> None:
 
 
 def _print(plan: "GamePlan", result: "GameResult", *, as_json: bool) -> None:
-    from midstream.tasks.measures import WORDS
+    from midstream.tasks.words import WORDS
 
     outcome = result.as_dict()
     if as_json:

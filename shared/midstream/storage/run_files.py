@@ -44,6 +44,14 @@ def read_object(path: Path, kinds: Kinds | None = None) -> dict[str, Any]:
     return _object(_text(path), kinds or {}, str(path))
 
 
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a `result.json`, whose accuracy is None only beside the measures of another task."""
+    found = read_object(path, RESULT)
+    if found["test_accuracy"] is None and not found.get("measures"):
+        raise _damaged(str(path), "'test_accuracy' is None")
+    return found
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read the records of a `metrics.jsonl`, one per line; raises as `read_object` does."""
     lines = _text(path).splitlines()

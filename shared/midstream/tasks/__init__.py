@@ -4,4 +4,5 @@
 - `losses`: the losses besides cross-entropy.
 - `targets`: what is wrong with targets.
 - `measures`: how good predictions are.
+- `words`: the measures' names.
 """

@@ -7,23 +7,6 @@ from torch import Tensor
 
 from midstream.tasks.task import Kind
 
-HEADLINE: dict[Kind, str] = {
-    "classification": "accuracy",
-    "regression": "r2",
-    "multi-label": "average_precision",
-}
-"""The measure that a game is judged by: higher is better."""
-
-WORDS = {
-    "accuracy": "accuracy",
-    "r2": "R²",
-    "rmse": "RMSE",
-    "average_precision": "mean average precision",
-    "subset_accuracy": "subset accuracy",
-    "hamming_loss": "Hamming loss",
-}
-"""The measures in words."""
-
 
 def accuracy(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     """Return the share of examples whose largest logit is that of their class, in [0, 1]."""
@@ -102,19 +85,3 @@ MEASURES: Mapping[Kind, Callable[[Tensor, Tensor], dict[str, float]]] = {
     "multi-label": agreements,
 }
 """Each kind's measures by name, from the outputs and the targets of a whole set."""
-
-
-def headline(test: Mapping[str, float | None]) -> tuple[str, float] | None:
-    """Return the headline among the measures of a test set, in words, and its value; None if there is none.
-
-    Args:
-        test: measures by name, each after `test_`; others are ignored.
-
-    >>> headline({"test_rmse": 0.7, "test_r2": 0.5})
-    ('test R²', 0.5)
-    """
-    for name in HEADLINE.values():
-        value = test.get(f"test_{name}")
-        if value is not None:
-            return f"test {WORDS[name]}", value
-    return None

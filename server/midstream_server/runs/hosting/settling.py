@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from midstream.tasks.measures import headline
+from midstream.tasks.words import headline
 from midstream_server.runs.hosting.worker import Worker
 from midstream_server.runs.recovery.durable import DurableRun
 from midstream_server.runs.recovery.room import Room

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from midstream.tasks.measures import HEADLINE, WORDS
+from midstream.tasks.words import HEADLINE, WORDS
 
 _WIDTH, _HEIGHT, _LEFT, _BELOW = 320, 120, 40, 18
 

@@ -13,7 +13,7 @@ from midstream.command.api.picture import as_html
 from midstream.command.runs.detection import detection
 from midstream.storage.run_files import read_records
 from midstream.storage.run_folder import METRICS
-from midstream.tasks.measures import headline
+from midstream.tasks.words import headline
 
 if TYPE_CHECKING:
     from torch import nn

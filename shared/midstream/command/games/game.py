@@ -20,7 +20,7 @@ from midstream.protocol.specification import Specification
 from midstream.run.process.precisions import Precision
 from midstream.storage.run_files import read_object
 from midstream.storage.run_folder import holds_run, write_json, write_whole
-from midstream.tasks.measures import headline
+from midstream.tasks.words import headline
 from midstream_proxy.surrogates.surrogate import SurrogateSettings
 from midstream_server.runs.recovery.provenance import SPECIFICATION, read_standing
 from midstream_server.runs.recovery.resuming import is_left

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from midstream.tasks.measures import HEADLINE, WORDS
+from midstream.tasks.words import HEADLINE, WORDS
 
 ACCURACY = "test_accuracy"
 

@@ -13,7 +13,7 @@ from midstream.command.runs.unaltered import refuse_altered
 from midstream.console.scenario import read_values
 from midstream.console.service_options import is_whole_url
 from midstream.protocol.messages.message import members
-from midstream.storage.run_files import RESULT, SPECIFICATION, DamagedRunError, read_object, read_records
+from midstream.storage.run_files import SPECIFICATION, DamagedRunError, read_object, read_records, read_result
 from midstream.web.client import Client
 from midstream.web.tls import trusting
 
@@ -83,7 +83,7 @@ def read_run(place: str, *, token: str | None = None, ca: Path | None = None) ->
     folder = Path(place)
     if not (folder / "specification.json").is_file():
         raise click.UsageError(_no_run(folder))
-    result = read_object(folder / "result.json", RESULT) if (folder / "result.json").exists() else None
+    result = read_result(folder / "result.json") if (folder / "result.json").exists() else None
     environment = folder / "environment.json"
     played = PlayedRun(
         place=place,

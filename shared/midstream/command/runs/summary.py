@@ -9,7 +9,7 @@ from midstream.command.runs.measured import judged
 from midstream.command.runs.played import PlayedRun
 from midstream.players.referee import PASSED_CLEAN
 from midstream.players.remembering import RESUMED_ANYWAY
-from midstream.tasks.measures import WORDS
+from midstream.tasks.words import WORDS
 
 _EVALUATED = (
     *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"),
