@@ -2,11 +2,15 @@
 
 import io
 from base64 import b64decode
+from typing import Any
 
 import httpx
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from midstream.mathematics.inputs.pixels import pixels
 from midstream_server.runs.mistakes import PICTURED, mistakes
@@ -60,3 +64,28 @@ def test_a_model_that_never_fails_has_no_picture_and_many_classes_no_matrix() ->
         predicted=labels,
     )
     assert (found.wrong, found.picture, found.pairs, found.confusion) == (0, None, [], None)
+
+
+def test_ten_thousand_classes_need_no_matrix_in_memory() -> None:
+    labels = torch.arange(10_000).repeat(2)
+    predicted = labels.clone()
+    predicted[[4, 10_004, 7]] = torch.tensor([9_999, 9_999, 2])
+    largest = 0
+
+    class Sizes(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            found = function(*args, **(kwargs or {}))
+            largest = max([largest, *(one.numel() for one in tree_leaves(found) if isinstance(one, Tensor))])
+            return found
+
+    with Sizes():
+        found = mistakes(
+            1,
+            classes=[str(n) for n in range(10_000)],
+            inputs=torch.zeros(20_000, 1),
+            labels=labels,
+            predicted=predicted,
+        )
+    assert found.pairs == [[4, 9_999, 2], [7, 2, 1]]
+    assert largest <= 20_000

@@ -1,5 +1,6 @@
 """What a page may ask of a server that starts games, and what it may not. No process is started here."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from click.testing import CliRunner
 
 from midstream.plugins import Kind, find
 from midstream.protocol.messages.games import ATTACKERS, DATASETS, DEFENDERS
+from midstream.protocol.specification import Specification
 from midstream.protocol.tokens import Tokens
+from midstream.web.children import Children
 from midstream.web.hosting import Guard
 from midstream_server.command import command
-from midstream_server.games.playing import PlayedGames
+from midstream_server.games import playing
+from midstream_server.games.playing import GAME, MOST, PlayedGames
 from midstream_server.games.processes import Surroundings
 from midstream_server.http.app import make_app
+from midstream_server.runs.hosting.hosted import HostedRun
 from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.loopback import client_of, served
@@ -109,9 +114,42 @@ def test_games_are_refused_where_they_would_serve_others_or_could_not_be_played(
     assert words in str(done.exception)
 
 
+def test_games_are_refused_on_a_passed_socket_that_other_machines_reach(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        given = ["--games", "--out", str(tmp_path), "--fd", str(listener.fileno())]
+        done = CliRunner().invoke(command, given, standalone_mode=False)
+        assert listener.fileno() >= 0
+    assert isinstance(done.exception, click.UsageError)
+    assert "--fd, on 0.0.0.0, is reached from other machines" in str(done.exception)
+
+
 def test_a_started_game_has_a_name_that_no_folder_has(tmp_path: Path) -> None:
     registry = tiny.registry(tmp_path)
     (tmp_path / "attacked").mkdir()
     games = PlayedGames(registry, NOWHERE)
     assert games._taken("attacked")
     assert not games._taken("attacked-2")
+
+
+def test_a_restarted_server_says_which_games_nobody_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first cannot be started, and the last is one too many."""
+    registry, said, started = tiny.registry(tmp_path), list[str](), list[str]()
+
+    def start(run: HostedRun, *_: object) -> Children:
+        if not run.name.endswith("0"):
+            started.append(run.name)
+            return Children(tmp_path)
+        raise OSError("no process can be started")
+
+    monkeypatch.setattr(playing, "started", start)
+    for number in range(MOST + 2):
+        run = registry.create(Specification.model_validate({**tiny.SPECIFICATION, "name": f"game-{number}"}))
+        run.recorded.folder.write_json(GAME, {"attacker": "noise"})
+    games = PlayedGames(registry, NOWHERE, said.append)
+    with client_of(make_app(registry, games)) as client:
+        assert [game["run"] for game in client.get("/v1/games").json()["games"]] == started
+    assert started == ["game-1", "game-2", "game-3"]
+    assert said[0] == "run 'game-0': nobody plays it, no process can be started"
+    assert said[1].startswith("run 'game-4': nobody plays it, since 3 games are played")

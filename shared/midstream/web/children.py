@@ -68,7 +68,10 @@ class Children:
 
     def last_words(self, name: str) -> str:
         """Return the last line of a child's log."""
-        lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        try:
+            lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        except OSError as error:
+            return str(error)
         return lines[-1] if lines else "its log is empty"
 
     def interrupt(self) -> None:
@@ -93,4 +96,7 @@ def _inherited() -> dict[str, str]:
     # MIDSTREAM_* settings are for the parent, which passes options to each child. MIDSTREAM_RUN, for example,
     # means something different to each command.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
+    if not any(Path(path).resolve() == Path.cwd() for path in sys.path):
+        # `python -m` would import from the current folder first, from which this process imports nothing.
+        inherited["PYTHONSAFEPATH"] = "1"
     return {**inherited, PARENT: str(os.getpid())}
