@@ -1,7 +1,12 @@
 """What the server says of the test images that a model fails at."""
 
 import io
+import json
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -13,9 +18,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from midstream.mathematics.inputs.pixels import pixels
+from midstream.storage.run_folder import MISTAKES, SAMPLES, write_whole
+from midstream_server.http.app import make_app
 from midstream_server.runs.mistakes import PICTURED, mistakes
 from services import tiny
+from services.loopback import client_of
 from services.tiny import TinyRun, problem
+from services.waiting import until
 
 
 def test_they_are_those_of_the_last_evaluation(server: httpx.Client) -> None:
@@ -35,6 +44,28 @@ def test_they_are_those_of_the_last_evaluation(server: httpx.Client) -> None:
     assert count == matrix[label, taken] == matrix.fill_diagonal_(0).max()
     assert len(found["labels"]) == PICTURED
     assert all(label != taken for label, taken in zip(found["labels"], found["predicted"], strict=True))
+
+
+def test_an_evaluation_while_they_are_read_breaks_no_answer(tmp_path: Path) -> None:
+    registry, over = tiny.registry(tmp_path), Event()
+    with client_of(make_app(registry)) as client, ThreadPoolExecutor() as aside:
+        run = TinyRun(client)
+        path = tmp_path / "tiny" / SAMPLES / MISTAKES
+
+        def evaluate() -> None:
+            for size in cycle((1000, 5000)):
+                write_whole(path, json.dumps(size * "x").encode(), durably=False)
+                if over.wait(0.0005):
+                    return
+
+        evaluating = aside.submit(evaluate)
+        try:
+            until(path.exists, "a first evaluation")
+            sizes = {len(run.get("/mistakes").json()) for _ in range(20)}
+        finally:
+            over.set()
+        evaluating.result()
+    assert sizes <= {1000, 5000}
 
 
 def test_the_picture_shows_the_first_ones_side_by_side() -> None:
