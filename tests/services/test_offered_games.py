@@ -10,6 +10,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from midstream.console.scenario import read_settings
 from midstream.plugins import Kind, find
 from midstream.protocol.messages.games import ATTACKERS, DATASETS, DEFENDERS
 from midstream.protocol.specification import Specification
@@ -20,12 +21,13 @@ from midstream_server.command import command
 from midstream_server.games import playing
 from midstream_server.games.playing import GAME, MOST, PlayedGames
 from midstream_server.games.processes import Surroundings
+from midstream_server.games.scenario import write_scenario
 from midstream_server.http.app import make_app
 from midstream_server.runs.hosting.hosted import HostedRun
 from midstream_server.runs.hosting.registry import Registry
 from services import tiny
 from services.loopback import client_of, served
-from services.tiny import problem
+from services.tiny import TinyRun, problem
 
 NOWHERE = Surroundings("http://127.0.0.1:9")
 
@@ -153,3 +155,13 @@ def test_a_restarted_server_says_which_games_nobody_plays(
     assert started == ["game-1", "game-2", "game-3"]
     assert said[0] == "run 'game-0': nobody plays it, no process can be started"
     assert said[1].startswith("run 'game-4': nobody plays it, since 3 games are played")
+
+
+def test_the_scenario_of_a_game_keeps_the_name_of_its_data_folder(tmp_path: Path) -> None:
+    registry = tiny.registry(tmp_path)
+    with client_of(make_app(registry)) as client:
+        TinyRun(client)
+        options = ("--data-root", "010", "--threads", "1", "--show-clean")
+        path = write_scenario(registry.runs["tiny"], "noise", options=options)
+    assert read_settings(path).items() >= {"data-root": "010", "threads": "1", "attacker": "noise"}.items()
+    assert "show-clean" not in read_settings(path)
