@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
@@ -44,6 +45,12 @@ def test_they_are_those_of_the_last_evaluation(server: httpx.Client) -> None:
     assert count == matrix[label, taken] == matrix.fill_diagonal_(0).max()
     assert len(found["labels"]) == PICTURED
     assert all(label != taken for label, taken in zip(found["labels"], found["predicted"], strict=True))
+
+
+@pytest.mark.parametrize(("dataset", "learns"), [("diabetes", "regression"), ("digit-traits", "multi-label")])
+def test_a_run_of_another_task_has_none(server: httpx.Client, dataset: str, learns: str) -> None:
+    run = TinyRun(server, dataset=dataset)
+    assert f"learns {learns}" in problem(run.get("/mistakes"), 404)["detail"]
 
 
 def test_an_evaluation_while_they_are_read_breaks_no_answer(tmp_path: Path) -> None:

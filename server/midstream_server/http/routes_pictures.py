@@ -68,7 +68,11 @@ async def clean(run: str, seq: Seq, request: Request) -> Response:
 )
 async def mistakes(run: str, request: Request) -> Response:
     """Return what the model took the test images for when it was last evaluated."""
-    path = run_of(request, run).recorded.folder.path / SAMPLES / MISTAKES
+    found = run_of(request, run)
+    if not found.run.task.classifies:
+        detail = f"run {run!r} learns {found.run.task.kind}, whose targets are no classes"
+        raise Problem(404, "No mistakes", detail)
+    path = found.recorded.folder.path / SAMPLES / MISTAKES
     try:
         # Not a FileResponse, which reads the size first: each evaluation replaces the file by another.
         content = await asyncio.to_thread(path.read_bytes)
