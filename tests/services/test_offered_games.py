@@ -1,8 +1,12 @@
 """What a page may ask of a server that starts games, and what it may not. No process is started here."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -12,13 +16,14 @@ from click.testing import CliRunner
 
 from midstream.console.scenario import read_settings
 from midstream.plugins import Kind, find
-from midstream.protocol.messages.games import ATTACKERS, DATASETS, DEFENDERS
+from midstream.protocol.messages.games import ATTACKERS, DATASETS, DEFENDERS, AttackerName
 from midstream.protocol.specification import Specification
 from midstream.protocol.tokens import Tokens
+from midstream.web import children
 from midstream.web.children import Children
 from midstream.web.hosting import Guard
 from midstream_server.command import command
-from midstream_server.games import playing
+from midstream_server.games import playing, processes
 from midstream_server.games.playing import GAME, MOST, PlayedGames
 from midstream_server.games.processes import Surroundings
 from midstream_server.games.scenario import write_scenario
@@ -165,3 +170,30 @@ def test_the_scenario_of_a_game_keeps_the_name_of_its_data_folder(tmp_path: Path
         path = write_scenario(registry.runs["tiny"], "noise", options=options)
     assert read_settings(path).items() >= {"data-root": "010", "threads": "1", "attacker": "noise"}.items()
     assert "show-clean" not in read_settings(path)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("attacker", ["none", "noise"])
+def test_the_processes_import_nothing_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attacker: AttackerName
+) -> None:
+    (tmp_path / "click.py").write_text("raise SystemExit('it was imported')\n")
+    registry, started = tiny.registry(tmp_path), list[dict[str, str]]()
+
+    def start(command: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
+        assert command[1:3] == ["-m", "midstream.command.main"]
+        started.append(env)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(children, "subprocess", SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL))
+    with client_of(make_app(registry)) as client:
+        TinyRun(client)
+        processes.started(registry.runs["tiny"], attacker, NOWHERE)
+    assert len(started) == 1 + (attacker != "none")
+    path = os.pathsep.join(path for path in sys.path if path != str(tmp_path))
+    for env in started:
+        command = [sys.executable, "-m", "midstream.command.main", "--version"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+        )
+        assert "version" in done.stdout, done.stderr

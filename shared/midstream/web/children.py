@@ -96,7 +96,4 @@ def _inherited() -> dict[str, str]:
     # MIDSTREAM_* settings are for the parent, which passes options to each child. MIDSTREAM_RUN, for example,
     # means something different to each command.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MIDSTREAM_")}
-    if not any(Path(path).resolve() == Path.cwd() for path in sys.path):
-        # `python -m` would import from the current folder first, from which this process imports nothing.
-        inherited["PYTHONSAFEPATH"] = "1"
     return {**inherited, PARENT: str(os.getpid())}
