@@ -23,6 +23,7 @@ class DefenderMixin:
     """Corrects each batch before the model is trained on it; put it before `Trainer` in the class's bases."""
 
     _defender: Defender | None = None
+    _defended: nn.Module | None = None
     _trusted: tuple[Mapping[str, Tensor], dict[str, Any]] | None = None
 
     def defend(self, trusted: Dataset[Any], **options: Any) -> None:
@@ -34,6 +35,7 @@ class DefenderMixin:
         """
         collated = self.data_collator([trusted[i] for i in range(len(trusted))])  # type: ignore
         self._trusted = collated, {"entries": ("pixel_values", "labels"), **options}
+        self._defender = None
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Take the step of `Trainer` on the corrected batch."""
@@ -49,12 +51,13 @@ class DefenderMixin:
         return None if self._defender is None else self._defender.report()
 
     def _defender_of(self, model: nn.Module, inputs: Mapping[str, Any]) -> Defender:
-        if self._defender is None:
+        if self._defender is None or self._defended is not model:  # with model_init, each run has a new one
             assert self._trusted is not None
             trusted, options = self._trusted
             named, target = options["entries"]
             to = inputs[named].device
             self._defender = Defender(model, trusted[named].to(to), trusted[target].to(to), **options)
+            self._defended = model
         return self._defender
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import midstream
+
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -97,6 +99,36 @@ def test_the_callback_hands_the_corrected_batch_to_the_step(lightning: Any, name
     assert torch.allclose(torch.cat(module.seen)[:3], callback.defender(x[:3], y[:3]), atol=1e-6)
     with pytest.raises(TypeError, match="the batch is a tuple, which cannot be changed in place"):
         callback.on_train_batch_start(trainer, module, (x, y), 0)
+
+
+def test_the_mixin_defends_the_model_that_is_trained_now() -> None:
+    """A stand-in for transformers' Trainer, which makes a new model for each run with `model_init`."""
+    from trainer_mixin import DefenderMixin, Images
+
+    class Trainer:
+        def data_collator(self, items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+            return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+        def _prepare_inputs(self, inputs: Any) -> Any:
+            return inputs
+
+        def training_step(self, model: nn.Module, inputs: Any) -> Any:  # noqa: ARG002
+            return inputs["pixel_values"]
+
+    class DefendedTrainer(DefenderMixin, Trainer):
+        pass
+
+    images, labels = torch.full((6, 4), 0.5), torch.arange(6) % 3
+    batch = {"pixel_values": images, "labels": labels}
+    trainer = DefendedTrainer()
+    for epsilon in (0.1, 0.2):
+        trainer.defend(Images(images, labels), epsilon=epsilon)
+        for model in (nn.Linear(4, 3), nn.Linear(4, 3)):
+            expected = midstream.Defender(model, images, labels, epsilon=epsilon)(images, labels)
+            assert torch.equal(trainer.training_step(model, batch), expected)
+            report = trainer.report()
+            assert report is not None
+            assert report.calls == 1
 
 
 @quietly

@@ -187,6 +187,8 @@ WRONG_LABELS = {
     "floats": (torch.arange(12) % 5 * 1.0, r"labels are torch.float32; give class indices as int64"),
     "int32": ((torch.arange(12) % 5).int(), r"labels are torch.int32; give class indices as int64"),
     "too few": (torch.arange(11) % 5, r"labels have shape \(11,\) for 12 inputs"),
+    "one-hot integers": (torch.eye(5).long()[torch.arange(12) % 5], r"shape \(12, 5\).*labels.float\(\)"),
+    "a column": ((torch.arange(12) % 5)[:, None], r"shape \(12, 1\).*give one class index an example"),
     "a list": ([0] * 12, r"labels are a list, not a tensor"),
     "elsewhere": (
         torch.empty(12, dtype=torch.int64, device="meta"),

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from midstream.mathematics.inputs.pixels import pixels
-from midstream.protocol.wire import WireBatch
+from torch import Tensor
+
 from midstream.storage.pictures import PICTURED, clean_sheet
 from midstream.storage.run_folder import write_whole
 from midstream.storage.sqlite import StorageError
@@ -21,22 +21,24 @@ class CleanPictures:
         self._folder = folder
         self._every = every
 
-    def note(self, came: WireBatch, sent: WireBatch) -> None:
+    def note(self, seq: int, clean: Tensor, attacked: Tensor) -> None:
         """Draw a batch if its pictures are due.
 
         Args:
-            came: the batch before the attack.
-            sent: the batch after it.
+            seq: the batch's number.
+            clean: its inputs before they were moved, in pixels: those that came, or those that the attacker
+                composed of them.
+            attacked: its inputs after that, as many.
 
         Raises:
             midstream.storage.sqlite.StorageError: the picture could not be written.
         """
-        if came.seq % self._every or came.inputs.dim() != 4 or came.inputs.shape[1] not in (1, 3):
+        if seq % self._every or clean.dim() != 4 or clean.shape[1] not in (1, 3):
             return
-        clean, attacked = (inputs[:PICTURED].cpu() for inputs in (pixels(came.inputs), sent.inputs))
-        path = self._folder / f"{came.seq:07d}.png"
+        path = self._folder / f"{seq:07d}.png"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, clean_sheet(clean, attacked), durably=False)
+            sheet = clean_sheet(clean[:PICTURED].cpu(), attacked[:PICTURED].cpu())
+            write_whole(path, sheet, durably=False)
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error}") from error

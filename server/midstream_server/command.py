@@ -21,7 +21,6 @@ from midstream.console.process_options import (
 )
 from midstream.console.service_options import (
     hosts_of,
-    is_loopback,
     listen_options,
     refuse_open_address,
     tokens_of,
@@ -135,6 +134,7 @@ def command(
     from midstream.web.hosting import Guard, listen, serve, url_of
     from midstream_server.games.playing import PlayedGames
     from midstream_server.games.processes import Surroundings
+    from midstream_server.games.refusing import refuse_games
     from midstream_server.http.app import make_app, wake
     from midstream_server.runs.hosting.registry import Registry, Settings
 
@@ -153,7 +153,7 @@ def command(
         insecure=insecure or fd is not None,
     )
     if games:
-        _refuse_games(host, certificate, require_signature)
+        refuse_games(host, fd, certificate, require_signature)
     code = ("dataset", "model", "optimizer", "loss")
     named = [settings[key] for key in code if settings[key] is not None]
     if settings["defender"] is not None:
@@ -214,20 +214,6 @@ def _take_up(registry: "Registry", resume: str, wanted: "Specification | None") 
         say(f"run {run.name!r} {waits}; its folder is {run.recorded.folder.path}")
     if not registry.runs:
         say(f"waiting for {registry.waiting_for()}")
-
-
-def _refuse_games(host: str, certificate: Path | None, require_signature: Path | None) -> None:
-    """Refuse to start processes for anyone beyond this machine, or where these processes could not play."""
-    if not is_loopback(host):
-        raise click.UsageError(
-            f"--games starts processes for whoever opens the dashboard, and --host {host} is "
-            f"reached from other machines; use --host 127.0.0.1"
-        )
-    for flag, given in (("--certificate", certificate), ("--require-signature", require_signature)):
-        if given is not None:
-            raise click.UsageError(
-                f"--games starts players that know nothing of {flag}; leave one of them out"
-            )
 
 
 def _is(run: "Specification", wanted: "Specification") -> bool:

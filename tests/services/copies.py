@@ -1,7 +1,10 @@
 """Processes of `midstream …` that are copies of one that has imported everything, so each starts at once.
 
 Imports take a service three seconds of computing; what it does then is the same. Where the start itself is
-tested, the process is a fresh one: see `services.commands.Command`.
+tested, the process is a fresh one: see `services.commands.Command`. Unlike fresh processes, copies share
+Python's seed of hashes, find modules where the first one did, have everything imported, end with the tests
+rather than with who started them, and end without Python's own clean-up. So some tests start fresh processes
+only: of the bits of a game (`test_run_folder`) and of three services (`test_by_hand`).
 """
 
 import atexit

@@ -201,6 +201,7 @@ def test_a_run_that_was_set_aside_stands_beside_the_others(browser: Browser, tmp
 
 def test_who_plays_where_and_what_it_costs(browser: Browser, site: Site) -> None:
     """Nothing attacks these batches; their sender says so, and the page tells the story of who said what."""
+    TinyRun(site.client, name="scheduled", schedule="cosine").play(0)  # trained otherwise, so not compared
     for name, attacker, defender in (
         ("clean", None, "none"),
         ("attacked", "<b>level-1</b> · ε 1.5 l2", "none"),
@@ -211,9 +212,10 @@ def test_who_plays_where_and_what_it_costs(browser: Browser, site: Site) -> None
     seen.until_it_says("#pipeline [data-place='attacker']", "<b>level-1</b> · ε 1.5 l2")
     seen.until_it_says("#pipeline [data-place='defender']", "level-1 · ε 1.5 l2")
     seen.until_it_says("[data-run='attacked'] .story", "The attack has cost 0.0 points by step 6")
+    seen.until_it_says("[data-run='attacked'] .story", "in clean.")
     seen.until_it_says("[data-run='defended'] .story", "Of the 0.0 points that the attack costs by step 6")
     assert seen.card("clean").locator(".story").inner_text() == ""
-    assert seen.shown() == {"attacked", "defended"}
+    assert seen.shown() == {"attacked", "defended", "scheduled"}
     assert seen.page.get_by_text("That is no mistake").is_visible()
     seen.page.get_by_label("Explain").uncheck()
     assert not seen.page.get_by_text("That is no mistake").is_visible()

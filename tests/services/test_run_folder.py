@@ -88,6 +88,7 @@ def test_the_folder_holds_what_is_promised(folder: Path, outcome: dict[str, Any]
             "metrics.jsonl",
             "checkpoint.safetensors",
             *(f"samples/000000{seq}.{kind}" for seq in (0, 3) for kind in ("png", "json")),
+            "samples/mistakes.json",
         ),
         *("server.log", "proxy.log", "provider.log"),
     }

@@ -152,7 +152,7 @@ class RememberedAttack:
             raise
         note(self._truth, batch, moved)
         if self._clean is not None:
-            self._clean.note(batch, moved)
+            self._clean.note(seq, self._composed(batch), moved.inputs)
         self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
         self.passed_clean += PASSED_CLEAN in moved.report
         report = dict(moved.report)
@@ -220,9 +220,12 @@ class RememberedAttack:
 
     def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
         budget = self.attacked.budget
-        clean = pixels(came.inputs) if self.attacked.composed is None else self.attacked.composed.cpu()
-        sizes = budget.size(goes_on.inputs - clean)
+        sizes = budget.size(goes_on.inputs - self._composed(came))
         return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
+
+    def _composed(self, came: WireBatch) -> Tensor:
+        """Return the last minibatch before it was moved, as the attacker composed it."""
+        return pixels(came.inputs) if self.attacked.composed is None else self.attacked.composed.cpu()
 
     def mark(self) -> None:
         """Do nothing: the memory already holds the state before the batch."""

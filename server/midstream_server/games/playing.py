@@ -126,8 +126,16 @@ class PlayedGames:
             except (ValidationError, ValueError, AttributeError, OSError):
                 self._say(f"run {run.name!r}: {GAME} names no attacker of the dashboard; nobody plays it")
                 continue
-            if sum(game.playing for game in self._games) < MOST:
+            if sum(game.playing for game in self._games) >= MOST:
+                self._say(
+                    f"run {run.name!r}: nobody plays it, since {MOST} games are played; stop it, or start "
+                    f"the server again when one of them is over"
+                )
+                continue
+            try:
                 self._play(run, attacker)
+            except OSError as error:
+                self._say(f"run {run.name!r}: nobody plays it, {error}")
 
     def interrupt(self) -> None:
         """Ask all processes to end, because the server closes down."""

@@ -8,6 +8,8 @@ from midstream.web.children import Children
 from midstream.web.hosting import listen, url_of
 from midstream_server.runs.hosting.hosted import HostedRun
 
+_ENVIRONMENT = {"PYTHONSAFEPATH": "1"}  # `python -m` would import from the server's current folder first
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -42,11 +44,12 @@ def started(run: HostedRun, attacker: AttackerName, around: Surroundings) -> Chi
             budget = ("--epsilon", str(specification.epsilon), "--norm", specification.norm)
             place = ("--server", around.url, "--run", run.name, "--out", str(folder))
             players = ("--attacker", attacker, *budget)
-            children.start("attacker", "attack", *place, *players, *around.attacking, listener=listener)
+            command = ("attack", *place, *players, *around.attacking)
+            children.start("attacker", *command, listener=listener, environment=_ENVIRONMENT)
         # Tokens never stand on a command line, where other users can read them.
         secret = {} if around.token is None else {"MIDSTREAM_TOKEN": around.token}
         feeding = ("--server", target, "--run", run.name)
-        children.start("provider", "provide", *feeding, *around.data, environment=secret)
+        children.start("provider", "provide", *feeding, *around.data, environment=_ENVIRONMENT | secret)
     except OSError:
         children.stop()
         raise

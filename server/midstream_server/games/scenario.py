@@ -29,7 +29,8 @@ def write_scenario(run: HostedRun, attacker: AttackerName, *, options: Sequence[
     words = iter(options)
     for flag in words:
         if flag != "--show-clean":
-            settings[flag.removeprefix("--")] = yaml.safe_load(next(words))
+            word = next(words)
+            settings[flag.removeprefix("--")] = int(word) if flag == "--threads" else word
     named = {key.replace("_", "-"): value for key, value in settings.items() if value is not None}
     path = run.recorded.folder.path / "scenario.yaml"
     text = yaml.safe_dump(named, sort_keys=False)

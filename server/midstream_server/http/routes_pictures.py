@@ -1,5 +1,6 @@
 """Routes of pictures: a batch's examples, and the test images that a run's model fails at."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,18 @@ async def clean(run: str, seq: Seq, request: Request) -> Response:
 )
 async def mistakes(run: str, request: Request) -> Response:
     """Return what the model took the test images for when it was last evaluated."""
-    path = run_of(request, run).recorded.folder.path / SAMPLES / MISTAKES
-    if not path.is_file():
-        raise Problem(404, "Not evaluated yet", f"run {run!r} has not been evaluated on its test set yet")
-    return FileResponse(path, media_type="application/json")
+    found = run_of(request, run)
+    if not found.run.task.classifies:
+        detail = f"run {run!r} learns {found.run.task.kind}, whose targets are no classes"
+        raise Problem(404, "No mistakes", detail)
+    path = found.recorded.folder.path / SAMPLES / MISTAKES
+    try:
+        # Not a FileResponse, which reads the size first: each evaluation replaces the file by another.
+        content = await asyncio.to_thread(path.read_bytes)
+    except FileNotFoundError:
+        detail = f"run {run!r} has not been evaluated on its test set yet"
+        raise Problem(404, "Not evaluated yet", detail) from None
+    return Response(content, media_type="application/json")
 
 
 def _sampled(request: Request, run: str, seq: int, kind: str) -> Path:

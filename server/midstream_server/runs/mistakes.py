@@ -36,7 +36,8 @@ def mistakes(
     """
     labels, predicted = labels.cpu(), predicted.cpu()
     number = max(len(classes), int(predicted.max()) + 1)
-    counts = torch.bincount(labels * number + predicted, minlength=number**2).view(number, number)
+    # A matrix of ten thousand classes would not fit into memory; there are at most as many pairs as examples.
+    places, counts = torch.unique(labels * number + predicted, return_counts=True)
     wrong = (labels != predicted).nonzero().flatten()
     shown = wrong[:PICTURED]
     return Mistakes(
@@ -44,20 +45,28 @@ def mistakes(
         total=len(labels),
         wrong=len(wrong),
         classes=list(classes),
-        confusion=counts.tolist() if number <= _LARGEST_MATRIX else None,
-        pairs=_pairs(counts),
+        confusion=_matrix(places, counts, number) if number <= _LARGEST_MATRIX else None,
+        pairs=_pairs(places, counts, number),
         labels=labels[shown].tolist(),
         predicted=predicted[shown].tolist(),
         picture=_picture(inputs[shown.to(inputs.device)]),
     )
 
 
-def _pairs(counts: Tensor) -> list[list[int]]:
+def _matrix(places: Tensor, counts: Tensor, number: int) -> list[list[int]]:
+    matrix = counts.new_zeros(number**2)
+    matrix[places] = counts
+    rows: list[list[int]] = matrix.view(number, number).tolist()
+    return rows
+
+
+def _pairs(places: Tensor, counts: Tensor, number: int) -> list[list[int]]:
     """Return `[class, taken for, how often]` of the most frequent mistakes."""
-    number = len(counts)
-    others = counts.clone().fill_diagonal_(0).flatten()
-    most = others.argsort(descending=True, stable=True)[:_PAIRS].tolist()
-    return [[place // number, place % number, int(others[place])] for place in most if others[place] > 0]
+    wrong = places // number != places % number
+    places, counts = places[wrong], counts[wrong]
+    most = counts.argsort(descending=True, stable=True)[:_PAIRS]
+    found = zip(places[most].tolist(), counts[most].tolist(), strict=True)
+    return [[place // number, place % number, count] for place, count in found]
 
 
 def _picture(inputs: Tensor) -> str | None:

@@ -29,6 +29,7 @@ class LoopChecks:
         self._space = space
         self._indices = loss is cross_entropy
         self._classes: int | None = None
+        self._dimensions: int | None = None
         self._validation: tuple[Tensor, Tensor] | None = None
 
     def validation(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -83,7 +84,8 @@ class LoopChecks:
                 )
         at = self._pixels("inputs", inputs)
         if self._classes is None and self._indices:
-            classes = _classes_of(model, self._space.inputs(pixels(like[:1])))
+            outputs = _outputs_of(model, self._space.inputs(pixels(like[:1])))
+            classes, self._dimensions = (None, None) if outputs is None else (outputs[1], len(outputs) - 1)
             self._check_labels("validation labels", known, like, classes)
             self._classes = classes
         self._check_labels("labels", labels, inputs, self._classes)
@@ -148,6 +150,11 @@ class LoopChecks:
             return
         if labels.dtype not in (torch.int64, torch.uint8):
             raise ValueError(f"{what} are {labels.dtype}; give class indices as int64: labels.long()")
+        if self._dimensions not in (None, labels.dim()):
+            raise ValueError(
+                f"{what} have shape {tuple(labels.shape)} and {labels.dtype}; give one class index an "
+                f"example, or the share of each class in floating point: labels.float()"
+            )
         first, last = (int(value) for value in torch.stack(labels.aminmax()).tolist())
         if first < 0:
             counted = labels[labels != _IGNORED]
@@ -162,9 +169,9 @@ def _check_tensor(what: str, found: object) -> None:
         raise ValueError(f"{what} are a {type(found).__name__}, not a tensor; torch.as_tensor makes one")
 
 
-def _classes_of(model: nn.Module, one: Tensor) -> int | None:
-    """Return a model's number of classes, from its output for one input; None if the output does not tell."""
+def _outputs_of(model: nn.Module, one: Tensor) -> tuple[int, ...] | None:
+    """Return the shape of a model's output for one input; None if it does not tell the number of classes."""
     devices = [one.device] if one.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
         outputs = model(one)
-    return outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() > 1 else None
+    return tuple(outputs.shape) if isinstance(outputs, Tensor) and outputs.dim() > 1 else None

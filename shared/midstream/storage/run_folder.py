@@ -28,7 +28,7 @@ _OF_A_RUN = ("specification.json", "result.json", "checkpoint.safetensors", "che
 class RunFolder:
     """The files of one run, in one folder.
 
-    `specification.json`, `environment.json`, `metrics.jsonl` (one line per step), `samples/*.png`,
+    `specification.json`, `environment.json`, `metrics.jsonl` (one line per step), `samples/`,
     `checkpoint.safetensors`, `result.json`. `play` adds `scenario.yaml` and a log per service. A server
     stores its journal there until the run is over.
 

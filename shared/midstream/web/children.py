@@ -68,7 +68,10 @@ class Children:
 
     def last_words(self, name: str) -> str:
         """Return the last line of a child's log."""
-        lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        try:
+            lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        except OSError as error:
+            return str(error)
         return lines[-1] if lines else "its log is empty"
 
     def interrupt(self) -> None:

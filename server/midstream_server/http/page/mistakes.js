@@ -101,7 +101,7 @@ function matrix({ confusion, classes }) {
 function pairs({ pairs: most, classes }) {
   const list = element("ol");
   for (const [label, taken, count] of most) {
-    list.append(element("li", { textContent: `${classes[label]} taken for ${classes[taken]}: ${count}` }));
+    list.append(element("li", { textContent: `${classes[label]} taken for ${classes[taken] ?? taken}: ${count}` }));
   }
   return list;
 }

@@ -3,7 +3,10 @@
 import { judged } from "./measures.js";
 import { percent } from "./numbers.js";
 
-const SAME = ["dataset", "model", "seed", "batch_size", "train_size", "optimizer", "learning_rate"];
+const SAME = [
+  ...["dataset", "image_size", "model", "batch_norm", "loss", "seed", "batch_size", "train_size", "pixel_range"],
+  ...["optimizer", "learning_rate", "schedule", "clip_norm", "accumulate", "augment", "augment_at"],
+];
 
 /** Return one sentence on a run beside the others of the server, `[{name, run}]`; "" if no other fits. */
 export function story(name, run, others) {
@@ -33,7 +36,10 @@ function isDefended({ status }) {
 }
 
 function comparable(run, other) {
-  return SAME.every((key) => run.status.specification[key] === other.status.specification[key]);
+  const [ours, theirs] = [run.status, other.status];
+  // A schedule depends on the number of steps; without one, runs of different length are alike as far as both go.
+  if (ours.specification.schedule && ours.total_steps !== theirs.total_steps) return false;
+  return SAME.every((key) => JSON.stringify(ours.specification[key]) === JSON.stringify(theirs.specification[key]));
 }
 
 /** Return the test accuracies, or other headlines, at the last step that all of the runs have evaluated; "" if there is none. */
