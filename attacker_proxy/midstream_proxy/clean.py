@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from midstream.mathematics.inputs.pixels import pixels
+from torch import Tensor
+
 from midstream.protocol.wire import WireBatch
 from midstream.storage.pictures import PICTURED, clean_sheet
 from midstream.storage.run_folder import write_whole
@@ -21,20 +22,21 @@ class CleanPictures:
         self._folder = folder
         self._every = every
 
-    def note(self, came: WireBatch, sent: WireBatch) -> None:
+    def note(self, unmoved: Tensor, sent: WireBatch) -> None:
         """Draw a batch if its pictures are due.
 
         Args:
-            came: the batch before the attack.
-            sent: the batch after it.
+            unmoved: the inputs before they were moved, as pixels. Of an attacker who chooses which examples
+                are sent, they are those that it chose.
+            sent: the batch after the attack.
 
         Raises:
             midstream.storage.sqlite.StorageError: the picture could not be written.
         """
-        if came.seq % self._every or came.inputs.dim() != 4 or came.inputs.shape[1] not in (1, 3):
+        if sent.seq % self._every or unmoved.dim() != 4 or unmoved.shape[1] not in (1, 3):
             return
-        clean, attacked = (inputs[:PICTURED].cpu() for inputs in (pixels(came.inputs), sent.inputs))
-        path = self._folder / f"{came.seq:07d}.png"
+        clean, attacked = (inputs[:PICTURED].cpu() for inputs in (unmoved, sent.inputs))
+        path = self._folder / f"{sent.seq:07d}.png"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, clean_sheet(clean, attacked), durably=False)

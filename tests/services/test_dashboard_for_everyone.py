@@ -12,6 +12,7 @@ pytest.importorskip("axe_playwright_python", reason="axe-core: pip install axe-p
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from midstream.mathematics.inputs.pixels import pixels
 from midstream.storage.attacked import clean_folder
 from midstream_proxy.clean import CleanPictures
 from midstream_server.games.playing import PlayedGames
@@ -44,7 +45,9 @@ def url(tmp_path: Path) -> Iterator[str]:
         run.play(0, attacker="level-1 · ε 1.5 l2")
         run.until("finished")
         for seq in (0, 3):
-            CleanPictures(clean_folder(tmp_path / "tiny", "tiny"), 3).note(tiny.batch(seq), tiny.batch(seq))
+            CleanPictures(clean_folder(tmp_path / "tiny", "tiny"), 3).note(
+                pixels(tiny.batch(seq).inputs), tiny.batch(seq)
+            )
         TinyRun(client, name="waits")
         yield str(client.base_url).rstrip("/")
         wake(registry)  # so that the page's stream of events ends

@@ -151,9 +151,10 @@ class RememberedAttack:
             self.back()  # undo a partial move: the batch will arrive again
             raise
         note(self._truth, batch, moved)
+        unmoved = pixels(batch.inputs) if self.attacked.composed is None else self.attacked.composed.cpu()
         if self._clean is not None:
-            self._clean.note(batch, moved)
-        self.moves, self.move = self.moves + 1, self._measured(batch, moved, time.monotonic() - began)
+            self._clean.note(unmoved, moved)
+        self.moves, self.move = self.moves + 1, self._measured(unmoved, moved, time.monotonic() - began)
         self.passed_clean += PASSED_CLEAN in moved.report
         report = dict(moved.report)
         if self._memory.untold:
@@ -218,10 +219,9 @@ class RememberedAttack:
         if self._rows is not None:
             self._memory.rewind(self._rows)
 
-    def _measured(self, came: WireBatch, goes_on: WireBatch, seconds: float) -> Move:
+    def _measured(self, unmoved: Tensor, goes_on: WireBatch, seconds: float) -> Move:
         budget = self.attacked.budget
-        clean = pixels(came.inputs) if self.attacked.composed is None else self.attacked.composed.cpu()
-        sizes = budget.size(goes_on.inputs - clean)
+        sizes = budget.size(goes_on.inputs - unmoved)
         return Move(float(sizes.mean()) / budget.epsilon if budget.epsilon > 0 else None, seconds)
 
     def mark(self) -> None:
