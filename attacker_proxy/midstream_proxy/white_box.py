@@ -86,7 +86,7 @@ class AttackedRun:
             model=described.model,
             allowed=settings.allowed,
         )
-        self._model = self._models.new().eval()
+        self._model = self._models.first().eval()
         refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
         refuse_needs_classes("attacker", settings.attacker, self.player, described.task)
         few = self._few(), self._validation[1][:FEW]

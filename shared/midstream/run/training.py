@@ -15,7 +15,6 @@ from midstream.mathematics.derivatives.orders import Order
 from midstream.mathematics.graphs.program import Programs
 from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.optimizers.training_step import TrainingStep
-from midstream.mathematics.seeds import seeded
 from midstream.players.checks import Checks
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
@@ -77,8 +76,7 @@ class Training:
         self._models = ModelSource(
             specification, self.input_shape, len(self.classes), device=device, allowed=allowed
         )
-        with seeded(torch.device("cpu"), specification.seed, "model"):
-            self.model = self._models.new()
+        self.model = self._models.first()
         self.descent = Descent(self.model, loss=self.task.loss)
         self._has_buffers = any(True for _ in self.model.buffers())
         self.validation = split.validation
