@@ -82,7 +82,9 @@ class Training:
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         smallest, _ = specification.batch_limits(self.steps_per_epoch - 1, self.train_size)
-        refuse_single_example(self.model, self.input_shape, smallest)
+        refuse_single_example(
+            self.model, self.input_shape, smallest, any_size=specification.batch_sizes == "any"
+        )
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
         self.optimization = Optimization(
