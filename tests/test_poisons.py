@@ -238,6 +238,27 @@ def test_a_run_without_attacker_has_nothing_to_export(tmp_path: Path) -> None:
     assert "nothing was sent" in str(ended.exception)
 
 
+def test_a_run_without_classes_is_not_exported(tmp_path: Path) -> None:
+    game = play(tmp_path, "level-1", dataset="diabetes")
+    ended = export(game.folder)
+    assert "the task of" in str(ended.exception)
+    assert "is regression" in str(ended.exception)
+    assert not (game.folder / "poison.safetensors").exists()
+
+
+def test_a_file_with_labels_is_not_played_at_targets(poison: Poison, tmp_path: Path) -> None:
+    poison.write(file := tmp_path / "poison.safetensors")
+    with pytest.raises(PluginError, match="its file is about classes, and this run has none"):
+        play(tmp_path, f"replay,path={file}", dataset="diabetes")
+
+
+def test_what_a_file_may_not_hold_is_not_written(tmp_path: Path) -> None:
+    game = play(tmp_path, "level-1,beta=0", dataset="phrases", attack_epsilon=30.0)
+    ended = export(game.folder)
+    assert "must lie in [-1, 1]" in str(ended.exception)
+    assert not (game.folder / "poison.safetensors").exists()
+
+
 def test_an_edited_poison_is_another_game(poison: Poison, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     poison.write(path)

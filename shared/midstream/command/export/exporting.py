@@ -14,7 +14,7 @@ from midstream.command.runs.finished import finished
 from midstream.command.runs.played import PlayedRun
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
-from midstream.run.poisons.poison import Poison
+from midstream.run.poisons.poison import Poison, check_rows
 from midstream.run.poisons.recorder import Recorder
 
 
@@ -37,7 +37,8 @@ def export(
 
     Raises:
         click.UsageError: the run is not a folder, or not finished.
-        GameError: the run has no attacker, or the game ended in other parameters than before.
+        GameError: the run has no attacker or no classes, or the game ended in other parameters than before.
+        midstream.run.poisons.poison.PoisonError: the perturbations are larger than a file may hold.
         midstream.MidstreamError: the game cannot be played here.
     """
     played = finished(place)
@@ -47,6 +48,7 @@ def export(
         plan = _plan(played, Path(folder), settings or {})
         poison = _played_again(played, plan, everything, follow)
     path = to or played.folder / "poison.safetensors"
+    check_rows(poison, path)  # as whoever reads it will
     poison.write(path)
     return {**poison.card, "sha256": poison.sha256()}, path
 
@@ -82,6 +84,10 @@ def _plan(played: PlayedRun, folder: Path, settings: Mapping[str, object]) -> Ga
 def _played_again(played: PlayedRun, plan: GamePlan, everything: bool, follow: Follow) -> Poison:
     digest = (played.environment or {}).get("dataset_sha256")
     split = load_split(plan.specification, Source(plan.data_root, plan.download), dataset_sha256=digest)
+    if split.task != "classification":
+        raise GameError(
+            f"the task of {played.place} is {split.task}; an exported file holds a class for each example"
+        )
     recorder = Recorder(split.train, everything=everything)
     with LocalPipeline(plan, follow) as pipeline:
         for step in pipeline.steps():

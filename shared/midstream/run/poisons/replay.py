@@ -64,6 +64,11 @@ class Replay:
             arrays = read_arrays(self.path, scale=self.scale)
             self._perturbation, self._label, self._index = arrays.perturbation, arrays.label, arrays.index
 
+    @property
+    def needs_classes(self) -> str:
+        """Why it needs classes; empty if it has neither labels nor a row for each class."""
+        return "its file is about classes" if self._label is not None or self.by == "class" else ""
+
     def survey(self, ground: Ground) -> None:
         """Check the shapes, and find the example of each row of an array.
 
