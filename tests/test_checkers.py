@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from midstream.checkers.confidence import Confidence
 from midstream.checkers.drift import Drift
 from midstream.checkers.gradient_norm import GradientNorm
 from midstream.checkers.knn import Knn
+from midstream.checkers.loss import Loss
 from midstream.checkers.loss_trajectory import LossTrajectory
 from midstream.checkers.reconstruction import Reconstruction
 from midstream.checkers.spectral import Spectral
@@ -25,6 +27,7 @@ from midstream.players.course import Ground, learn
 from midstream.players.referee import restore, state_of
 from midstream.players.scores.features import features
 from midstream.players.scores.scored import Scoring
+from midstream.tasks.losses import mse
 
 NAMES = plugins.names("checkers")
 
@@ -236,3 +239,23 @@ def test_each_half_of_dval_is_scored_by_the_network_that_has_not_seen_it(p: Prob
     trusted = torch.where(torch.arange(len(z)) % 2 == 0, seen[1], seen[0])
     expected = among(trusted, (x[0] + x[1]) / 2)
     assert torch.allclose(checker.judge(batch(p), view(p)).examples, expected.examples, atol=1e-5)
+
+
+def test_a_loss_of_ones_own_may_be_negative(p: Problem) -> None:
+    def lower(outputs: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, labels, reduction="sum") - 10 * len(labels)
+
+    seen = replace(view(p), loss=lower)
+    for checker in (Loss(), LossTrajectory(), GradientNorm()):
+        found = judged("own", checker, Batch(0, p.inputs, p.labels), seen)
+        assert len(found.examples) == len(p.labels)
+
+
+@pytest.mark.parametrize("layers", ["last", "all"])
+def test_the_gradient_norm_of_another_loss_can_be_differentiated(layers: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    inputs, targets = torch.rand(3, 4, dtype=torch.float64), torch.rand(3, 2, dtype=torch.float64)
+    seen = replace(view(CONV.build(torch.float32)), model=model, loss=mse)
+    checker = GradientNorm(layers=layers)
+    assert torch.autograd.gradcheck(lambda x: checker.score(x, targets, seen), inputs.requires_grad_())

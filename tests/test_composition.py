@@ -169,3 +169,21 @@ def test_a_composed_game_is_not_exported(tmp_path: Path) -> None:
     assert list(game.metrics["examples"]) == [15, 15, 7]
     with pytest.raises((GameError, click.UsageError), match="sends other examples"):
         export(str(game.folder))
+
+
+@pytest.mark.parametrize(
+    "option", ["stealth=0.5", "tokens=nearest", "drop=0", "fraction=0.5", "providers=2", "stale=1"]
+)
+def test_an_attacker_of_ones_own_composes_within_every_option(tmp_path: Path, option: str) -> None:
+    (tmp_path / "half.py").write_text(
+        "from midstream import Batch\n"
+        "class Half:\n"
+        "    def compose(self, batch, view):\n"
+        "        return Batch(batch.seq, batch.inputs[::2], batch.labels[::2])\n"
+        "    def perturb(self, batch, view):\n"
+        "        return batch.inputs * 0\n"
+    )
+    player = plugins.make("attackers", f"{tmp_path / 'half.py'}:Half,{option}")
+    assert composes(player)
+    found = composed("half", player, replace(BATCH, seq=0), SEEN)
+    assert len(found.labels) in ({5, 10} if option == "providers=2" else {5})

@@ -1,5 +1,7 @@
 """Dropout as a model option: the same parameters, off for the players, on for the step."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from services import tiny
@@ -10,6 +12,9 @@ from midstream.mathematics.seeds import derive
 from midstream.plugins import PluginError
 from midstream.protocol.specification import Specification
 from midstream.run.models import build_model
+from midstream_proxy.attack import AttackSettings
+from midstream_proxy.reading.local_game import LocalGame
+from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
 
 DIGITS = (1, 8, 8)
@@ -120,3 +125,34 @@ def test_a_step_that_fails_leaves_the_model_in_evaluation_mode() -> None:
     with pytest.raises(IndexError):
         dropping.train(Batch(0, batch.inputs, batch.labels + 10))
     assert not any(layer.training for layer in dropping.model.modules())
+
+
+MASKED = """
+import torch
+from torch import nn
+
+class Masked(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.register_buffer("mask", torch.rand(inputs), persistent=False)
+        self.linear = nn.Linear(inputs, 10)
+
+    def forward(self, x):
+        return self.linear(self.mask * x.flatten(1))
+
+def masked(input_shape, classes):
+    return Masked(64)
+"""
+
+
+def test_the_attackers_copy_is_drawn_as_the_model_was_and_takes_no_number_of_another_game(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "masked.py"
+    file.write_text(MASKED)
+    settings = Specification.model_validate(tiny.SPECIFICATION | {"model": f"{file}:masked"})
+    made = TrainingRun(settings, tiny.split(), device=torch.device("cpu"))
+    before = torch.get_rng_state()
+    attacked = AttackedRun(LocalGame(made), AttackSettings("level-1", allowed=None))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(attacked._model.get_buffer("mask"), made.model.get_buffer("mask"))

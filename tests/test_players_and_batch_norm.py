@@ -144,6 +144,8 @@ def test_a_wrong_defender_is_refused_when_the_run_is_made(model: str) -> None:
 def test_a_smallest_minibatch_of_one_example_is_refused(model: str) -> None:
     with pytest.raises(PluginError, match="the smallest minibatch of an epoch has one example"):
         run("none", model=model, batch_norm="training", batch_size=6)  # of 25 examples
+    with pytest.raises(PluginError, match="takes minibatches of any size"):
+        run("none", model=model, batch_norm="training", batch_sizes="any")
 
 
 def test_a_validation_batch_of_one_example_is_refused(model: str) -> None:

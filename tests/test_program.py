@@ -1,6 +1,7 @@
 """Functions that are captured once and replayed: the same bits as calling them, or they are called."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from midstream import Batch, plugins
 from midstream.mathematics.graphs.capturing import switch
-from midstream.mathematics.graphs.program import Body, Program, Programs
+from midstream.mathematics.graphs.program import Body, Program, Programs, current
 from midstream.mathematics.inputs.pixels import pixels
 
 CPU = torch.device("cpu")
@@ -52,6 +53,21 @@ def test_a_function_is_captured_at_its_second_call_and_replayed_from_then_on() -
         assert torch.equal(program(x + calls)[0], 2 * (x + calls))
         assert len(captured) == (calls > 0)
     assert captured[0].replays == 4  # one of them to compare
+
+
+def test_a_function_is_captured_on_the_device_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert current(torch.device("cuda", 1)).idx == 1  # type: ignore[attr-defined]
+    devices: list[torch.device] = []
+
+    def noted(device: torch.device) -> AbstractContextManager[object]:
+        devices.append(device)
+        return current(device)
+
+    monkeypatch.setattr("midstream.mathematics.graphs.program.current", noted)
+    program = Program(double)
+    for _ in range(3):
+        program(torch.rand(3))
+    assert devices == [CPU]
 
 
 def test_nothing_is_captured_unless_that_is_switched_on() -> None:

@@ -287,3 +287,35 @@ def test_threads_are_the_callers_again_after_a_game(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     play(tmp_path, threads=before + 1, max_steps=1)
     assert torch.get_num_threads() == before
+
+
+class Counting:
+    """Moves nothing, and notes how many threads compute."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def perturb(self, batch: Batch, view: View) -> torch.Tensor:  # noqa: ARG002
+        self.threads.append(torch.get_num_threads())
+        return torch.zeros_like(batch.inputs)
+
+
+def test_games_in_turns_keep_their_threads_and_may_end_in_any_order(tmp_path: Path) -> None:
+    before, first, second = torch.get_num_threads(), Counting(), Counting()
+    games = [
+        midstream.Game(
+            **SMALL | {"threads": before + more}, out=tmp_path / str(more), attacker=one, follow=quiet
+        )
+        for more, one in ((1, first), (2, second))
+    ]
+    for game in games:
+        game.__enter__()
+    steps = [iter(game) for game in games]
+    for _ in range(2):
+        next(steps[0])
+        next(steps[1])
+    games[0].__exit__(None, None, None)
+    next(steps[1])
+    games[1].__exit__(None, None, None)
+    assert (first.threads, second.threads) == ([before + 1] * 2, [before + 2] * 3)
+    assert torch.get_num_threads() == before

@@ -21,7 +21,7 @@ from midstream.run.batches import BatchSource
 from midstream.run.datasets import Source
 from midstream_proxy.attack import AttackSettings
 from midstream_proxy.reading.local_game import LocalGame
-from midstream_proxy.surrogates.black_box import BlackBoxRun
+from midstream_proxy.surrogates.black_box import BlackBoxRun, find_surrogate
 from midstream_proxy.surrogates.surrogate import SurrogateError, SurrogateSettings, converged
 from midstream_proxy.white_box import AttackedRun
 from midstream_server.runs.training import TrainingRun
@@ -274,3 +274,26 @@ def test_training_ends_where_the_loss_has_settled(attacker: Attacker) -> None:
     attacker.surrogate = SurrogateSettings(epochs=1000)
     assert len(attacker.starts().surrogate.validation_losses) == 30
     assert "converged after 30 epochs" in attacker.said[-1]
+
+
+def test_an_attacker_who_composes_minibatches_is_refused_before_anything_is_trained(
+    attacker: Attacker,
+) -> None:
+    attacker.attacker = "level-1,drop=0.5"
+    with pytest.raises(PluginError, match="sends other examples than came"):
+        attacker.starts()
+    assert not attacker.told
+
+
+def test_another_scale_of_the_columns_makes_another_surrogate(tmp_path: Path) -> None:
+    def stop(step: int, *_: object) -> None:
+        if step:
+            raise InterruptedError
+
+    settings = AttackSettings("level-1", surrogate=SurrogateSettings(cache=tmp_path))
+    for scale in (None, (1.0,) * 7 + (0.0,)):
+        with pytest.raises(InterruptedError):
+            find_surrogate(
+                HIDDEN, replace(tiny.split(), scale=scale), settings, tell=stop, say=lambda _: None
+            )
+    assert len([*tmp_path.iterdir()]) == 2

@@ -210,7 +210,25 @@ def test_the_caption_names_the_confidence() -> None:
     output = Output(
         "test_accuracy", (), (), (), (), None, None, None, "", ("attacker", "a", "b"), 0.999, as_json=False
     )
-    assert "its 99.9% confidence interval" in output._as_text([({}, paired_difference(OTHERS, ACCURACIES))])
+    text = output._as_text([({}, paired_difference(OTHERS, ACCURACIES))], "test_accuracy")
+    assert "its 99.9% confidence interval" in text
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        ({"test_accuracy": 0.5}, "test_accuracy"),
+        ({"test_accuracy": None, "measures": {"test_rmse": 2.0, "test_r2": 0.5}}, "test_r2"),
+        ({"test_accuracy": None, "measures": {"test_average_precision": 0.5}}, "test_average_precision"),
+    ],
+)
+def test_a_table_shows_what_its_trials_are_judged_by(
+    tmp_path: Path, result: dict[str, object], value: str
+) -> None:
+    (trial,) = trials_of([{"seeds": 1}])
+    found = Results((PlayedTrial(trial, tmp_path, trial.plan(Place(tmp_path)).outcome(result)),))
+    assert found.table().value == found.judged == value
+    assert [number for _, number in found.points()] == [0.5]
 
 
 def test_trials_of_different_environments_are_named(

@@ -6,15 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import CONV
 from sklearn.metrics import average_precision_score, hamming_loss, mean_squared_error, r2_score
 from torch import Tensor, nn
 from torch.nn import functional as F
+from views import view
 
 import midstream
 from midstream import Budget, Defender, MomentumHistory, level_1_attack, level_1_defense, validation_gradient
+from midstream.checkers.loss import Loss as LossChecker
 from midstream.mathematics.derivatives.checking.check import check_derivatives
 from midstream.mathematics.derivatives.functional import DerivativeError
 from midstream.mathematics.loss import Loss
+from midstream.players.random_start import inside
+from midstream.players.wrappers.stealth import Stealth
 from midstream.plugins import PluginError
 from midstream.run.datasets import Dataset, Examples
 from midstream.run.datasets.dataset_checks import DatasetError, check_dataset
@@ -257,3 +262,39 @@ def test_the_digest_covers_task_scale_and_targets() -> None:
         digest(0.5, task="regression"),
     ]
     assert len(set(digests)) == len(digests)
+
+
+def test_noise_prefers_no_column_in_units_of_the_scale() -> None:
+    budget = replace(WIDE, scale=(100.0, 0.0, 0.01, 1.0, 1.0))
+    found = budget.drawn(drawn(7, 400, 5)) / torch.tensor([100.0, 1.0, 0.01, 1.0, 1.0])
+    assert torch.allclose(found.norm(dim=1), torch.ones(400, dtype=torch.float64))
+    assert torch.allclose(
+        found.square().mean(0), torch.tensor([0.25, 0, 0.25, 0.25, 0.25]).double(), atol=0.05
+    )
+    plain = replace(budget, scale=None)
+    assert torch.equal(plain.drawn(drawn(7, 4, 5)), plain.direction(drawn(7, 4, 5)))
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_random_start_fills_the_ball_in_units_of_the_scale(norm: Any) -> None:
+    budget = replace(WIDE, norm=norm, scale=(100.0, 0.0, 0.01, 1.0, 1.0))
+    seen = view(CONV.build(torch.float32), budget)
+    found = inside(seen, midstream.Batch(0, torch.zeros(400, 5), torch.zeros(400, 1)))
+    assert (budget.size(found) <= 0.7 * (1 + 1e-6)).all()
+    units = found[:, [0, 2, 3, 4]] / torch.tensor([100.0, 0.01, 1.0, 1.0])
+    assert float(units.std(0).min()) > 0.8 * float(units.std(0).max()) > 0
+
+
+def test_a_stealthy_attacker_keeps_its_direction_in_units_of_the_columns() -> None:
+    scale = torch.tensor([100.0, 0.0, 0.01, 1.0, 1.0])
+    budget, model = replace(WIDE, epsilon=0.5, scale=tuple(scale.tolist())), linear().float()
+    wanted = 0.5 * scale * F.normalize(torch.tensor([[1.0, 0.0, 1.0, 1.0, 1.0]]), dim=1)
+    seen = replace(view(CONV.build(torch.float32), budget), model=model, loss=mse)
+
+    class Wants:
+        def perturb(self, batch: midstream.Batch, view: midstream.View) -> Tensor:  # noqa: ARG002
+            return wanted
+
+    player = Stealth(inner=Wants(), checker=LossChecker(), stealth=1e-9)
+    batch = midstream.Batch(0, torch.zeros(1, 5), torch.zeros(1, 2))
+    assert torch.allclose(player.perturb(batch, seen), wanted, rtol=1e-3)

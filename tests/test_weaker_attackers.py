@@ -103,6 +103,35 @@ def test_an_attacker_with_a_part_of_dval_has_the_gradient_of_that_part() -> None
     assert seen.model is p.model
 
 
+@dataclass
+class Composer(Spy):
+    """Shows what it sees when it chooses its examples."""
+
+    def compose(self, batch: Batch, view: View) -> Batch:
+        self.perturb(batch, view)
+        return batch
+
+
+def test_it_sees_no_more_when_it_chooses_its_examples() -> None:
+    p, spy = LOGISTIC.build(torch.float32, validation=20), Composer()
+    attacker, batch = Limited(inner=spy, stale=2, dval=0.25), Batch(0, p.inputs, p.labels)
+    for version in range(4):
+        attacker.compose(batch, replace(view(p), parameters_version=version))
+        attacker.perturb(batch, replace(view(p), parameters_version=version))
+        for parameter in p.model.parameters():
+            parameter.data.add_(1.0)
+    composing, moving = spy.seen[::2], spy.seen[1::2]
+    assert [one.parameters_version for one in composing] == [0, 0, 0, 1]
+    assert all(torch.equal(a, b) for a, b in zip(spy.theta[::2], spy.theta[1::2], strict=True))
+    for one, other in zip(composing, moving, strict=True):
+        assert len(one.validation_labels) == 5
+        assert all(
+            torch.equal(v, other.validation_gradient()[n]) for n, v in one.validation_gradient().items()
+        )
+    with pytest.raises(LookupError):
+        composing[0].training_step()
+
+
 def test_all_of_dval_at_the_live_parameters_is_the_attacker_itself() -> None:
     p = CONV.build(torch.float32)
     batch = Batch(0, p.inputs, p.labels)

@@ -86,7 +86,7 @@ class AttackedRun:
             model=described.model,
             allowed=settings.allowed,
         )
-        self._model = self._models.new().eval()
+        self._model = self._models.first().eval()
         refuse_wrong_player("attacker", settings.attacker, self.player, self._model)
         refuse_needs_classes("attacker", settings.attacker, self.player, described.task)
         few = self._few(), self._validation[1][:FEW]
@@ -96,14 +96,14 @@ class AttackedRun:
         remember(computing(self._model), self._few(), self._order, loss=loss)
         self.programs = Programs(self._model.state_dict(keep_vars=True).values)
         choose_chunk_size(self._model, described.chunk_size)
-        model = specification.model_copy(update={"model": described.model})
-        share_run_model(self._model, model, described.classes, self._order, self._validation)
+        named = specification.model_copy(update={"model": described.model})
+        share_run_model(self._model, named, described.classes, self._order, self._validation)
         self._version: int | None = None
         self._gradient: Gradient | None = None
         self._step: TrainingStep | None = None
         self._data = PossessedData(game, settings, batches)
         self.composed: Tensor | None = None
-        """The inputs of the last minibatch before they were moved, as the attacker composed it."""
+        """The last minibatch's inputs as the attacker composed it, before they were moved."""
         self.prepared = not must_learn(self.player)
         """Whether the attacker has learned what it must before the game."""
 
@@ -150,11 +150,10 @@ class AttackedRun:
         device = self.settings.device
         inputs = pixels(batch.inputs)
         keys = cache(partial(content_keys, inputs))  # computed once, from the host's copy
-        seen = Batch(batch.seq, inputs.to(device), batch.labels.to(device), keys)
+        seen = arrived = Batch(batch.seq, inputs.to(device), batch.labels.to(device), keys)
         view = self.view(seen)
         away: BaseException | None = None
         self.before.mark()
-        arrived = seen
         try:
             seen = composed(self.settings.attacker, self.player, arrived, view)
             attacked = move(self.settings.attacker, self.player, seen, view)

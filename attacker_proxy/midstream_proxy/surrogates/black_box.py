@@ -42,7 +42,8 @@ class BlackBoxRun:
 
     Raises:
         SurrogateError: the training data are missing, or the surrogate's training failed.
-        midstream.plugins.PluginError: there is no such attacker or surrogate model.
+        midstream.plugins.PluginError: there is no such attacker or surrogate model, or the attacker sends
+            other examples than came.
     """
 
     def __init__(
@@ -54,15 +55,15 @@ class BlackBoxRun:
         say: Say = lambda _: None,
     ) -> None:
         run = game.specification()
-        split = _possessed(run, game, settings)
-        self.surrogate = find_surrogate(run, split, settings, tell=tell, say=say)
-        batches = BatchSource(run, split.train)
         player = plugins.make("attackers", settings.attacker)
         if composes(player):
             raise plugins.PluginError(
                 f"attacker {settings.attacker!r} sends other examples than came, which is not possible in a "
                 f"black-box run: its surrogate trains on the data set's minibatches"
             )
+        split = _possessed(run, game, settings)
+        self.surrogate = find_surrogate(run, split, settings, tell=tell, say=say)
+        batches = BatchSource(run, split.train)
         self._white_box = AttackedRun(
             LocalGame(self.surrogate.training),
             replace(against_surrogate(settings), on_error=settings.on_error),
@@ -171,7 +172,7 @@ def _describe(specification: Specification, split: Split, settings: AttackSettin
     return {
         "specification": specification.model_dump(exclude={"epsilon", "norm", "target", "evaluate_every"}),
         "attacker": settings.attacker,
-        "budget": asdict(budget_of(specification, settings)),
+        "budget": asdict(replace(budget_of(specification, settings), scale=split.scale)),
         "data": tensors_sha256(data),
         "weights": plugins.weights_sha256(specification.model),
         "code": code_sha256(*parts, packages=(midstream_proxy,)),

@@ -73,8 +73,8 @@ def converged(losses: Sequence[float]) -> bool:
     mean. Two windows could mistake the loss's minimum for convergence: it first falls while the model learns
     and then rises when the attack takes effect.
 
-    >>> converged([3.0] * 30)
-    True
+    >>> converged([3.0] * 30), converged([-3.0] * 30)
+    (True, True)
     >>> converged([1.0] * 10 + [0.5] * 10 + [1.0] * 10)
     False
     """
@@ -82,7 +82,7 @@ def converged(losses: Sequence[float]) -> bool:
         return False
     last = losses[-3 * WINDOW :]
     means = [sum(last[start : start + WINDOW]) / WINDOW for start in range(0, 3 * WINDOW, WINDOW)]
-    return max(means) - min(means) <= TOLERANCE * means[-1]
+    return max(means) - min(means) <= TOLERANCE * abs(means[-1])
 
 
 class Playback:

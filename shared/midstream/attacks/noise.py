@@ -15,4 +15,4 @@ class Noise:
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the directions drawn for this batch."""
         normal = torch.randn(batch.inputs.shape, generator=view.generator(batch.seq))
-        return view.budget.epsilon * view.budget.direction(normal).to(batch.inputs)
+        return view.budget.epsilon * view.budget.drawn(normal).to(batch.inputs)

@@ -54,9 +54,10 @@ class GradientNorm(Scored):
 
 
 def _residual(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-    """Return the gradient of the loss at the outputs."""
+    """Return the gradient of the loss at the outputs, differentiable if they are."""
     if loss is cross_entropy:
         return outputs.softmax(1) - functional.one_hot(targets, outputs.shape[1])
-    at = outputs.detach().requires_grad_()
+    further = outputs.requires_grad and torch.is_grad_enabled()
+    at = outputs if further else outputs.detach().requires_grad_()
     with torch.enable_grad():
-        return torch.autograd.grad(loss(at, targets), at)[0]
+        return torch.autograd.grad(loss(at, targets), at, create_graph=further)[0]

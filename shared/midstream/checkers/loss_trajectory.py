@@ -18,7 +18,8 @@ class LossTrajectory:
     """An example whose loss went unlike Dval's is suspicious (MAP-D, Siddiqui et al. 2022; not in Table 1).
 
     `s(x, y)` is the distance to the k-th nearest trajectory of Dval, where the trajectory of an example is
-    `(log(1 + L_θ(x, y)))` over snapshots of θ and the live parameters. Siddiqui et al. record the losses of
+    `(log(1 + L_θ(x, y)))` over snapshots of θ and the live parameters; of a negative loss, which only a loss
+    of your own can be, it is `-log(1 - L)`. Siddiqui et al. record the losses of
     each training example; an attacked example differs at each visit, so its losses are
     computed at earlier parameters instead.
 
@@ -64,7 +65,8 @@ class LossTrajectory:
                 each(view.loss, functional_call(view.model, at, (inputs,)), labels)
                 for at in (*self._snapshots, now)
             ]
-        return torch.stack(losses, dim=1).log1p()
+        found = torch.stack(losses, dim=1)
+        return found.sign() * found.abs().log1p()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the snapshots, by age."""

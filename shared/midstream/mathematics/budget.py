@@ -101,6 +101,16 @@ class Budget:
         unit = ColumnScale(self.scale)
         return unit.back(self._plain.direction(unit.units(perturbation)))
 
+    def drawn(self, normal: Tensor) -> Tensor:
+        """Return points of the unit ball that normal numbers draw: no direction is preferred, in units of ε.
+
+        Args:
+            normal: `(batch, *input)`; without a scale, the points are their `direction`.
+        """
+        if self.scale is None:
+            return self.direction(normal)
+        return self.outward(ColumnScale(self.scale).back(normal))
+
     def project(self, perturbation: Tensor) -> Tensor:
         """Return the nearest perturbation inside the ball of radius ε, one per example.
 

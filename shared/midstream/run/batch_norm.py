@@ -21,7 +21,12 @@ def refuse_wrong_player(role: str, name: str, player: Player, model: nn.Module) 
 
 
 def refuse_single_example(
-    model: nn.Module, input_shape: tuple[int, ...], smallest: int, *, dropping: str | None = None
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    smallest: int,
+    *,
+    dropping: str | None = None,
+    any_size: bool = False,
 ) -> None:
     """Refuse a smallest minibatch of one example if the model has no batch statistics of one.
 
@@ -30,6 +35,7 @@ def refuse_single_example(
         input_shape: shape of one input.
         smallest: the number of examples in the smallest minibatch.
         dropping: the name of a checker that may drop all examples of a minibatch but one.
+        any_size: whether the smallest minibatch is small because the run takes minibatches of any size.
 
     Raises:
         midstream.plugins.PluginError: the model fails on one example in training mode.
@@ -45,6 +51,12 @@ def refuse_single_example(
             raise PluginError(
                 f"checker {dropping!r} may leave one example of a minibatch, and batch norm cannot train on "
                 f"it: {error}. Choose another action"
+            ) from error
+        if any_size:
+            raise PluginError(
+                f"the run takes minibatches of any size (--batch-sizes any, for an attacker who drops, "
+                f"repeats, adds or reorders examples), and batch norm cannot train on one example: {error}. "
+                f"Choose another attacker, or a model without batch norm that trains"
             ) from error
         raise PluginError(
             f"the smallest minibatch of an epoch has one example, and batch norm cannot train on it: "

@@ -9,6 +9,7 @@ from midstream.mathematics.derivatives.chunk_size import choose_chunk_size
 from midstream.mathematics.derivatives.known_orders import remember
 from midstream.mathematics.derivatives.orders import Order
 from midstream.mathematics.loss import Loss, cross_entropy
+from midstream.mathematics.seeds import seeded
 from midstream.protocol.specification import Specification
 from midstream.run.models import build_model
 from midstream.run.process.precision import computing
@@ -58,6 +59,11 @@ class ModelSource:
             allowed=self._allowed,
         )
         return model.to(self._device)
+
+    def first(self) -> nn.Module:
+        """Return the `new` model that the run starts with; torch's global random numbers stay as they are."""
+        with seeded(torch.device("cpu"), self._specification.seed, "model"):
+            return self.new()
 
     def another(
         self, example: Tensor, *, order: Order, chunk_size: int | None, loss: Loss = cross_entropy

@@ -15,7 +15,6 @@ from midstream.mathematics.derivatives.orders import Order
 from midstream.mathematics.graphs.program import Programs
 from midstream.mathematics.inputs.pixels import pixels
 from midstream.mathematics.optimizers.training_step import TrainingStep
-from midstream.mathematics.seeds import seeded
 from midstream.players.checks import Checks
 from midstream.players.interface import Batch
 from midstream.protocol.messages.model import ModelDescription
@@ -77,22 +76,21 @@ class Training:
         self._models = ModelSource(
             specification, self.input_shape, len(self.classes), device=device, allowed=allowed
         )
-        with seeded(torch.device("cpu"), specification.seed, "model"):
-            self.model = self._models.new()
+        self.model = self._models.first()
         self.descent = Descent(self.model, loss=self.task.loss)
         self._has_buffers = any(True for _ in self.model.buffers())
         self.validation = split.validation
         self.validation_here = (split.validation.inputs.to(device), split.validation.labels.to(device))
         smallest, _ = specification.batch_limits(self.steps_per_epoch - 1, self.train_size)
-        refuse_single_example(self.model, self.input_shape, smallest)
+        any_size = specification.batch_sizes == "any"
+        refuse_single_example(self.model, self.input_shape, smallest, any_size=any_size)
         self.order: Order = self._check()
         """Order of differentiation for second derivatives, equal on both sides and for the whole run."""
         self.optimization = Optimization(
             specification, self.model, train_size=self.train_size, allowed=allowed
         )
-        loss = self.task.loss
-        size = specification.chunk_size or chunk_size_here(self.model, *self.validation_here, loss=loss)
-        self.use_chunk_size(size)
+        here, loss = self.validation_here, self.task.loss
+        self.use_chunk_size(specification.chunk_size or chunk_size_here(self.model, *here, loss=loss))
         share_run_model(self.model, specification, self.classes, self.order, self.validation_here)
         self.step = 0
         self._known: tuple[int, Gradient] | None = None

@@ -14,7 +14,7 @@ from midstream.command.runs.finished import finished
 from midstream.command.runs.played import PlayedRun
 from midstream.run.batches import load_split
 from midstream.run.datasets import Source
-from midstream.run.poisons.poison import Poison
+from midstream.run.poisons.poison import Poison, check_rows
 from midstream.run.poisons.recorder import Recorder
 
 
@@ -47,6 +47,7 @@ def export(
         plan = _plan(played, Path(folder), settings or {})
         poison = _played_again(played, plan, everything, follow)
     path = to or played.folder / "poison.safetensors"
+    check_rows(poison, path)  # as whoever reads it will
     poison.write(path)
     return {**poison.card, "sha256": poison.sha256()}, path
 
@@ -87,6 +88,10 @@ def _plan(played: PlayedRun, folder: Path, settings: Mapping[str, object]) -> Ga
 def _played_again(played: PlayedRun, plan: GamePlan, everything: bool, follow: Follow) -> Poison:
     digest = (played.environment or {}).get("dataset_sha256")
     split = load_split(plan.specification, Source(plan.data_root, plan.download), dataset_sha256=digest)
+    if split.task != "classification":
+        raise GameError(
+            f"the task of {played.place} is {split.task}; an exported file holds a class for each example"
+        )
     recorder = Recorder(split.train, everything=everything)
     with LocalPipeline(plan, follow) as pipeline:
         for step in pipeline.steps():

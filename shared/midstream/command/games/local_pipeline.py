@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from midstream.command.games.game import Follow, GameError, GamePlan, progress_text
 from midstream.command.games.held_folder import held_folder
 from midstream.command.games.pipeline import GameStep
+from midstream.command.games.process_settings import ProcessSettings
 from midstream.command.games.whole_step import WholeStep
 from midstream.mathematics.inputs.pixels import pixels
 from midstream.players.remembering import give_back, memory_of, remembers
@@ -22,7 +23,6 @@ from midstream.protocol.wire import WireBatch
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
 from midstream.run.process.environment import configure
-from midstream.run.process.precision import restore, setting
 from midstream.storage import faults
 from midstream.storage.attacked import truth_file
 from midstream_provider.push import RunEndedError, feed
@@ -61,9 +61,10 @@ class LocalPipeline:
             self._undo = undo.pop_all()
 
     def _open(self, plan: GamePlan, follow: Follow, undo: ExitStack) -> None:
-        undo.callback(torch.set_num_threads, torch.get_num_threads())
-        undo.callback(restore, setting())
+        self._settings = ProcessSettings()
+        undo.callback(self._settings.close)
         device = configure(threads=plan.threads, device=plan.device, precision=plan.precision)
+        self._settings.keep()
         specification, source = plan.specification, Source(plan.data_root, plan.download)
         split = load_split(specification, source)
         self.run = TrainingRun(
@@ -186,11 +187,13 @@ class LocalPipeline:
         """
         self._taking.settle()  # if a file could not be written: again, before the attacker moves on
         while self.step < self.total_steps:
+            self._settings.put_in_force()
             found = self._sent_whole = None
             if self._whole.due():
                 faults.reached("sending")
                 launched = self._whole.launch()
                 yield None
+                self._settings.put_in_force()
                 if (taken := self._whole.finish(launched)) is not None:
                     self._taking.took(taken, self._whole.reported())
                     self._taking.settle()
@@ -229,6 +232,7 @@ class LocalPipeline:
 
     def measures(self) -> dict[str, float | None]:
         """Return the measures of the test set at the live parameters, such as `test_accuracy`."""
+        self._settings.put_in_force()
         return self.run.evaluate().of_test()
 
     def describe(self, step: GameStep) -> str:

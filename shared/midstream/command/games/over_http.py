@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+import torch
 from torch import nn
 
 from midstream.command.games.game import Follow, GameError, GamePlan
@@ -16,6 +17,7 @@ from midstream.command.games.local_pipeline import say
 from midstream.command.games.pipeline import GameStep
 from midstream.command.games.processes import forget_attack, started
 from midstream.mathematics.inputs.pixels import pixels
+from midstream.mathematics.seeds import seeded
 from midstream.protocol.signature import read_key
 from midstream.run.batches import BatchSource, load_split
 from midstream.run.datasets import Source
@@ -121,13 +123,14 @@ class HttpPipeline:
             Problem: 403, the run is black-box.
         """
         specification = self.plan.specification
-        model = build_model(
-            specification.model,
-            tuple(self._split.test.inputs.shape[1:]),
-            len(self._split.classes),
-            batch_norm=specification.batch_norm,
-            batch_size=specification.batch_size,
-        )
+        with seeded(torch.device("cpu"), specification.seed, "model"):
+            model = build_model(
+                specification.model,
+                tuple(self._split.test.inputs.shape[1:]),
+                len(self._split.classes),
+                batch_norm=specification.batch_norm,
+                batch_size=specification.batch_size,
+            )
         model.load_state_dict(self._game.client.parameters(self.plan.name, self.step))
         return model.eval()
 

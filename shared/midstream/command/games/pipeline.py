@@ -17,7 +17,8 @@ class GameStep:
         seq: number of the minibatch, counted from 0. After its step, the parameters have version `seq + 1`.
         clean: the inputs that the data provider sent, `(batch, *input)`, float32 pixels.
         labels: the labels that were trained on, `(batch,)`. Over HTTP, those that the provider sent.
-        attacked: the inputs after the attacker. Over HTTP None: they never pass through this process.
+        attacked: the inputs after the attacker, who may have chosen other examples than came. Over HTTP None:
+            they never pass through this process.
         defended: the inputs after the defender. Over HTTP None.
         loss: mean training loss at the parameters before the step, in nats per example.
         metrics: the step's record, see `midstream.protocol.messages.history.Record`.

@@ -85,7 +85,7 @@ class StepGraph:
         places: Places | None,
     ) -> program.CudaGraph | None:
         closed = torch.zeros((), dtype=torch.bool, device=arguments[0].device)
-        with one_program():
+        with one_program(), program.current(closed.device):
             graph = program.CudaGraph(self._steps.gated, [closed, *arguments])
         graph([closed, *arguments])
         if not _same(self._state(places), before):

@@ -27,7 +27,7 @@ class SweepError(MidstreamError, RuntimeError):
 class Output:
     """What is printed and written; one attribute per option of `output_options`."""
 
-    value: str
+    value: str | None
     rows: Sequence[str]
     columns: Sequence[str]
     over: Sequence[str]
@@ -58,7 +58,7 @@ class Output:
         elif table is not None:
             click.echo(table.markdown())
             if self.paired:
-                click.echo(f"\n{self._as_text(compared)}")
+                click.echo(f"\n{self._as_text(compared, table.value)}")
         if table is not None:
             self._write(results, table)
         if found := differing(_environments(results)):
@@ -88,7 +88,7 @@ class Output:
     def _as_json(self, compared: Sequence[tuple[dict[str, Setting], PairedDifference]]) -> dict[str, object]:
         return {"paired": [group | asdict(found) for group, found in compared]} if self.paired else {}
 
-    def _as_text(self, compared: Sequence[tuple[dict[str, Setting], PairedDifference]]) -> str:
+    def _as_text(self, compared: Sequence[tuple[dict[str, Setting], PairedDifference]], value: str) -> str:
         assert self.paired is not None
         _, first, second = self.paired
         names = list(dict.fromkeys(name for group, _ in compared for name in group))
@@ -97,9 +97,7 @@ class Output:
             [*(str(group.get(name, "")) for name in names), str(found), str(found.n)]
             for group, found in compared
         ]
-        caption = (
-            f"Mean paired difference in {self.value.replace('_', ' ')}, with its {100 * self.confidence:g}%"
-        )
+        caption = f"Mean paired difference in {value.replace('_', ' ')}, with its {100 * self.confidence:g}%"
         return f"{aligned(head, lines)}\n\n{caption} confidence interval."
 
     def _write(self, results: Results, table: Table) -> None:

@@ -16,9 +16,8 @@ def _names(_: click.Context, __: click.Parameter, names: Sequence[str]) -> Seque
 output_options = options.together(
     click.option(
         "--value",
-        default="test_accuracy",
-        show_default=True,
-        help="The value that tables and plots show, such as test_r2.",
+        help="The value that tables and plots show, such as validation_loss; by default the one that the "
+        "trials are judged by: test_accuracy, or test_r2 of a regression.",
     ),
     click.option(
         "--rows",

@@ -9,6 +9,7 @@ from midstream.command.results.played_trial import ACCURACY, PlayedTrial
 from midstream.command.results.table import SEED, Table, TableError, tabulate
 from midstream.command.sweep.trial import Setting
 from midstream.plugins.naming import unknown
+from midstream.tasks.words import HEADLINE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ class Results:
 
     def table(
         self,
-        value: str = ACCURACY,
+        value: str | None = None,
         *,
         rows: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
@@ -41,7 +42,7 @@ class Results:
         """Return a table of one value of the outcome: mean, sample standard deviation and n of each group.
 
         Args:
-            value: the value, such as `test_accuracy` or `validation_loss`.
+            value: the value, such as `test_accuracy` or `validation_loss`; None for `judged`.
             rows: settings that name a row; by default those that vary, other than `columns` and `over`.
             columns: settings that name a column; `defender` by default, if it varies.
             over: settings that each cell averages over.
@@ -49,15 +50,22 @@ class Results:
         Raises:
             TableError: a name does not exist, or a cell would mix trials that differ in another setting.
         """
-        points = self.points(value)
-        return tabulate(points, value=value, rows=rows, columns=columns, over=over)
+        value = value or self.judged
+        return tabulate(self.points(value), value=value, rows=rows, columns=columns, over=over)
 
-    def points(self, value: str = ACCURACY) -> list[tuple[Mapping[str, Setting], float]]:
-        """Return the settings and one value of each trial that has it.
+    @property
+    def judged(self) -> str:
+        """The value that the trials are judged by: `test_accuracy`, or `test_r2` if all are regressions."""
+        known = {name for one in self.trials for name in one.numbers}
+        return next((f"test_{name}" for name in HEADLINE.values() if f"test_{name}" in known), ACCURACY)
+
+    def points(self, value: str | None = None) -> list[tuple[Mapping[str, Setting], float]]:
+        """Return the settings and one value of each trial that has it; None stands for `judged`.
 
         Raises:
             TableError: no outcome has a number of this name.
         """
+        value = value or self.judged
         known = sorted({name for one in self.trials for name in one.numbers})
         if self.trials and value not in known:
             raise TableError(unknown("number in the outcomes", value, known))
@@ -69,7 +77,7 @@ class Results:
         first: Setting,
         second: Setting,
         *,
-        value: str = ACCURACY,
+        value: str | None = None,
         confidence: float = 0.95,
     ) -> list[tuple[dict[str, Setting], paired.PairedDifference]]:
         """Return the differences between two values of a setting over the same seeds.
@@ -78,7 +86,7 @@ class Results:
             setting: the setting, such as `attacker`.
             first: its first value.
             second: its second value, which is subtracted.
-            value: the value that is compared.
+            value: the value that is compared; None for `judged`.
             confidence: probability with which such an interval covers the true mean.
 
         Returns:
@@ -95,7 +103,7 @@ class Results:
         self,
         kind: "Kind" = "curves",
         *,
-        value: str = ACCURACY,
+        value: str | None = None,
         against: str = "checker.auc",
         rows: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
@@ -111,6 +119,7 @@ class Results:
         """
         from midstream.command.results import plots  # imports matplotlib
 
+        value = value or self.judged
         table = self.table(value, rows=rows, columns=columns, over=over)
         if kind == "frontier":
             return plots.frontier(self.table(against, rows=rows, columns=columns, over=over), table)

@@ -1,10 +1,12 @@
 """A finished run's model, loaded from its folder."""
 
 import click
+import torch
 from pydantic import ValidationError
 from torch import nn
 
 from midstream.command.runs.played import PlayedRun, read_run
+from midstream.mathematics.seeds import seeded
 from midstream.protocol.specification import Specification
 from midstream.protocol.wire import tensors_sha256
 from midstream.run.datasets import Split
@@ -67,12 +69,13 @@ def model_of(played: PlayedRun, specification: Specification, split: Split) -> n
             f"{path} holds parameters that differ from those in {played.folder / 'result.json'}; was one "
             f"of the files copied from another run?"
         )
-    model = build_model(
-        specification.model,
-        tuple(split.test.inputs.shape[1:]),
-        len(split.classes),
-        batch_norm=specification.batch_norm,
-        batch_size=specification.batch_size,
-    )
+    with seeded(torch.device("cpu"), specification.seed, "model"):
+        model = build_model(
+            specification.model,
+            tuple(split.test.inputs.shape[1:]),
+            len(split.classes),
+            batch_norm=specification.batch_norm,
+            batch_size=specification.batch_size,
+        )
     model.load_state_dict(parameters)
     return model.eval().requires_grad_(False)

@@ -7,6 +7,7 @@ captured once as a CUDA graph; a replay launches all of its kernels together.
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -37,6 +38,14 @@ def replays(device: torch.device) -> bool:
 
 WARM_UP = 3
 """Calls of a function before its capture, as in torch's documentation."""
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a CUDA device the current one, on which graphs are captured; a new thread begins on the first.
+
+    A function captured on another device than its tensors' would run at once, and its graph would be empty.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 class CudaGraph:
@@ -115,7 +124,7 @@ class Program:
     def _replay(self, inputs: Sequence[Tensor], wanted: tuple[Tensor, ...]) -> CudaGraph | None:
         log = logging.getLogger("midstream")
         try:
-            with one_program():
+            with one_program(), current(wanted[0].device):
                 replay = CudaGraph(self._body, inputs)
             found = replay(inputs)
         except RuntimeError as error:

@@ -1,7 +1,7 @@
 """The units of an input's columns, in which a budget measures a perturbation."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class ColumnScale:
         return _on(self._scale, values.dtype, values.device)
 
 
-@lru_cache(maxsize=64)
+@cache
 def _on(scale: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the scale on a device. It is copied there once, since a captured program must copy nothing."""
+    """Return the scale on a device. It is copied there once and for good: captured programs read it there."""
     return torch.tensor(scale, dtype=dtype, device=device)

@@ -64,18 +64,15 @@ class Limited(Wrapper):
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's perturbations at what it sees."""
-        if self.stale:
-            theta = {name: value.detach().clone() for name, value in view.model.state_dict().items()}
-            self._seen[view.parameters_version] = theta
-            oldest = self._version(view)
-            self._seen = {version: seen for version, seen in self._seen.items() if version >= oldest}
+        self._look(view)
         return self.inner.perturb(batch, self._limited(batch, view))
 
     def compose(self, batch: Batch, view: View) -> Batch:
-        """Return the attacker's minibatch; it adds examples only of its part of Dval."""
-        rows = self._rows(view.validation_labels, view.seed)
-        known = view.validation_inputs[rows], view.validation_labels[rows]
-        return super().compose(batch, replace(view, validation_inputs=known[0], validation_labels=known[1]))
+        """Return the attacker's minibatch, chosen at what it sees; it adds examples of its part of Dval."""
+        if not self.composes:
+            return batch
+        self._look(view)
+        return super().compose(batch, self._limited(batch, view))
 
     def relabel(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's labels at what it sees."""
@@ -90,6 +87,14 @@ class Limited(Wrapper):
         rows = self._rows(ground.validation_labels, ground.seed)
         inputs, labels = ground.validation_inputs[rows], ground.validation_labels[rows]
         return replace(ground, validation_inputs=inputs, validation_labels=labels)
+
+    def _look(self, view: View) -> None:
+        """Keep the live parameters for later, and forget those that will not be shown again."""
+        if self.stale:
+            theta = {name: value.detach().clone() for name, value in view.model.state_dict().items()}
+            self._seen[view.parameters_version] = theta
+            oldest = self._version(view)
+            self._seen = {version: seen for version, seen in self._seen.items() if version >= oldest}
 
     def _rows(self, labels: Tensor, seed: int) -> Tensor:
         order = permutation(len(labels), seed, "dval")[: max(1, round(self.dval * len(labels)))]

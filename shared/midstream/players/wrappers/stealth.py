@@ -70,7 +70,7 @@ class Stealth(Wrapper):
         moved = wanted.flatten(1).any(1)
         if not moved.any():
             return wanted
-        along, delta, steps = view.budget.direction(wanted), wanted, self.stealth_steps
+        along, delta, steps = view.budget.outward(wanted), wanted, self.stealth_steps
         for step in range(steps):
             at = (batch.inputs + delta).requires_grad_()
             (slope,) = torch.autograd.grad(self.checker.score(at, batch.labels, view).sum(), at)

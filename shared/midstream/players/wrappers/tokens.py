@@ -1,19 +1,17 @@
 """Restricts an attacker of embedded sentences to tokens: what it sends can be written as text."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
 
-from midstream.players.interface import Batch, Player, Relabelling, View
-from midstream.players.referee import restore, state_of
-from midstream.players.remembering import remembers
+from midstream.players.interface import Batch, View
+from midstream.players.wrappers.wrapper import Wrapper
 from midstream.tasks.tokens import as_tokens, vocabulary
 
 
 @dataclass(kw_only=True)
-class Tokens:
+class Tokens(Wrapper):
     """Any attacker on sequences of embeddings, each perturbed embedding replaced by the nearest token's.
 
     The tokens are the distinct embeddings of the public validation set. A position whose nearest token would
@@ -25,19 +23,8 @@ class Tokens:
         tokens: `free` leaves its perturbations as they are, `nearest` replaces them.
     """
 
-    inner: Player
     tokens: Literal["free", "nearest"] = "free"
     _table: Tensor | None = field(default=None, init=False, repr=False, compare=False)
-
-    @property
-    def parts(self) -> tuple[Player, ...]:
-        """The attacker, so that `learners` finds what it must learn before the game."""
-        return (self.inner,)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the attacker has memory."""
-        return remembers(self.inner)
 
     def perturb(self, batch: Batch, view: View) -> Tensor:
         """Return the attacker's perturbations, or those to the nearest tokens."""
@@ -47,18 +34,6 @@ class Tokens:
         if self._table is None:
             self._table = vocabulary(view.validation_inputs)
         return as_tokens(batch.inputs, view.budget.project(found), self._table, view.budget)
-
-    def relabel(self, batch: Batch, view: View) -> Tensor:
-        """Return the attacker's labels."""
-        return self.inner.relabel(batch, view) if isinstance(self.inner, Relabelling) else batch.labels
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the attacker's memory, if it has any."""
-        return state_of(self.inner)
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the attacker's memory, if it has any."""
-        restore(self.inner, state)
 
 
 OPTIONS = ("tokens",)

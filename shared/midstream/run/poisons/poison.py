@@ -91,11 +91,16 @@ def read_poison(path: Path) -> Poison:
     if not isinstance(card, dict):
         raise PoisonError(f"the card of {path} is a {type(card).__name__}, not an object")
     poison = Poison(**found, card=card)
-    _check_rows(poison, path)
+    check_rows(poison, path)
     return poison
 
 
-def _check_rows(poison: Poison, path: Path) -> None:
+def check_rows(poison: Poison, path: Path) -> None:
+    """Refuse rows of other shapes or dtypes, or perturbations that `check_values` refuses.
+
+    Raises:
+        PoisonError: the message names the file.
+    """
     rows = len(poison.perturbation) if poison.perturbation.dim() else 0
     shapes = {"index": (rows,), "hash": (rows, KEY_BYTES), "label": (rows,), "seq": (rows,)}
     for name, shape in shapes.items():
