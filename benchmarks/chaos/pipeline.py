@@ -115,7 +115,11 @@ class Pipeline:
 
     def _over(self) -> bool:
         fed = self._children["provider"].exitcode == 0 and self._provided()
-        return fed and (self.run / "result.json").exists()
+        return fed and self._decided()
+
+    def _decided(self) -> bool:
+        # From here on a server has nothing to resume, so none is stopped at a random moment.
+        return (self.run / "result.json").exists()
 
     def _provided(self) -> bool:
         # A provider that was asked to stop also ends with 0.
@@ -141,7 +145,7 @@ class Pipeline:
     def _look_after(self, name: str) -> None:
         child, (death, after) = self._children[name], self._fates[name]
         if child.exitcode is None:
-            if time.monotonic() > after:
+            if time.monotonic() > after and not self._decided():
                 assert death is not None
                 (child.terminate if death.moment == TERMINATED else child.kill)()
                 self._fates[name] = (death, float("inf"))
