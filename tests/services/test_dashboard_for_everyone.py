@@ -113,7 +113,7 @@ def test_every_control_is_reached_and_used_by_keyboard(browser: Browser, url: st
     page.locator("#pipeline-run").press("ArrowDown")
     seen.until_it_says("#pipeline-status", "waits for batch 0")
     page.get_by_role("checkbox", name="waits").press("Space")
-    page.wait_for_function("!('waits' in midstream.drawn().loss)")
+    page.wait_for_function("() => !('waits' in midstream.drawn().loss)")
     seen.button("waits", "stop").press("Enter")
     page.keyboard.press("Escape")
     page.locator("#stop-dialog").wait_for(state="hidden")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Literal
 
 import h11
@@ -79,7 +80,7 @@ class Connection(H11Protocol):
         """Start the time limit for the next request, or for the rest of this one."""
         super().on_response_complete()
         self._since = self.loop.time()
-        if self._half_closed and self.cycle.response_complete:
+        if self._half_closed and self.cycle.response_complete and not self.transport.is_closing():
             self.transport.close()
         if self.transport.get_write_buffer_size():
             self._wait_for_reader()
@@ -87,9 +88,16 @@ class Connection(H11Protocol):
 
     def shutdown(self) -> None:
         """Close the connection because the service ends: at once if it is idle, else after the response."""
-        super().shutdown()
-        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
+        if not self.transport.is_closing():  # a TLS transport that is closed twice can be asked nothing more
+            super().shutdown()
+        # Nor can one that others have closed twice; its connection ends by itself.
+        with suppress(AttributeError):
+            if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+                self.loop.call_later(FAREWELL_SECONDS, self._abort)
+
+    def _abort(self) -> None:
+        with suppress(AttributeError):
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all time limits."""
