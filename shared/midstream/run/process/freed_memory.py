@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     The process then holds as much memory as it ever needed at a time, until it ends.
 
     The tensors of one chunk are freed before the next one. Memory that went back to the system in between is
-    cleared page by page when it is used again: a fifth of a step's time on MNIST, half of it on photos. By
+    cleared page by page when it is used again: a fifth of a step's time on MNIST, over a third on photos. By
     default, glibc gives back each large block, and in threads whatever does not fit into 64 MiB. So all
     threads take from one heap here, and no block is mapped on its own.
 
